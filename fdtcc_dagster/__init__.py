@@ -1,0 +1,1 @@
+"""Palantir Foundry datasets as time-partitioned Dagster assets."""

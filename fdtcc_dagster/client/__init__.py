@@ -1,0 +1,1 @@
+"""The client of the Foundry DevTools Container. It knows nothing of Dagster."""

@@ -1,0 +1,77 @@
+"""A half-open time window, and how it is written on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+
+@dataclass(frozen=True)
+class Window:
+    """The half-open window [from_dt, to_dt).
+
+    Attributes:
+        from_dt: The first instant, an aware datetime.
+        to_dt: The instant after the last one, an aware datetime later than `from_dt`.
+
+    Raises:
+        ValueError: A bound is naive, or the window is empty or inverted.
+    """
+
+    from_dt: datetime
+    to_dt: datetime
+
+    def __post_init__(self) -> None:
+        for bound, value in (("from_dt", self.from_dt), ("to_dt", self.to_dt)):
+            if value.tzinfo is None or value.utcoffset() is None:
+                raise ValueError(
+                    f"{bound}={value.isoformat()} has no time zone; give an aware datetime, "
+                    f"such as {value.isoformat()}+00:00 for UTC"
+                )
+        if self.from_dt >= self.to_dt:
+            raise ValueError(f"the window {self} is empty or inverted: from_dt must be earlier than to_dt")
+
+    @classmethod
+    def of(cls, from_dt: datetime | str, to_dt: datetime | str) -> Window:
+        """Build a window from datetimes or ISO 8601 strings.
+
+        Args:
+            from_dt: The first instant, with a time zone.
+            to_dt: The instant after the last one, with a time zone.
+
+        Returns:
+            The window.
+
+        Raises:
+            ValueError: A string is not ISO 8601, a bound is naive, or the window is empty or inverted.
+        """
+        return cls(_instant("from_dt", from_dt), _instant("to_dt", to_dt))
+
+    def contains(self, instant: datetime) -> bool:
+        """Tell whether an aware instant lies in the window."""
+        return self.from_dt <= instant < self.to_dt
+
+    def wire(self) -> dict[str, str]:
+        """The window as the container reads it.
+
+        The container drops offsets and includes both bounds (S14), so both are given in UTC, and the end is one
+        microsecond earlier.
+        """
+        end = self.to_dt - timedelta(microseconds=1)
+        return {
+            "from_dt": self.from_dt.astimezone(timezone.utc).isoformat(),
+            "to_dt": end.astimezone(timezone.utc).isoformat(),
+        }
+
+    def __str__(self) -> str:
+        return f"[{self.from_dt.isoformat()}, {self.to_dt.isoformat()})"
+
+
+def _instant(bound: str, value: datetime | str) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    try:
+        # Python 3.10 does not read the "Z" of RFC 3339.
+        return datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
+    except ValueError as error:
+        raise ValueError(f"{bound}={value!r} is not an ISO 8601 timestamp") from error
