@@ -1,0 +1,69 @@
+"""Cutting a stream of CSV bytes into blocks that end where a record ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+BLOCK_BYTES = 16 << 20
+
+
+def record_blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Cut a CSV stream at record ends.
+
+    A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.
+    pandas doubles quotes inside quoted fields, which leaves the parity as it is (S20).
+
+    Args:
+        stream: The CSV's bytes, from the beginning of a record.
+        block_bytes: How many bytes to read at a time; a block holds about as many, or one longer record.
+
+    Yields:
+        Blocks of whole records; the last one may lack its final newline.
+    """
+    tail = b""
+    while chunk := stream.read(block_bytes):
+        block = tail + chunk
+        end = _last_record_end(block)
+        tail = block[end:]
+        if end:
+            yield block[:end]
+    if tail:
+        yield tail
+
+
+def split_header(block: bytes) -> tuple[list[str], bytes]:
+    """Take the header off the first block.
+
+    Args:
+        block: A block of whole records.
+
+    Returns:
+        The column names, and the bytes after the header.
+
+    Raises:
+        ValueError: The header is missing or is not UTF-8 text.
+    """
+    end = block.find(b"\n")
+    while end >= 0 and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end + 1)
+    head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
+    names = next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")), None)
+    if not names:
+        raise ValueError("the CSV has no header")
+    return names, rest
+
+
+def _last_record_end(block: bytes) -> int:
+    """The index after the last newline outside quotes; 0 if there is none."""
+    end = block.rfind(b"\n")
+    quoted = end >= 0 and block.count(b'"', 0, end) % 2 == 1
+    while end >= 0 and quoted:
+        # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
+        opening = block.rfind(b'"', 0, end)
+        newline = block.rfind(b"\n", 0, opening)
+        quoted = newline >= 0 and (block.count(b'"', newline, opening)) % 2 == 1
+        end = newline
+    return end + 1

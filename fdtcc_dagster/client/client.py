@@ -1,0 +1,353 @@
+"""The client of the Foundry DevTools Container: the documented face, and `pull`, on which everything else stands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from datetime import datetime, timezone
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, Literal
+
+import polars as pl
+
+from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
+from fdtcc_dagster.client.parsing import CsvSource, source_errors
+from fdtcc_dagster.client.protocol import (
+    Message,
+    MissingVersion,
+    check_pointer,
+    is_terminal,
+    parse_frame,
+    redact,
+    request_all,
+)
+from fdtcc_dagster.client.pulling import Puller, check_name
+from fdtcc_dagster.client.schema import SchemaLike, to_schema
+from fdtcc_dagster.client.snapshot import Snapshot
+from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.client.wire import Limits, connected, converse
+
+logger = logging.getLogger("fdtcc_dagster.client")
+
+
+LogFunc = Callable[["FoundryDevToolsContainerClient", str], Awaitable[None] | None]
+"""`log_func(client, message)`, sync or async."""
+
+ResponseFunc = Callable[["FoundryDevToolsContainerClient", Any, Message], Awaitable[None] | None]
+"""`response_func(client, outer_ws, message)`, sync or async."""
+
+
+class FoundryDevToolsContainerClient:
+    """A client of the Foundry DevTools Container; `FDTCC` for short.
+
+    Args:
+        host: The container's host.
+        port: Its port. 8000 is the default of the reference client; the container's own image listens on 8888.
+        log: Whether `default_logger` logs.
+        log_func: `log_func(client, message)`, sync or async; it may use `client.host`, `client.port` and `client.log`.
+        missing_version: What `get_single` does when a past window has no version (S10): `"accept"` returns today's
+            data, as the reference client does, and logs a warning; `"raise"` makes it fail.
+        open_timeout: Seconds for a connection and its handshake (S16).
+        idle_timeout: Seconds without any frame or byte from the container (S15).
+        job_timeout: Seconds for a whole conversation.
+        attempts: How often a conversation or a download is tried at most when a failure is retryable.
+        retry_delay: Seconds before the second attempt; the delay doubles each time.
+
+    Raises:
+        ValueError: An argument is not of the kind described here.
+    """
+
+    def __init__(
+        self,
+        host: str = "project-fdt-container",
+        port: int = 8000,
+        log: bool = False,
+        log_func: LogFunc | EllipsisType | None = ...,
+        *,
+        missing_version: MissingVersion = "accept",
+        open_timeout: float = 60.0,
+        idle_timeout: float = 600.0,
+        job_timeout: float = 14_400.0,
+        attempts: int = 3,
+        retry_delay: float = 1.0,
+    ) -> None:
+        if missing_version not in ("raise", "accept"):
+            raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+        self.host = host
+        self.port = port
+        self.log = log
+        if log:
+            _make_visible()
+        self.missing_version: MissingVersion = missing_version
+        # The documented examples await `self.log_func(self, …)` even where the function is sync.
+        self.log_func: Callable[[FoundryDevToolsContainerClient, str], Awaitable[None]] = awaitable(
+            FoundryDevToolsContainerClient.default_logger if log_func in (..., None) else log_func
+        )
+        self._puller = Puller(
+            host,
+            port,
+            Limits(open_timeout, idle_timeout, job_timeout),
+            attempts,
+            retry_delay,
+            log=lambda text: self.log_func(self, text),
+            warn=self._log_failure,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(host={self.host!r}, port={self.port})"
+
+    async def get(
+        self,
+        outer_ws: OuterWebSocket | None,
+        names: str | Sequence[str],
+        response_func: ResponseFunc | EllipsisType | None = ...,
+    ) -> None:
+        """Have the container pull one or several datasets now, and stream its messages.
+
+        Args:
+            outer_ws: The socket that the messages are for; handed to `response_func`.
+            names: A dataset's name, or several. For several the container's last message has the result of the first
+                one only (S8), and it drops unknown names if one is known (S9).
+            response_func: Called with every message; by default `default_send_message`. None: not called.
+
+        A failure is logged and given to `response_func` as a message of type `error`; nothing is raised for it.
+
+        Raises:
+            ValueError: `names` holds no name or something else.
+        """
+        wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
+        if not wanted:
+            raise ValueError("names is empty: give at least one dataset's name")
+        respond = self._responder(outer_ws, response_func)
+        try:
+            async with AsyncExitStack() as stack:
+                for name in sorted(set(wanted)):
+                    await stack.enter_async_context(self._puller.exclusive(name))
+                connection = await stack.enter_async_context(connected(self._puller.socket_url, self._puller.limits))
+                request = request_all(wanted, datetime.now(timezone.utc))
+                frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
+                async for frame in frames:
+                    message = parse_frame(frame)
+                    await self._watch_names(message, wanted)
+                    await respond(redact(message))
+                    if is_terminal(message):
+                        return
+        except FdtccError as error:
+            await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")
+            await respond({"type": "error", "success": False, "message": str(error)})
+
+    async def get_single(
+        self,
+        outer_ws: OuterWebSocket | None,
+        name: str,
+        from_dt: datetime | str,
+        to_dt: datetime | str,
+        response_func: ResponseFunc | EllipsisType | None = ...,
+        schema_overwrite: SchemaLike | EllipsisType | None = ...,
+        use_zip: bool = False,
+    ) -> tuple[pl.DataFrame, bool]:
+        """Pull one dataset into a DataFrame.
+
+        Args:
+            outer_ws: The socket that the messages are for; handed to `response_func`.
+            name: The dataset's name.
+            from_dt: The window's first instant, an aware datetime or an ISO 8601 string with an offset.
+            to_dt: The instant after the window's last one, likewise.
+            response_func: Called with every message; by default `default_send_message`. None: not called.
+            schema_overwrite: Column → Polars data type; the types of all other columns are inferred over the whole
+                file.
+            use_zip: Whether the data travel compressed.
+
+        Returns:
+            The rows and True; or an empty DataFrame and False after a failure, whose cause is logged.
+
+        Raises:
+            ValueError: A bound is naive or not a timestamp, the window is empty or inverted, the name is empty, or a
+                data type is unknown.
+        """
+        window = Window.of(from_dt, to_dt)
+        check_name(name)
+        overrides = _overrides(schema_overwrite)
+        respond = self._responder(outer_ws, response_func)
+        now = datetime.now(timezone.utc)
+        try:
+            with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
+                snapshot = await self.pull(
+                    name,
+                    window.from_dt,
+                    window.to_dt,
+                    directory=directory,
+                    on_message=respond,
+                    transport="zip" if use_zip else "csv",
+                    missing_version=self.missing_version,
+                    now=now,
+                )
+                if snapshot.origin == "fetched" and not window.contains(now):
+                    await self._log_failure(
+                        f"dataset {name!r}: the window {window} has no version, so these are today's data; "
+                        'missing_version="raise" refuses them'
+                    )
+                source = CsvSource(snapshot.path, snapshot.announced_rows, name, window)
+                return await asyncio.to_thread(_collected, source, overrides), True
+        except Exception as error:  # noqa: BLE001 (the documented face reports every failure by its False)
+            await self._log_failure(f"get_single({name!r}) failed: {error}")
+            return pl.DataFrame(), False
+
+    async def download(
+        self, sha256: str, schema_overwrite: SchemaLike | EllipsisType | None = ..., use_zip: bool = False
+    ) -> tuple[pl.DataFrame, Literal[True]] | tuple[Literal["Failed"], Literal[False]]:
+        """Download the CSV of a pointer into a DataFrame.
+
+        Args:
+            sha256: The pointer, 64 hex digits.
+            schema_overwrite: Column → Polars data type; the types of all other columns are inferred over the whole
+                file.
+            use_zip: Whether the data travel compressed.
+
+        Returns:
+            The rows and True; or `("Failed", False)` after a failure, whose cause is logged.
+
+        Raises:
+            ValueError: `sha256` is no pointer, or a data type is unknown.
+        """
+        pointer = check_pointer(sha256)
+        overrides = _overrides(schema_overwrite)
+        try:
+            with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
+                path, _ = await self._puller.fetch(pointer, Path(directory), "zip" if use_zip else "csv")
+                frame = await asyncio.to_thread(_collected, CsvSource(path), overrides)
+            await self.log_func(self, f"Downloaded and parsed {pointer}")
+        except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
+            await self._log_failure(f"download({pointer}) failed: {error}")
+            return "Failed", False
+        return frame, True
+
+    async def pull(
+        self,
+        name: str,
+        from_dt: datetime | str,
+        to_dt: datetime | str,
+        *,
+        directory: Path | str,
+        on_message: OnMessage | None = None,
+        transport: Transport = "csv",
+        missing_version: MissingVersion = "raise",
+        now: datetime | None = None,
+    ) -> Snapshot:
+        """Pull one dataset into a verified CSV file, in flat memory.
+
+        Args:
+            name: The dataset's name.
+            from_dt: The window's first instant, an aware datetime or an ISO 8601 string with an offset.
+            to_dt: The instant after the window's last one, likewise.
+            directory: An existing directory for the CSV; a failure leaves nothing in it.
+            on_message: Called with every message of the container as it arrives, RIDs and uuids redacted.
+            transport: `"csv"`, or `"zip"` for slow links.
+            missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
+                that it has no version of it, `"accept"` takes today's data.
+            now: The current aware instant; None asks the clock.
+
+        Returns:
+            The snapshot; its file belongs to the caller.
+
+        Raises:
+            ValueError: An argument is not of the kind described here; raised before any work, as is:
+            NotYetAvailableError: The window has not begun.
+            ServiceUnavailableError: The container cannot be reached, refuses, or answers a download with a failure.
+            ServiceConnectionLostError: The connection ended before the result or inside the download.
+            IdleTimeoutError: The container stayed silent for longer than the limits allow.
+            DatasetNotFoundError: It does not know the name.
+            DatasetRetrievalError: Its own job failed.
+            EmptyDatasetError: The dataset has no rows.
+            NoVersionInWindowError: A past window has no version.
+            ChecksumMismatchError: What arrived is not what was announced, in every attempt.
+            ProtocolError: It said something that its protocol does not know.
+            OSError: The file cannot be written.
+        """
+        return await self._puller.pull(
+            name, Window.of(from_dt, to_dt), Path(directory), on_message, transport, missing_version, now
+        )
+
+    async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
+        await self.log_func(self, f"Received: {redact(message)}")
+        accepted = message.get("datasets")
+        if message.get("type") == "update" and isinstance(accepted, list):
+            unknown = [name for name in wanted if name not in accepted]
+            if unknown:
+                await self._log_failure(f"the container does not know {unknown}, and leaves them out")
+
+    def _responder(
+        self, outer_ws: OuterWebSocket | None, response_func: ResponseFunc | EllipsisType | None
+    ) -> Callable[[Message], Awaitable[None]]:
+        function: ResponseFunc | None
+        if isinstance(response_func, EllipsisType):
+            function = FoundryDevToolsContainerClient.default_send_message
+        else:
+            function = response_func
+
+        async def respond(message: Message) -> None:
+            if function is not None:
+                await finished(function(self, outer_ws, message))
+
+        return respond
+
+    async def _log_failure(self, message: str) -> None:
+        logger.warning(message)
+        await self.log_func(self, message)
+
+    @staticmethod
+    async def default_send_message(
+        self: FoundryDevToolsContainerClient, outer_ws: OuterWebSocket | None, message: Message
+    ) -> None:
+        """Send a message on as `{"message": message}`; an outer socket that is gone does not end the pull.
+
+        Args:
+            self: The client; given explicitly, since this is a static method.
+            outer_ws: The socket, or None for nobody.
+            message: The container's message.
+        """
+        if outer_ws is None:
+            return
+        try:
+            await outer_ws.send_json({"message": message})
+        except Exception as error:  # noqa: BLE001 (every kind of outer socket fails in its own way)
+            await self.log_func(self, f"Error sending message: {error}")
+
+    @staticmethod
+    async def default_logger(self: FoundryDevToolsContainerClient, message: str) -> None:
+        """Log a message at level INFO to the logger `fdtcc_dagster.client` if `log` is set.
+
+        Args:
+            self: The client; given explicitly, since this is a static method.
+            message: What happened.
+        """
+        if self.log:
+            logger.info(message)
+
+
+FDTCC = FoundryDevToolsContainerClient
+"""The short name of `FoundryDevToolsContainerClient`."""
+
+
+def _make_visible() -> None:
+    """Show messages of level INFO on the console, unless the program has set up logging already."""
+    if not logger.hasHandlers():
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
+
+
+def _overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:
+    if isinstance(schema_overwrite, EllipsisType) or not schema_overwrite:
+        return pl.Schema()
+    return to_schema(schema_overwrite)
+
+
+def _collected(source: CsvSource, overrides: pl.Schema) -> pl.DataFrame:
+    with source_errors():
+        return source.scan(overrides=overrides).collect()

@@ -1,0 +1,53 @@
+"""One conversation per dataset at a time, in all threads and processes of a user on this machine.
+
+Two requests for one dataset at once share a temporary file in the container: a corrupt version can come of it, whose
+pointer matches its corrupt bytes (S17). Runs on several machines are kept apart by a Dagster pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_POLL_SECONDS = 0.05
+
+
+@asynccontextmanager
+async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Hold the right to talk to one container about one dataset.
+
+    Args:
+        host: The container's host.
+        port: The container's port.
+        dataset: The dataset's name.
+        on_wait: Called once if another pull holds it.
+    """
+    lock = FileLock(_lock_path(host, port, dataset), thread_local=False)
+    waiting = False
+    while True:
+        try:
+            # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
+            lock.acquire(blocking=False)
+            break
+        except Timeout:
+            if not waiting:
+                waiting = True
+                await on_wait()
+            await asyncio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock_path(host: str, port: int, dataset: str) -> Path:
+    directory = Path(tempfile.gettempdir()) / f"fdtcc-locks-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"

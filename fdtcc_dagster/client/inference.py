@@ -1,0 +1,118 @@
+"""Types inferred over a whole CSV, never over its first rows.
+
+A column gets the narrowest type of which every one of its values is written just as pandas writes that type (S20).
+So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, or digits beyond 64 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+import polars as pl
+from polars.datatypes import DataType
+
+from fdtcc_dagster.client.casting import Misfit, cast_block
+
+
+class _Kind(IntEnum):
+    EMPTY = 0
+    BOOLEAN = 1
+    INTEGER = 2
+    WIDE_INTEGER = 3
+    FLOAT = 4
+    DATE = 5
+    DATETIME = 6
+    FINE_DATETIME = 7
+    ZONED_DATETIME = 8
+    FINE_ZONED_DATETIME = 9
+    TEXT = 10
+
+
+_DTYPES: dict[_Kind, DataType] = {
+    _Kind.EMPTY: pl.String(),
+    _Kind.BOOLEAN: pl.Boolean(),
+    _Kind.INTEGER: pl.Int64(),
+    _Kind.WIDE_INTEGER: pl.Int64(),
+    _Kind.FLOAT: pl.Float64(),
+    _Kind.DATE: pl.Date(),
+    _Kind.DATETIME: pl.Datetime("us"),
+    _Kind.FINE_DATETIME: pl.Datetime("ns"),
+    _Kind.ZONED_DATETIME: pl.Datetime("us", "UTC"),
+    _Kind.FINE_ZONED_DATETIME: pl.Datetime("ns", "UTC"),
+    _Kind.TEXT: pl.String(),
+}
+
+_DAY = r"\d{4}-\d\d-\d\d"
+_SECOND = rf"{_DAY}[ T]\d\d:\d\d:\d\d"
+_OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
+_SPELLINGS: dict[_Kind, str] = {
+    _Kind.BOOLEAN: r"^(?:True|False)$",
+    # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
+    _Kind.INTEGER: r"^(?:0|-?[1-9]\d{0,14})$",
+    _Kind.WIDE_INTEGER: r"^(?:0|-?[1-9]\d{0,18})$",
+    _Kind.FLOAT: r"^-?(?:inf|(?:0|[1-9]\d{0,15})(?:\.(?:0|\d{0,20}[1-9]))?|[1-9](?:\.\d{0,15}[1-9])?e[+-]\d\d\d?)$",
+    _Kind.DATE: rf"^{_DAY}$",
+    _Kind.DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,6}})?)$",
+    _Kind.FINE_DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,9}})?)$",
+    _Kind.ZONED_DATETIME: rf"^{_SECOND}(?:\.\d{{1,6}})?{_OFFSET}$",
+    _Kind.FINE_ZONED_DATETIME: rf"^{_SECOND}(?:\.\d{{1,9}})?{_OFFSET}$",
+}
+_WIDER: dict[_Kind, tuple[_Kind, ...]] = {
+    _Kind.EMPTY: tuple(_SPELLINGS),
+    _Kind.BOOLEAN: (_Kind.BOOLEAN,),
+    _Kind.INTEGER: (_Kind.INTEGER, _Kind.WIDE_INTEGER, _Kind.FLOAT),
+    _Kind.WIDE_INTEGER: (_Kind.WIDE_INTEGER,),
+    _Kind.FLOAT: (_Kind.FLOAT,),
+    _Kind.DATE: (_Kind.DATE, _Kind.DATETIME, _Kind.FINE_DATETIME),
+    _Kind.DATETIME: (_Kind.DATETIME, _Kind.FINE_DATETIME),
+    _Kind.FINE_DATETIME: (_Kind.FINE_DATETIME,),
+    _Kind.ZONED_DATETIME: (_Kind.ZONED_DATETIME, _Kind.FINE_ZONED_DATETIME),
+    _Kind.FINE_ZONED_DATETIME: (_Kind.FINE_ZONED_DATETIME,),
+    _Kind.TEXT: (),
+}
+"""What a column may become when a value does not fit what it is: every earlier value fits there too."""
+_LONG_FLOAT = 17
+
+
+def infer_schema(blocks: Iterable[pl.DataFrame]) -> pl.Schema:
+    """Infer the types of all columns in one pass.
+
+    Args:
+        blocks: The whole CSV as blocks of string columns, null where a field is empty.
+
+    Returns:
+        For each column Boolean, Int64, Float64, Date, Datetime in µs or ns (in UTC where values have an offset), or
+        String; String for a column without any value.
+    """
+    kinds: dict[str, _Kind] = {}
+    for block in blocks:
+        for column in block.columns:
+            kind = kinds.get(column, _Kind.EMPTY)
+            kinds[column] = kind if kind is _Kind.TEXT else _widened(kind, block[column].drop_nulls())
+    return pl.Schema({column: _DTYPES[kind] for column, kind in kinds.items()})
+
+
+def _widened(kind: _Kind, values: pl.Series) -> _Kind:
+    if values.is_empty():
+        return kind
+    for wider in _WIDER[kind]:
+        if _all_spelled_as(wider, values):
+            return wider
+    return _Kind.TEXT
+
+
+def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
+    if not values.str.contains(_SPELLINGS[kind]).all():
+        return False
+    if kind is _Kind.FLOAT:
+        # More digits than a float holds would be lost; the shortest spelling of the float tells.
+        long = values.filter((values.str.len_bytes() > _LONG_FLOAT) & ~values.str.contains("e", literal=True))
+        if not (long.cast(pl.Float64).cast(pl.String) == long).all():
+            return False
+    try:
+        # 2024-02-30 is spelled as a date, and 9999999999999999999 as an integer.
+        cast_block(values.to_frame(), pl.Schema({values.name: _DTYPES[kind]}))
+    except Misfit:
+        return False
+    return True

@@ -1,0 +1,179 @@
+"""A CSV snapshot as a typed LazyFrame, streamed block by block and checked to its last row."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from polars.datatypes import DataType
+from polars.io.plugins import register_io_source
+
+from fdtcc_dagster.client.blocks import record_blocks, split_header
+from fdtcc_dagster.client.casting import Misfit, cast_block
+from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
+from fdtcc_dagster.client.inference import infer_schema
+from fdtcc_dagster.client.window import Window
+
+logger = logging.getLogger(__name__)
+
+_raised: deque[FdtccError] = deque(maxlen=64)
+
+
+@dataclass(frozen=True)
+class CsvSource:
+    """A CSV file in pandas' dialect (S20), and what is known of it.
+
+    Attributes:
+        path: The file.
+        announced_rows: How many rows it must have (S18), or None where nobody said so.
+        dataset: The dataset's name, for error messages.
+        window: The window, for error messages.
+    """
+
+    path: Path
+    announced_rows: int | None = None
+    dataset: str | None = None
+    window: Window | None = None
+
+    def scan(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> pl.LazyFrame:
+        """Give the typed rows; nothing but the header is read before the frame is collected or sunk.
+
+        Args:
+            schema: The types of all columns. None: they are inferred, in a pass of its own over the whole file now.
+            overrides: Types of some columns, where `schema` is None.
+
+        Returns:
+            A LazyFrame that can be collected any number of times while the file exists. Collecting it to its end
+            raises `RowCountMismatchError` when the file has another number of rows than announced, and
+            `SchemaMismatchError` for the first value that does not fit. Polars 1 wraps these in its `ComputeError`:
+            collect inside `source_errors()` to get them as they are.
+
+        Raises:
+            SchemaMismatchError: The columns are not those of the schema, or the file has no header.
+        """
+        header = self._header()
+        if schema is None:
+            schema = self._inferred(overrides or {})
+        elif sorted(schema) != sorted(header):
+            missing, extra = [c for c in schema if c not in header], [c for c in header if c not in schema]
+            raise self._mismatch(
+                f"the CSV's columns are not those of the schema: missing {missing}, not declared {extra}; "
+                "adapt the schema to the dataset",
+                column=(missing or extra)[0],
+            )
+        complete = schema
+
+        def stream(
+            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            # Of no columns, as for a mere count, a frame would have no height.
+            columns = list(complete)[:1] if with_columns == [] else with_columns or list(complete)
+            wanted = pl.Schema({column: complete[column] for column in columns})
+            for block in self._remembering(self._typed(wanted, n_rows)):
+                yield block if predicate is None else block.filter(predicate)
+
+        return register_io_source(stream, schema=complete)
+
+    def _header(self) -> list[str]:
+        with self.path.open("rb") as file:
+            try:
+                header, _ = split_header(next(record_blocks(file, 1 << 16), b""))
+            except ValueError as error:
+                raise self._mismatch(f"{error}; the dataset may be empty or not a table") from error
+        if len(set(header)) != len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise self._mismatch(f"the CSV has two columns named {twice!r}", column=twice)
+        return header
+
+    def _inferred(self, overrides: Mapping[str, DataType]) -> pl.Schema:
+        schema = infer_schema(self._text())
+        for column, dtype in overrides.items():
+            if column in schema:
+                schema[column] = dtype
+            else:
+                logger.warning("dataset %r has no column %r, whose type is overridden", self.dataset, column)
+        return schema
+
+    def _text(self) -> Iterator[pl.DataFrame]:
+        """The file as blocks of string columns; at least one, which may be empty."""
+        with self.path.open("rb") as file:
+            blocks = record_blocks(file)
+            names, first = split_header(next(blocks))
+            strings = pl.Schema({name: pl.String() for name in names})
+            yield self._parsed(first, strings)
+            for block in blocks:
+                yield self._parsed(block, strings)
+
+    def _parsed(self, block: bytes, strings: pl.Schema) -> pl.DataFrame:
+        if not block:
+            return strings.to_frame()
+        try:
+            return pl.read_csv(block, has_header=False, schema=strings, null_values="")
+        except pl.exceptions.PolarsError as error:
+            raise self._mismatch(f"a record does not have the header's {len(strings)} columns: {error}") from error
+
+    def _typed(self, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
+        rows = 0
+        for text in self._text():
+            wanted = text if n_rows is None else text.head(n_rows - rows)
+            try:
+                typed = cast_block(wanted, schema)
+            except Misfit as misfit:
+                raise self._mismatch(
+                    f"column {misfit.column!r}, row {rows + misfit.row + 1}: {misfit.value[:100]!r} is not a "
+                    f"{misfit.dtype}; declare another type for the column, such as String",
+                    column=misfit.column,
+                    row=rows + misfit.row + 1,
+                    value=misfit.value,
+                ) from None
+            rows += wanted.height
+            yield typed
+            if n_rows is not None and rows >= n_rows:
+                return
+        if self.announced_rows not in (None, rows):
+            raise RowCountMismatchError(
+                f"dataset {self.dataset!r}, window {self.window}: the container announced {self.announced_rows} rows, "
+                f"but the CSV has {rows}. The container loses rows of large datasets whose ids are not dense: "
+                "raise its batch size or drop the column `id` from the dataset",
+                dataset=self.dataset,
+                window=self.window,
+            )
+
+    def _remembering(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        try:
+            yield from frames
+        except FdtccError as error:
+            _raised.append(error)
+            raise
+
+    def _mismatch(
+        self, text: str, *, column: str | None = None, row: int | None = None, value: str | None = None
+    ) -> SchemaMismatchError:
+        return SchemaMismatchError(
+            f"dataset {self.dataset!r}, window {self.window}: {text}",
+            dataset=self.dataset,
+            window=self.window,
+            column=column,
+            row=row,
+            value=value,
+        )
+
+
+@contextmanager
+def source_errors() -> Iterator[None]:
+    """Let the typed errors of a scanned snapshot through as they are.
+
+    Polars 2 does so by itself; Polars 1 wraps what a Python source raises in a `ComputeError` that keeps its text.
+    """
+    try:
+        yield
+    except pl.exceptions.ComputeError as wrapped:
+        for error in reversed(_raised):
+            if str(error) in str(wrapped):
+                raise error from wrapped
+        raise

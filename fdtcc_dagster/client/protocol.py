@@ -1,0 +1,264 @@
+"""One conversation with the container, without any I/O: frames in, one outcome out.
+
+The I/O layer sends `Conversation.request()`, feeds every frame to `receive()` and the end of the connection to
+`closed()`, and stops as soon as `outcome` is set. What the frames mean was observed on the wire of the real service;
+the S-numbers name the cases.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from fdtcc_dagster.client.errors import (
+    DatasetNotFoundError,
+    DatasetRetrievalError,
+    EmptyDatasetError,
+    FdtccError,
+    NoVersionInWindowError,
+    ProtocolError,
+    ServiceConnectionLostError,
+)
+from fdtcc_dagster.client.window import Window
+
+Message = dict[str, Any]
+"""A frame as a JSON object, with RIDs and uuids redacted: `{"type": …, "success": …, "message": …}`."""
+
+Origin = Literal["cached", "fetched"]
+"""Whether the container had a version of the window (S10b) or pulled today's data from Foundry (S3, S10)."""
+
+MissingVersion = Literal["raise", "accept"]
+"""What to do when a past window has no version: refuse today's data, or take it knowingly."""
+
+_POINTER = re.compile(r"[0-9a-fA-F]{64}")
+_RID = re.compile(r"\bri\.[\w-]+\.[\w-]*\.[\w.-]+")
+_UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{8}(?:-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}(?![0-9A-Za-z])")
+_VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
+_NO_VERSION = re.compile(r"No versions between |No available versions found for dataset |Downloading dataset ")
+_ANNOUNCED_ROWS = re.compile(r"(?:Found|Downloading all) (\d+) rows (?:in|for) dataset ")
+_UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
+_EXCERPT = 200
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The good end of a conversation: which CSV holds the snapshot.
+
+    Attributes:
+        sha256: 64 lower-case hex digits: the SHA-256 of the CSV's bytes and its name in the download URL (S19).
+        announced_rows: The number of rows that the container counted in Foundry, or None where it did not say so,
+            as for a cached version.
+        origin: Whether the snapshot is a cached version of the window or today's data.
+    """
+
+    sha256: str
+    announced_rows: int | None
+    origin: Origin
+
+
+def check_pointer(sha256: object) -> str:
+    """Make sure that something is a pointer, and can never be a path.
+
+    Args:
+        sha256: What is said to be 64 hex digits.
+
+    Returns:
+        The pointer in lower case.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    if isinstance(sha256, str) and _POINTER.fullmatch(sha256):
+        return sha256.lower()
+    raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {_excerpt(redact(sha256))}")
+
+
+def redact(value: Any) -> Any:
+    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7).
+
+    Args:
+        value: A JSON value.
+
+    Returns:
+        The same value with `<rid>` and `<uuid>` in their places.
+    """
+    if isinstance(value, str):
+        return _UUID.sub("<uuid>", _RID.sub("<rid>", value))
+    if isinstance(value, list):
+        return [redact(item) for item in value]
+    if isinstance(value, dict):
+        return {redact(key): redact(item) for key, item in value.items()}
+    return value
+
+
+def parse_frame(data: str | bytes) -> Message:
+    """Read a frame, without redaction.
+
+    Args:
+        data: The payload of a WebSocket message.
+
+    Returns:
+        The JSON object.
+
+    Raises:
+        ProtocolError: It is binary, not JSON, or not an object.
+    """
+    if isinstance(data, bytes):
+        raise ProtocolError(f"the container sent a binary frame of {len(data)} bytes where JSON text was expected")
+    try:
+        # Very deep nesting ends in a RecursionError.
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"the container sent a frame that is not JSON: {_excerpt(redact(data))}") from error
+    if not isinstance(message, dict):
+        raise ProtocolError(f"the container sent a frame that is not an object: {_excerpt(redact(data))}")
+    return message
+
+
+def is_terminal(message: Message) -> bool:
+    """Tell whether a frame ends the conversation: the container itself leaves the socket open (S1, S2)."""
+    return message.get("type") in ("final", "error")
+
+
+class Conversation:
+    """The state of one request for one dataset (one name per connection: S8).
+
+    Args:
+        dataset: The dataset's name.
+        window: The window to request.
+        now: The current aware instant: only a window that contains it may be answered with today's data.
+        missing_version: `"raise"` ends the conversation with `NoVersionInWindowError` as soon as the container says
+            that it has no version of a window which does not contain `now`; `"accept"` takes today's data.
+    """
+
+    def __init__(
+        self, dataset: str, window: Window, *, now: datetime, missing_version: MissingVersion = "raise"
+    ) -> None:
+        self.dataset = dataset
+        self.window = window
+        self.outcome: Pointer | FdtccError | None = None
+        self._guarded = missing_version == "raise" and not window.contains(now)
+        self._announced_rows: int | None = None
+        self._origin: Origin | None = None
+        self._failures: list[str] = []
+        self._last = "nothing"
+
+    def request(self) -> str:
+        """The request: one JSON text frame, always with both dates (S13), in UTC (S14)."""
+        return json.dumps({"names": [self.dataset], **self.window.wire()})
+
+    def receive(self, data: str | bytes) -> Message | None:
+        """Take a frame.
+
+        Args:
+            data: The payload of a WebSocket message.
+
+        Returns:
+            The frame, redacted, to be shown or logged; None where it is no frame or comes after the outcome.
+        """
+        if self.outcome is not None:
+            return None
+        try:
+            message = parse_frame(data)
+        except ProtocolError as error:
+            self.outcome = self._error(ProtocolError, f"{error}; is another service listening at this address?")
+            return None
+        kind, text = message.get("type"), str(message.get("message", ""))
+        if kind != "keepalive":
+            self._last = _excerpt(redact(text))
+        if kind == "error":
+            self.outcome = self._refused(text)
+        elif kind == "final":
+            self.outcome = self._ended(message, text)
+        elif kind in ("update", "neutral"):
+            self._follow(message, text)
+        shown: Message = redact(message)
+        return shown
+
+    def closed(self, reason: str) -> None:
+        """Take the end of the connection; a terminal frame that came before wins over it (S26).
+
+        Args:
+            reason: How it ended, such as `"close code 1012"`.
+        """
+        if self.outcome is None:
+            self.outcome = self._error(
+                ServiceConnectionLostError,
+                f"the connection ended ({reason}) before a result; the last message was: {self._last}. "
+                "The container may have been restarted: try again",
+            )
+
+    def _follow(self, message: Message, text: str) -> None:
+        accepted = message.get("datasets")
+        if isinstance(accepted, list) and self.dataset not in accepted:
+            self.outcome = self._error(
+                DatasetNotFoundError,
+                "the container's acknowledgement leaves the name out; check it against foundry_datasets.toml",
+            )
+        elif rows := _ANNOUNCED_ROWS.match(text):
+            self._announced_rows = int(rows[1])
+        elif _VERSIONS_FOUND.match(text):
+            self._origin = "cached"
+        elif _NO_VERSION.match(text):
+            self._origin = "fetched"
+            if self._guarded:
+                self.outcome = self._error(
+                    NoVersionInWindowError,
+                    "the container has no version that was pulled in this window, and would deliver today's data "
+                    'instead. If today\'s data will do, set missing_version="accept"; a version cannot be pulled '
+                    "in hindsight",
+                )
+        elif message.get("success") is False and message.get("type") == "update":
+            self._failures.append(_excerpt(redact(text)))
+
+    def _refused(self, text: str) -> FdtccError:
+        if _UNKNOWN_DATASET.match(text):
+            return self._error(
+                DatasetNotFoundError,
+                f"the container does not know this name ({_excerpt(redact(text))}); "
+                "check it against foundry_datasets.toml",
+            )
+        return self._error(DatasetRetrievalError, f"the container refused the request: {_excerpt(redact(text))}")
+
+    def _ended(self, message: Message, text: str) -> Pointer | FdtccError:
+        if message.get("success") is not True:
+            shown = _excerpt(redact(text))
+            if text.startswith("No rows found"):
+                return self._error(EmptyDatasetError, f"the dataset has no rows in Foundry ({shown})")
+            if text.startswith("ERROR"):
+                return self._error(ProtocolError, f"the container could not process the request: {shown}")
+            return self._error(DatasetRetrievalError, f"the container reports failure: {shown}")
+        named = message.get("datasets")
+        pointer = named[0] if isinstance(named, list) and len(named) == 1 else named
+        if not (isinstance(pointer, str) and _POINTER.fullmatch(pointer)):
+            # A failed job ends with success and the text of its exception; the cause came before (S5, S6).
+            cause = "; ".join([*self._failures[-3:], _excerpt(redact(pointer))])
+            return self._error(DatasetRetrievalError, f"the container's job failed: {cause}")
+        if self._guarded and self._origin != "cached":
+            return self._error(
+                NoVersionInWindowError,
+                "the container gave a pointer without saying that it found a version of this past window, so the "
+                f"data may be today's; the last message was: {self._last}",
+            )
+        return Pointer(pointer.lower(), self._announced_rows, self._origin or "fetched")
+
+    def _error(self, kind: type[FdtccError], text: str) -> FdtccError:
+        return kind(f"dataset {self.dataset!r}, window {self.window}: {text}", dataset=self.dataset, window=self.window)
+
+
+def request_all(names: Sequence[str], now: datetime) -> str:
+    """The request of `get`: a fresh pull of each name.
+
+    Dates that are left out mean a fixed window of the past (S13), in which there is no version: the reference client
+    thereby always causes a pull. A window of the single instant `now` says the same without relying on that default.
+    """
+    return json.dumps({"names": list(names), "from_dt": now.isoformat(), "to_dt": now.isoformat()})
+
+
+def _excerpt(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"

@@ -1,0 +1,185 @@
+"""The core of the client: one dataset, one window, one verified file, and typed errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TypeVar
+
+from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, ServiceConnectionLostError
+from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.hooks import Log, OnMessage, finished
+from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
+from fdtcc_dagster.client.retrying import retrying
+from fdtcc_dagster.client.snapshot import Snapshot
+from fdtcc_dagster.client.transfer import Transport, fetch
+from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.client.wire import Limits, connected, converse
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Puller:
+    """Pulls from one container.
+
+    Attributes:
+        host: The container's host.
+        port: Its port.
+        limits: How long to wait.
+        attempts: How often a conversation or a download is tried at most.
+        retry_delay: Seconds before the second attempt.
+        log: Told of every step.
+        warn: Told of every failed attempt.
+
+    Raises:
+        ValueError: An attribute is not of the kind described here.
+    """
+
+    host: str
+    port: int
+    limits: Limits
+    attempts: int
+    retry_delay: float
+    log: Log
+    warn: Log
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.host, str) or not self.host or any(c in self.host for c in "/?#@ \t\n"):
+            raise ValueError(f"host={self.host!r} must be a host name or an address, without scheme and path")
+        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 < self.port < 1 << 16:
+            raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
+        if self.attempts < 1 or self.retry_delay < 0:
+            raise ValueError(
+                f"attempts={self.attempts!r} must be at least 1 and retry_delay={self.retry_delay!r} not negative"
+            )
+
+    @property
+    def socket_url(self) -> str:
+        """The address of the WebSocket."""
+        return self.socket_url
+
+    @property
+    def _base(self) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/fdtc-api/dataset"
+
+    async def pull(
+        self,
+        name: str,
+        window: Window,
+        directory: Path,
+        on_message: OnMessage | None,
+        transport: Transport,
+        missing_version: MissingVersion,
+        now: datetime | None,
+    ) -> Snapshot:
+        """Do what `FoundryDevToolsContainerClient.pull` promises."""
+        now = now or datetime.now(timezone.utc)
+        _check_request(name, window, directory, transport, missing_version, now)
+        started = time.monotonic()
+
+        async def converse_once() -> Pointer:
+            async with self.exclusive(name):
+                conversation = Conversation(name, window, now=now, missing_version=missing_version)
+                return await self._converse(conversation, on_message)
+
+        try:
+            pointer = await self._retrying(converse_once)
+            path, size = await self.fetch(pointer.sha256, directory, transport)
+        except FdtccError as error:
+            if error.dataset is not None:
+                raise
+            raise _located(error, name, window) from error
+        return Snapshot(
+            dataset=name,
+            path=path,
+            sha256=pointer.sha256,
+            size_bytes=size,
+            announced_rows=pointer.announced_rows,
+            origin=pointer.origin,
+            window=window,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
+        async with connected(self.socket_url, self.limits) as connection:
+            await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
+            try:
+                async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
+                    async for frame in frames:
+                        message = conversation.receive(frame)
+                        if message is not None:
+                            await self.log(f"Received: {message}")
+                            if on_message is not None:
+                                await finished(on_message(message))
+                        if conversation.outcome is not None:
+                            break
+            except ServiceConnectionLostError as error:
+                conversation.closed(str(error))
+        if isinstance(conversation.outcome, Pointer):
+            return conversation.outcome
+        raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
+
+    async def fetch(self, pointer: str, directory: Path, transport: Transport) -> tuple[Path, int]:
+        """Download and verify the CSV of a pointer; see `fdtcc_dagster.client.transfer.fetch`."""
+
+        async def fetch_once() -> tuple[Path, int]:
+            return await fetch(
+                f"http://{self._base}",
+                pointer,
+                directory,
+                transport=transport,
+                connect_timeout=self.limits.open_timeout,
+                idle_timeout=self.limits.idle_timeout,
+            )
+
+        return await self._retrying(fetch_once)
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
+            await self.warn(f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}")
+
+        return await retrying(attempt, attempts=self.attempts, delay=self.retry_delay, on_retry=on_retry)
+
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Hold the right to talk to the container about a dataset."""
+        return exclusive(self.host, self.port, name, lambda: self.log(f"Waiting for another pull of {name!r} to end"))
+
+
+def check_name(name: object) -> str:
+    """Make sure that something is a dataset's name.
+
+    Raises:
+        ValueError: It is not a string, or there is nothing in it.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"a dataset's name must be a string that is not empty, not {name!r}")
+    return name
+
+
+def _check_request(
+    name: str, window: Window, directory: Path, transport: str, missing_version: str, now: datetime
+) -> None:
+    check_name(name)
+    if transport not in ("csv", "zip"):
+        raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
+    if missing_version not in ("raise", "accept"):
+        raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+    if not directory.is_dir():
+        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
+    if now < window.from_dt:
+        raise NotYetAvailableError(
+            f"dataset {name!r}, window {window}: its data are available from {window.from_dt.isoformat()}, "
+            f"and it is {now.isoformat()}; try again then",
+            dataset=name,
+            window=window,
+            available_at=window.from_dt,
+        )
+
+
+def _located(error: FdtccError, name: str, window: Window) -> FdtccError:
+    return type(error)(f"dataset {name!r}, window {window}: {error}", dataset=name, window=window)

@@ -1,0 +1,88 @@
+"""Declared schemas: from names, as they are written in YAML, to Polars data types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+from polars.datatypes import DataType, DataTypeClass
+
+SchemaLike = Mapping[str, Any]
+"""Column name → a Polars data type (class or instance) or its name, such as `"Datetime(us, UTC)"`."""
+
+_PLAIN: dict[str, DataType] = {
+    dtype.__name__: dtype()
+    for dtype in (
+        pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+        pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Date, pl.Time, pl.Categorical, pl.Datetime,
+    )
+}  # fmt: skip
+_PLAIN["Utf8"] = pl.String()
+_WITH_ARGUMENTS: dict[str, Callable[..., DataType]] = {
+    "Datetime": lambda unit="us", zone=None: pl.Datetime(unit, zone),
+    "Decimal": lambda precision, scale="0": pl.Decimal(int(precision), int(scale)),
+    "Enum": lambda *categories: pl.Enum(categories),
+}
+_CALL = re.compile(r"(\w+)(?:\s*\((.*)\))?", re.DOTALL)
+_ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
+
+
+def to_schema(schema: SchemaLike) -> pl.Schema:
+    """Normalize a declared schema.
+
+    Args:
+        schema: Column name → a Polars data type, as class, instance or name. Names are those of Polars, with arguments
+            in parentheses: `"Int64"`, `"Datetime(ms, Europe/Berlin)"`, `"Decimal(10, 2)"`, `"Enum(low, high)"`.
+
+    Returns:
+        The Polars schema, columns in the given order.
+
+    Raises:
+        ValueError: There is no column, a column's name is not a string, or a data type is unknown or cannot be read
+            from CSV text, such as a list or a struct (S20).
+    """
+    if not isinstance(schema, Mapping) or not schema:
+        raise ValueError(f"a schema maps at least one column to a data type, but {schema!r} was given")
+    normalized = pl.Schema()
+    for column, dtype in schema.items():
+        if not isinstance(column, str):
+            raise ValueError(f"a column's name must be a string, not {column!r}")
+        normalized[column] = to_dtype(column, dtype)
+    return normalized
+
+
+def to_dtype(column: str, dtype: object) -> DataType:
+    """Normalize one column's data type; see `to_schema`."""
+    if isinstance(dtype, str):
+        return _from_name(column, dtype)
+    if isinstance(dtype, DataTypeClass):
+        plain = _PLAIN.get(dtype.__name__)
+        if plain is not None:
+            return plain
+    elif isinstance(dtype, DataType) and type(dtype).__name__ in {**_PLAIN, **_WITH_ARGUMENTS}:
+        return dtype
+    raise _unknown(column, dtype)
+
+
+def _from_name(column: str, name: str) -> DataType:
+    match = _CALL.fullmatch(name.strip())
+    if match is None:
+        raise _unknown(column, name)
+    base, arguments = match[1], match[2]
+    if arguments is None and base in _PLAIN:
+        return _PLAIN[base]
+    if arguments is None or base not in _WITH_ARGUMENTS:
+        raise _unknown(column, name)
+    try:
+        dtype = _WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(",")))
+        # Polars checks time zones only when a column is made of them.
+        pl.Series([], dtype=dtype)
+    except Exception as error:
+        raise ValueError(f"column {column!r}: {name!r} is not a data type: {error}; such as {_ALLOWED}") from error
+    return dtype
+
+
+def _unknown(column: str, dtype: object) -> ValueError:
+    return ValueError(f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; allowed are {_ALLOWED}")

@@ -1,0 +1,123 @@
+"""The download: bytes from the container into a file that exists only once they are verified."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+
+from fdtcc_dagster.client.errors import (
+    ChecksumMismatchError,
+    DatasetRetrievalError,
+    IdleTimeoutError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
+from fdtcc_dagster.client.zipstream import inflate_member
+
+Transport = Literal["csv", "zip"]
+"""How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams (S21)."""
+
+_READ_BYTES = 1 << 20
+
+
+async def fetch(
+    base_url: str,
+    sha256: str,
+    directory: Path,
+    *,
+    transport: Transport = "csv",
+    connect_timeout: float = 60.0,
+    idle_timeout: float = 600.0,
+) -> tuple[Path, int]:
+    """Download a snapshot's CSV and verify it against its pointer (S19).
+
+    Args:
+        base_url: The container's address up to `/dataset`, such as `http://127.0.0.1:8000/fdtc-api/dataset`.
+        sha256: The pointer, 64 lower-case hex digits.
+        directory: Where the file is put, with mode 0600; nothing is left there by a failure.
+        transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
+        connect_timeout: Seconds to wait for a connection.
+        idle_timeout: Seconds to wait for the next bytes.
+
+    Returns:
+        The file `<directory>/<sha256>.csv` and its size in bytes.
+
+    Raises:
+        ServiceUnavailableError: The container cannot be reached or answers with a failure. That may be a 404 for a
+            moment, between its unlinking and moving the file (S17).
+        ServiceConnectionLostError: The connection ended inside the body.
+        IdleTimeoutError: No bytes came for `idle_timeout` seconds.
+        ChecksumMismatchError: What arrived is not what the pointer names.
+        DatasetRetrievalError: The ZIP is not of the form that the container makes.
+        OSError: The file cannot be written.
+    """
+    url = f"{base_url}/download/{transport}/{sha256}"
+    path = directory / f"{sha256}.csv"
+    part = directory / f".{sha256}.{secrets.token_hex(4)}.part"
+    digest, size = hashlib.sha256(), 0
+    try:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0) as file:
+            async with aclosing(_csv_bytes(url, sha256, transport, connect_timeout, idle_timeout)) as chunks:
+                async for chunk in chunks:
+                    digest.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise ChecksumMismatchError(
+                f"{size} bytes arrived with the SHA-256 {digest.hexdigest()}, but {sha256} was announced: "
+                "truncated or altered on the way, or in the container; try again"
+            )
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path, size
+
+
+def _csv_bytes(
+    url: str, sha256: str, transport: Transport, connect_timeout: float, idle_timeout: float
+) -> AsyncGenerator[bytes, None]:
+    body = _body(url, connect_timeout, idle_timeout)
+    return body if transport == "csv" else _inflated(body, f"{sha256}.csv")
+
+
+async def _inflated(body: AsyncGenerator[bytes, None], member: str) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(body), aclosing(inflate_member(body, member)) as inflated:
+            async for chunk in inflated:
+                yield chunk
+    except (ValueError, zlib.error) as error:
+        raise DatasetRetrievalError(f"the container's ZIP cannot be read: {error}; use transport='csv'") from error
+
+
+async def _body(url: str, connect_timeout: float, idle_timeout: float) -> AsyncGenerator[bytes, None]:
+    timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, read_bufsize=_READ_BYTES) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise _refusal(response.status)
+            async for chunk in response.content.iter_any():
+                yield chunk
+    except aiohttp.ServerTimeoutError as error:
+        raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {idle_timeout:g} s") from error
+    except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:
+        raise ServiceUnavailableError(f"the download cannot be started: {error}") from error
+    except aiohttp.ClientError as error:
+        raise ServiceConnectionLostError(f"the connection ended inside the download: {error}") from error
+
+
+def _refusal(status: int) -> ServiceUnavailableError:
+    if status == 404:
+        return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
+    return ServiceUnavailableError(f"the container answers the download with HTTP {status}")
