@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 from polars.datatypes import DataType
 
-_TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 _IDENTIFIER = r"^[+-]?0\d|^\+"
 """A leading zero or plus: an identifier such as 007, which a number would not keep."""
+_EXACT_IN_FLOAT = 2.0**53
+_INFINITE = ["inf", "-inf"]
+_DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
+_YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
+_YEAR_IN_NS = r"(?:167[89]|16[89]\d|1[7-9]\d\d|2[01]\d\d|22[0-5]\d|226[01])"
+"""The whole years of 64 bits of nanoseconds; Polars lets others overflow into another century."""
+_CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
+"""No leap second: Polars would make it the next minute."""
+_MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
+_OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
+_TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 
 
 class Misfit(Exception):  # noqa: N818 (it never leaves the package: `parsing` makes it a SchemaMismatchError)
@@ -81,19 +92,20 @@ def _cast_again(text: pl.DataFrame, column: str, cast: _Cast, dtype: DataType) -
 
 def _cast_for(dtype: DataType) -> _Cast:
     if dtype.is_integer():
-        return _Cast(lambda c: c.cast(dtype, strict=False), lambda c: _integers(c, dtype), _spelled_as_identifier)
+        return _Cast(_plainly(dtype), lambda c: _integers(c, dtype), _spelled_as_identifier)
     if dtype.is_float():
-        return _Cast(_plainly(dtype), _plainly(dtype), _spelled_as_identifier)
+        return _Cast(_plainly(dtype), _plainly(dtype), lambda c: _spelled_as_identifier(c) | _overflowing(c, dtype))
     if isinstance(dtype, pl.Boolean):
         return _Cast(_booleans, _booleans)
     if isinstance(dtype, pl.Date):
-        return _Cast(_dates, lambda c: _dates(c.str.replace(r"[ T]00:00:00(\.0+)?(Z|\+00:00)?$", "")))
+        spelled = rf"^{_YEAR}-\d\d-\d\d(?:{_MIDNIGHT})?$"
+        return _Cast(_dates, lambda c: _dates(c.str.head(len("2024-01-01"))), _not_spelled(spelled))
     if isinstance(dtype, pl.Time):
-        return _Cast(_times, _times)
+        return _Cast(_times, _times, _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$"))
     if isinstance(dtype, pl.Datetime):
         return _datetime_cast(dtype)
     if isinstance(dtype, pl.Decimal):
-        return _Cast(_plainly(dtype), _plainly(dtype), lambda c: _too_precise(c, dtype.scale))
+        return _Cast(_plainly(dtype), lambda c: _decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale))
     return _Cast(_plainly(dtype), _plainly(dtype))
 
 
@@ -101,18 +113,27 @@ def _plainly(dtype: DataType) -> Callable[[pl.Expr], pl.Expr]:
     return lambda c: c.cast(dtype, strict=False)
 
 
+def _not_spelled(form: str) -> Callable[[pl.Expr], pl.Expr]:
+    return lambda c: c.str.contains(form).not_()
+
+
 def _spelled_as_identifier(c: pl.Expr) -> pl.Expr:
     return c.str.contains(_IDENTIFIER)
 
 
 def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
-    # With a null among them pandas holds ints as floats, and writes 1.0 or 1e+16.
-    number = c.cast(pl.Float64, strict=False)
-    whole = pl.when((number == number.floor()) & (number.abs() < 2.0**63)).then(number).otherwise(None)
+    # With a null among them pandas holds ints as floats and writes 1.0; beyond 2^53 that float may be another integer.
+    exact = c.cast(pl.Float64, strict=False).abs() < _EXACT_IN_FLOAT
     return pl.coalesce(
-        c.str.strip_suffix(".0").cast(dtype, strict=False),
-        pl.when(c.str.contains("e", literal=True)).then(whole).cast(dtype, strict=False),
+        c.cast(dtype, strict=False),
+        pl.when(exact).then(c.str.strip_suffix(".0")).otherwise(None).cast(dtype, strict=False),
     )
+
+
+def _overflowing(c: pl.Expr, dtype: DataType) -> pl.Expr:
+    """A number that is too large for the type, which a cast would make infinite."""
+    number = c.cast(dtype, strict=False)
+    return number.is_infinite() & c.is_in(_INFINITE).not_()
 
 
 def _booleans(c: pl.Expr) -> pl.Expr:
@@ -136,32 +157,37 @@ def _times(c: pl.Expr) -> pl.Expr:
 def _datetime_cast(dtype: pl.Datetime) -> _Cast:
     unit, zone = dtype.time_unit, dtype.time_zone
 
-    def parse(c: pl.Expr, form: str) -> pl.Expr:
-        return c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
-
     def usual(c: pl.Expr) -> pl.Expr:
         form = "%Y-%m-%d %H:%M:%S%.f%:z" if zone else "%Y-%m-%d %H:%M:%S%.f"
-        parsed = parse(c, form)
+        parsed = c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
         return parsed.dt.convert_time_zone(zone) if zone else parsed
 
     def every(c: pl.Expr) -> pl.Expr:
-        c = c.str.replace("T", " ", literal=True).str.replace("Z$", "+00:00")
+        c = c.str.replace("T", " ", literal=True).str.replace("Z", "+00:00", literal=True)
         c = pl.when(c.str.len_bytes() == len("2024-01-01")).then(c + " 00:00:00").otherwise(c)
         if zone:
             # Without an offset the instant is UTC, as everywhere in the container (S14).
-            c = pl.when(c.str.contains(r"[+-]\d\d:?\d\d$").not_()).then(c + "+00:00").otherwise(c)
+            c = pl.when(c.str.contains(rf"{_OFFSET}$")).then(c).otherwise(c + "+00:00")
         return usual(c)
 
-    return _Cast(usual, every, lambda c: _too_fine(c, _TIME_UNIT_DIGITS[unit]))
+    year, digits = _YEAR_IN_NS if unit == "ns" else _YEAR, _TIME_UNIT_DIGITS[unit]
+    # Digits beyond the unit would be dropped, so they must be zeros.
+    clock = rf"(?:{_CLOCK})(?:\.\d{{1,{digits}}}0*)?{_OFFSET + '?' if zone else ''}"
+    return _Cast(usual, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
 
 
-def _too_fine(c: pl.Expr, digits: int) -> pl.Expr:
-    """Digits of a second beyond the type's unit, which a cast would drop."""
-    shortest = len("2024-01-01 00:00:00.") + digits
-    # Length first: it is cheap, and no usual value is that long.
-    return (c.str.len_bytes() > shortest) & c.str.contains(rf"\.\d{{{digits}}}\d*[1-9]")
+def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:
+    """Other spellings than Python's, and digits beyond the scale, which a cast would round away."""
+    return c.str.contains(_DECIMAL).not_() | c.str.contains(rf"\.\d{{{scale}}}\d*[1-9]\d*$")
 
 
-def _too_precise(c: pl.Expr, scale: int) -> pl.Expr:
-    """Digits beyond the decimal's scale, which a cast would round away."""
-    return c.str.contains(rf"\.\d{{{scale}}}\d*[1-9]") | c.str.contains("e", literal=True)
+def _decimals(c: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
+    # Python writes small decimals and zeros of a large scale with an exponent: 1E-7, 0E-18.
+    short = c.str.contains("E", literal=True) & c.str.contains(_DECIMAL)
+    written_out = pl.when(short).then(c).otherwise(None).map_elements(_written_out, pl.String)
+    written_out = pl.when(_no_decimal(written_out, dtype.scale)).then(None).otherwise(written_out)
+    return pl.coalesce(c.cast(dtype, strict=False), written_out.cast(dtype, strict=False))
+
+
+def _written_out(text: str) -> str:
+    return format(Decimal(text), "f")

@@ -1,7 +1,10 @@
 """Types inferred over a whole CSV, never over its first rows.
 
 A column gets the narrowest type of which every one of its values is written just as pandas writes that type (S20).
-So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, or digits beyond 64 bits.
+So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, `1e5`, or digits beyond 64 bits.
+
+The container writes large datasets batch by batch (S18), so one column may be integers in one batch and `1.0` in
+another, or dates in one and datetimes in another: such columns are floats, of integers up to 15 digits, and datetimes.
 """
 
 from __future__ import annotations
@@ -46,12 +49,16 @@ _DTYPES: dict[_Kind, DataType] = {
 _DAY = r"\d{4}-\d\d-\d\d"
 _SECOND = rf"{_DAY}[ T]\d\d:\d\d:\d\d"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
+# A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
+_EXACT_INTEGER = r"0|-?[1-9]\d{0,14}"
+# Exponents are of at least 2 digits, and stand only where the number has more than 16 digits or 4 leading zeros.
+_EXPONENT = r"e(?:\+(?:1[6-9]|[2-9]\d|[1-3]\d\d)|-(?:0[5-9]|[1-9]\d|[1-3]\d\d))"
+_FRACTION = rf"0\.0{{0,3}}[1-9]|0\.0{{0,3}}[1-9]\d*[1-9]|[1-9]\d{{0,15}}\.\d*[1-9]|[1-9](?:\.\d*[1-9])?{_EXPONENT}"
 _SPELLINGS: dict[_Kind, str] = {
     _Kind.BOOLEAN: r"^(?:True|False)$",
-    # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
-    _Kind.INTEGER: r"^(?:0|-?[1-9]\d{0,14})$",
+    _Kind.INTEGER: rf"^(?:{_EXACT_INTEGER})$",
     _Kind.WIDE_INTEGER: r"^(?:0|-?[1-9]\d{0,18})$",
-    _Kind.FLOAT: r"^-?(?:inf|(?:0|[1-9]\d{0,15})(?:\.(?:0|\d{0,20}[1-9]))?|[1-9](?:\.\d{0,15}[1-9])?e[+-]\d\d\d?)$",
+    _Kind.FLOAT: rf"^(?:{_EXACT_INTEGER}|-?(?:(?:0|[1-9]\d{{0,15}})\.0|{_FRACTION}|inf))$",
     _Kind.DATE: rf"^{_DAY}$",
     _Kind.DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,6}})?)$",
     _Kind.FINE_DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,9}})?)$",
@@ -72,7 +79,8 @@ _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.TEXT: (),
 }
 """What a column may become when a value does not fit what it is: every earlier value fits there too."""
-_LONG_FLOAT = 17
+_LONG_FLOAT = 16
+"""Up to 15 digits, with a sign or a point, are kept by a float; of more, the float's own digits tell."""
 
 
 def infer_schema(blocks: Iterable[pl.DataFrame]) -> pl.Schema:
@@ -106,9 +114,8 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
     if not values.str.contains(_SPELLINGS[kind]).all():
         return False
     if kind is _Kind.FLOAT:
-        # More digits than a float holds would be lost; the shortest spelling of the float tells.
-        long = values.filter((values.str.len_bytes() > _LONG_FLOAT) & ~values.str.contains("e", literal=True))
-        if not (long.cast(pl.Float64).cast(pl.String) == long).all():
+        long = values.filter((values.str.len_bytes() > _LONG_FLOAT) | values.str.contains("e-3", literal=True))
+        if not (_digits(long.cast(pl.Float64).cast(pl.String)) == _digits(long)).all():
             return False
     try:
         # 2024-02-30 is spelled as a date, and 9999999999999999999 as an integer.
@@ -116,3 +123,8 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
     except Misfit:
         return False
     return True
+
+
+def _digits(numbers: pl.Series) -> pl.Series:
+    """The digits that count, without sign, point, exponent and the zeros around them."""
+    return numbers.str.replace("e.*$", "").str.replace_all("[-.]", "").str.strip_chars("0")

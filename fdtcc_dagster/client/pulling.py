@@ -61,7 +61,7 @@ class Puller:
     @property
     def socket_url(self) -> str:
         """The address of the WebSocket."""
-        return self.socket_url
+        return f"ws://{self._base}/get"
 
     @property
     def _base(self) -> str:

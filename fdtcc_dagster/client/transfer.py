@@ -94,7 +94,9 @@ async def _inflated(body: AsyncGenerator[bytes, None], member: str) -> AsyncGene
         async with aclosing(body), aclosing(inflate_member(body, member)) as inflated:
             async for chunk in inflated:
                 yield chunk
-    except (ValueError, zlib.error) as error:
+    except zlib.error as error:
+        raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
+    except ValueError as error:
         raise DatasetRetrievalError(f"the container's ZIP cannot be read: {error}; use transport='csv'") from error
 
 

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import CloseCode
 
-from fdtcc_dagster.client.errors import IdleTimeoutError, ServiceConnectionLostError, ServiceUnavailableError
+from fdtcc_dagster.client.errors import (
+    IdleTimeoutError,
+    ProtocolError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
@@ -95,6 +101,7 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
     Raises:
         IdleTimeoutError: A limit has passed.
         ServiceConnectionLostError: The connection ended; the message says how.
+        ProtocolError: A frame is longer than 1 MiB.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limits.job_timeout
@@ -108,6 +115,8 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
             raise IdleTimeoutError(f"the container gave no result within {limits.job_timeout:g} s") from error
         raise IdleTimeoutError(f"the container sent nothing for {limits.idle_timeout:g} s") from error
     except ConnectionClosed as error:
+        if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+            raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
         raise ServiceConnectionLostError(_how(error)) from error
 
 

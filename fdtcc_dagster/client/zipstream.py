@@ -28,8 +28,8 @@ async def inflate_member(chunks: AsyncIterator[bytes], name: str) -> AsyncGenera
         Inflated bytes, at most 4 MiB at a time whatever the compression ratio.
 
     Raises:
-        ValueError: The archive does not begin with a deflated member of that name, or it ends inside it.
-        zlib.error: The deflated bytes are corrupt.
+        ValueError: The archive does not begin with a deflated member of that name.
+        zlib.error: The deflated bytes are corrupt, or end inside the member.
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     head: bytes | None = b""
@@ -47,7 +47,7 @@ async def inflate_member(chunks: AsyncIterator[bytes], name: str) -> AsyncGenera
             if inflated:
                 yield inflated
     if not inflater.eof:
-        raise ValueError("it ends inside its member")
+        raise zlib.error("it ends inside its member")
 
 
 def _data_start(head: bytes, name: str) -> int | None:

@@ -1,0 +1,205 @@
+"""A Foundry dataset as its user declares it: a name, when it is refreshed, and what its columns are."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.client.schema import SchemaLike, to_schema
+from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window
+from fdtcc_dagster.schedule import Schedule
+
+MissingVersion = Literal["raise", "accept"]
+
+
+@dataclass(frozen=True, init=False)
+class FoundryDataset:
+    """A dataset, its partitions, and how it appears in Dagster.
+
+    Attributes:
+        name: The dataset's name, as the container knows it.
+        schedule: The calendar of its refreshes, or None if it has a partitions definition of its own.
+        start: The first date that may be a partition key, or None without a schedule.
+        schema: Column → Polars data type, or None to infer the types.
+        missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
+            `"accept"` to store today's data knowingly.
+        asset_key: The asset's key, or None to leave it to the translator.
+        description: The asset's description.
+        group_name: The asset's group.
+        owners: The asset's owners.
+        tags: The asset's tags.
+    """
+
+    name: str
+    schedule: Schedule | None
+    start: dt.date | None
+    schema: pl.Schema | None = field(hash=False)
+    missing_version: MissingVersion
+    asset_key: dg.AssetKey | None
+    description: str | None
+    group_name: str | None
+    owners: tuple[str, ...]
+    tags: Mapping[str, str] = field(hash=False)
+    _own_partitions_def: dg.TimeWindowPartitionsDefinition | None = field(repr=False)
+
+    def __init__(
+        self,
+        name: str,
+        schedule: Schedule | None = None,
+        start: dt.date | str | None = None,
+        schema: SchemaLike | None = None,
+        *,
+        partitions_def: dg.TimeWindowPartitionsDefinition | None = None,
+        missing_version: MissingVersion = "raise",
+        asset_key: dg.AssetKey | Sequence[str] | str | None = None,
+        description: str | None = None,
+        group_name: str | None = None,
+        owners: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Check the declaration and freeze it; its partitions are built when they are first asked for.
+
+        Args:
+            name: The dataset's name, as the container knows it.
+            schedule: The calendar of its refreshes; each date with a refresh becomes a partition.
+            start: With a schedule: the first date that may be a partition key, as a date, a datetime at midnight or
+                `"YYYY-MM-DD"`.
+            schema: Column → Polars data type or its name, such as `"Datetime(us, UTC)"`; types are inferred if None.
+            partitions_def: Instead of a schedule: partitions whose own windows are pulled.
+            missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
+                `"accept"` to store today's data knowingly.
+            asset_key: The asset's key, as text with slashes between its parts; the translator chooses one if None.
+            description: The asset's description.
+            group_name: The asset's group.
+            owners: The asset's owners, e-mail addresses or `"team:…"`.
+            tags: The asset's tags.
+
+        Raises:
+            ScheduleError: There is not exactly one of `schedule` and `partitions_def`, or the start is no date.
+            ValueError: Another argument is not one of these.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"name={name!r} is not allowed; give the dataset's name as the container knows it")
+        values = {
+            "name": name,
+            "schedule": schedule,
+            "start": _checked_start(name, schedule, start, partitions_def),
+            "schema": None if schema is None else to_schema(schema),
+            "missing_version": missing_version,
+            "asset_key": _asset_key(asset_key),
+            "description": description,
+            "group_name": group_name,
+            "owners": tuple(owners),
+            "tags": dict(tags or {}),
+            "_own_partitions_def": partitions_def,
+        }
+        if missing_version not in ("raise", "accept"):
+            raise ValueError(
+                f"dataset {name!r}: missing_version={missing_version!r} is not allowed; give 'raise' or 'accept'"
+            )
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    @cached_property
+    def partitions_def(self) -> dg.TimeWindowPartitionsDefinition:
+        """The partitions: one for each refresh date of the schedule, or the ones that were declared.
+
+        Raises:
+            ScheduleError: No definition has exactly the schedule's dates as keys.
+        """
+        if self.schedule is None or self.start is None:
+            assert self._own_partitions_def is not None  # noqa: S101  checked at construction
+            return self._own_partitions_def
+        return build_partitions_def(self.schedule, self.start)
+
+    def window(self, partition_key: str, now: dt.datetime | None = None) -> Window:
+        """The window to pull for a partition.
+
+        Args:
+            partition_key: A key of `partitions_def`; it may lie in the future.
+            now: An aware instant, the current one if None. It matters only for dates with several refreshes, see
+                `refresh_window`.
+
+        Returns:
+            With a schedule [refresh + buffer, next refresh + buffer), in the schedule's zone; otherwise the
+            partition's own bounds, in UTC.
+
+        Raises:
+            ScheduleError: The key does not belong to the dataset.
+        """
+        if self.schedule is None or self.start is None:
+            return self._own_window(partition_key)
+        window = refresh_window(self.schedule, partition_key, now)
+        if partition_key < self.start.isoformat():
+            raise ScheduleError(
+                f"dataset {self.name!r}: partition key {partition_key!r} lies before the start, {self.start}",
+                dataset=self.name,
+                window=window,
+            )
+        return window
+
+    def _own_window(self, partition_key: str) -> Window:
+        definition = self.partitions_def
+        try:
+            bounds = definition.time_window_for_partition_key(partition_key)
+        except (TypeError, ValueError) as error:
+            raise ScheduleError(
+                f"dataset {self.name!r}: partition key {partition_key!r} is not of the form {definition.fmt!r}",
+                dataset=self.name,
+            ) from error
+        key = bounds.start.strftime(definition.fmt)
+        if not partition_key.startswith(key) or bounds.start < definition.start:
+            raise ScheduleError(
+                f"dataset {self.name!r}: {partition_key!r} is no partition key; the first one is "
+                f"{definition.get_first_partition_key()!r}, the next one after it {key!r}",
+                dataset=self.name,
+            )
+        # In UTC, because datetimes of one zone are compared by their wall clocks, also where those go back.
+        return Window(bounds.start.astimezone(dt.timezone.utc), bounds.end.astimezone(dt.timezone.utc))
+
+
+def _checked_start(
+    name: str, schedule: Schedule | None, start: dt.date | str | None, partitions_def: object
+) -> dt.date | None:
+    if (schedule is None) == (partitions_def is None):
+        raise ScheduleError(f"dataset {name!r} needs either a schedule and a start or a partitions_def", dataset=name)
+    if schedule is None:
+        if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+            raise ScheduleError(
+                f"dataset {name!r}: partitions_def={partitions_def!r} is no TimeWindowPartitionsDefinition",
+                dataset=name,
+            )
+        if start is not None:
+            raise ScheduleError(f"dataset {name!r}: start={start!r} goes with a schedule only", dataset=name)
+        return None
+    if not isinstance(schedule, Schedule):
+        raise ScheduleError(f"dataset {name!r}: schedule={schedule!r} is no Schedule", dataset=name)
+    try:
+        if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
+            return dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
+        if isinstance(start, dt.datetime):
+            if start.time() == dt.time():
+                return start.date()
+        elif isinstance(start, dt.date):
+            return start
+    except ValueError:
+        pass
+    raise ScheduleError(
+        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
+        "'YYYY-MM-DD'",
+        dataset=name,
+    )
+
+
+def _asset_key(asset_key: dg.AssetKey | Sequence[str] | str | None) -> dg.AssetKey | None:
+    if asset_key is None or isinstance(asset_key, dg.AssetKey):
+        return asset_key
+    return dg.AssetKey.from_user_string(asset_key) if isinstance(asset_key, str) else dg.AssetKey(asset_key)

@@ -1,0 +1,53 @@
+"""What Dagster records of a stored snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client import Snapshot
+
+
+def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
+    """Write a Polars schema as Dagster shows it.
+
+    Args:
+        schema: Column → Polars data type.
+
+    Returns:
+        The table schema, columns in the same order.
+    """
+    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(dtype)) for name, dtype in schema.items()])
+
+
+def snapshot_metadata(snapshot: Snapshot, schema: pl.Schema, now: datetime) -> dict[str, dg.MetadataValue]:
+    """Describe a snapshot.
+
+    Args:
+        snapshot: The verified snapshot.
+        schema: The types of its rows.
+        now: When it was pulled.
+
+    Returns:
+        Metadata under `foundry/`: the window, the origin, the SHA-256, the CSV's bytes, the seconds that the pull
+        took, the announced rows where there are any, and `outside_window` where today's data were taken for a window
+        that does not contain `now`; and the column schema where Dagster expects it.
+    """
+    metadata: dict[str, dg.MetadataValue] = {
+        "foundry/window_from": dg.MetadataValue.timestamp(snapshot.window.from_dt),
+        "foundry/window_to": dg.MetadataValue.timestamp(snapshot.window.to_dt),
+        "foundry/origin": dg.MetadataValue.text(snapshot.origin),
+        "foundry/sha256": dg.MetadataValue.text(snapshot.sha256),
+        "foundry/size_bytes": dg.MetadataValue.int(snapshot.size_bytes),
+        "foundry/pull_seconds": dg.MetadataValue.float(round(snapshot.seconds, 3)),
+        "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
+    }
+    if snapshot.announced_rows is not None:
+        metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
+    if snapshot.origin == "fetched" and not snapshot.window.contains(now):
+        metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
+    return metadata

@@ -1,0 +1,162 @@
+"""A schedule as Dagster partitions: one partition for each date that has a refresh.
+
+The key is the date of the refresh in the schedule's zone. Where one cron string can say the dates, the definition is a
+plain, unbounded `TimeWindowPartitionsDefinition`. Cron cannot say "the second-to-last day of the month"; such calendars
+become the smallest cron that ticks on all their dates, minus the other dates, up to a horizon. Either way the keys are
+compared with the calendar before a definition is returned.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from functools import lru_cache
+
+import dagster as dg
+
+from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.cron import superset, years_between
+from fdtcc_dagster.localtime import dagster_zone, date_of, instant_of, is_repeated, zone_of
+from fdtcc_dagster.schedule import Refresh, Schedule
+
+KEY_FORMAT = "%Y-%m-%d"
+_KEY = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}")
+_HORIZON = dt.date(2040, 1, 1)
+_MIDNIGHT, _A_MINUTE_LATER = dt.time(), dt.time(minute=1)
+_ONE_DAY, _LONGEST_GAP = dt.timedelta(days=1), dt.timedelta(days=400)
+
+
+def build_partitions_def(
+    schedule: Schedule, start: dt.date, horizon: dt.date | None = None
+) -> dg.TimeWindowPartitionsDefinition:
+    """One partition for each date, from `start` on, that has a refresh.
+
+    A key exists from the midnight that begins its date in the schedule's zone, or from a minute later where dates had
+    to be excluded. Only while `start` itself lies ahead may Dagster show the first key early, from the tick before it.
+
+    Args:
+        schedule: The calendar.
+        start: The first date that may be a key.
+        horizon: The date before which all keys lie, for calendars that one cron string cannot say; 2040-01-01, or ten
+            years after a later start, if None. The keys of all other calendars have no end; they are compared with
+            the calendar up to this date.
+
+    Returns:
+        The definition, in the schedule's zone; each window reaches from its key's midnight to the next key's.
+
+    Raises:
+        ScheduleError: The horizon is not later than the start, or the keys would not be the calendar's dates: a
+            refresh falls on a day that the zone's clocks skip, as Pacific/Apia did 2011-12-30.
+    """
+    until = max(_HORIZON, start + 3660 * _ONE_DAY) if horizon is None else horizon
+    if until <= start:
+        raise ScheduleError(f"horizon={until} is not later than start={start}")
+    return _build(frozenset(schedule.refreshs), schedule.timezone, start, until)
+
+
+def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | None = None) -> Window:
+    """The window in which a partition's refresh was the newest one that could be pulled.
+
+    Args:
+        schedule: The calendar.
+        partition_key: The date of a refresh, `YYYY-MM-DD`, in the schedule's zone.
+        now: An aware instant, the current one if None. It matters only where a date has several refreshes: the latest
+            of them that is available counts, or the first if none is yet.
+
+    Returns:
+        [refresh + buffer, next refresh + buffer), in the schedule's zone.
+
+    Raises:
+        ScheduleError: The key is no date or has no refresh, or `now` is naive.
+    """
+    day = _parse(schedule, partition_key)
+    zone = zone_of(schedule.timezone)
+    midnights = (instant_of(zone, day, _MIDNIGHT), instant_of(zone, day + _ONE_DAY, _MIDNIGHT))
+    refreshes = [instant for instant in schedule.refreshes(*midnights) if instant.date() == day]
+    if not refreshes:
+        raise ScheduleError(f"partition key {partition_key!r} is no refresh date; {_nearest_keys(schedule, day)}")
+    latest = schedule.get_latest_refresh(now)
+    available = [schedule.available(instant) for instant in refreshes]
+    from_dt = max((instant for instant in available if instant <= latest), default=available[0])
+    return Window(from_dt, schedule.get_next_refresh(from_dt))
+
+
+class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
+    """Partitions with excluded ticks, whose windows nevertheless leave no holes.
+
+    Overrides nothing else: the webserver and the daemon rebuild the plain class and must arrive at the same keys.
+    """
+
+    def time_window_for_partition_key(  # type: ignore[override]  # the base wraps its method in a cache
+        self, partition_key: str
+    ) -> dg.TimeWindow:
+        tick = super().time_window_for_partition_key(partition_key)
+        following = self.get_next_partition_window(tick.end, respect_bounds=False)
+        # `end` is the first refresh beyond the horizon; after it, nothing is excluded any more.
+        ends = [window_end for window_end in (self.end, following and following.start) if window_end]
+        return dg.TimeWindow(tick.start, min(ends, key=dt.datetime.timestamp))
+
+
+@lru_cache(maxsize=1024)
+def _build(
+    rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date
+) -> dg.TimeWindowPartitionsDefinition:
+    schedule = Schedule(rules, timezone=timezone)
+    cron, exact = superset(rules)
+    end = schedule.refresh_dates(horizon, horizon + _LONGEST_GAP)[0]
+    refreshed = set(schedule.refresh_dates(start, end - _ONE_DAY))
+    ticks = {day for day in cron.dates(years_between(start.year, end.year)) if start <= day < end}
+    _prove(schedule, ticks, refreshed, exact)
+    begin = dt.datetime.combine(start, _MIDNIGHT)
+    if exact:
+        return dg.TimeWindowPartitionsDefinition(
+            start=begin, fmt=KEY_FORMAT, timezone=timezone, cron_schedule=cron.render("0", "0"), end_offset=1
+        )
+    # Dagster counts a window only when it is over, and it is over at the next tick, excluded or not. So a second tick
+    # a minute later makes a key appear on its date; with `end_offset=1` instead, a future key would exist already.
+    excluded = [(day, _MIDNIGHT) for day in sorted(ticks - refreshed)]
+    excluded += [(day, _A_MINUTE_LATER) for day in sorted(ticks)]
+    return _RefreshPartitionsDefinition(
+        start=begin,
+        end=dt.datetime.combine(end, _MIDNIGHT),
+        fmt=KEY_FORMAT,
+        timezone=timezone,
+        cron_schedule=cron.render("0,1", "0"),
+        exclusions=[_tick(timezone, day, clock) for day, clock in excluded],
+    )
+
+
+def _prove(schedule: Schedule, ticks: set[dt.date], refreshed: set[dt.date], exact: bool) -> None:
+    """Compare what cron says with the calendar, day by day."""
+    zone = zone_of(schedule.timezone)
+    skipped = {day for day in ticks if date_of(zone, day, _MIDNIGHT) != day}
+    wrong = skipped | (refreshed ^ ticks if exact else refreshed - ticks)
+    if wrong:
+        raise ScheduleError(
+            f"the partitions of {schedule!r} would differ from its refresh dates on "
+            f"{', '.join(map(str, sorted(wrong)[:5]))}: the clocks of {schedule.timezone} skip that day or that time; "
+            "start later, or choose another time or zone"
+        )
+
+
+def _tick(timezone: str, day: dt.date, clock: dt.time) -> dt.datetime:
+    """An excluded tick as Dagster reads it: of a time that the clocks show twice, it ticks at the second."""
+    wall = dt.datetime.combine(day, clock)
+    return wall.replace(fold=1) if is_repeated(dagster_zone(timezone), day, clock) else wall
+
+
+def _parse(schedule: Schedule, partition_key: str) -> dt.date:
+    try:
+        if _KEY.fullmatch(partition_key):
+            return dt.date.fromisoformat(partition_key)
+    except (TypeError, ValueError):
+        pass
+    today = dt.datetime.now(zone_of(schedule.timezone)).date()
+    raise ScheduleError(f"partition key {partition_key!r} is no date YYYY-MM-DD; {_nearest_keys(schedule, today)}")
+
+
+def _nearest_keys(schedule: Schedule, day: dt.date) -> str:
+    before = schedule.refresh_dates(day - _LONGEST_GAP, day)[-1:]
+    after = schedule.refresh_dates(day, day + _LONGEST_GAP)[:1]
+    return f"the nearest keys are {' and '.join(map(str, before + after))}"

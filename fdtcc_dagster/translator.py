@@ -1,0 +1,49 @@
+"""From a dataset to the asset that represents it in Dagster."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from fdtcc_dagster.metadata import column_schema
+
+if TYPE_CHECKING:
+    from fdtcc_dagster.dataset import FoundryDataset
+
+
+class FoundryDatasetTranslator:
+    """Says how a dataset appears in Dagster; subclass it to follow conventions of your own."""
+
+    def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+        """Describe a dataset's asset.
+
+        Args:
+            dataset: The dataset.
+
+        Returns:
+            The spec, without partitions. Its key is the dataset's `asset_key`, or made of its name: a dot or slash
+            begins a new part, letters become lower-case, and all but letters, digits and underscores an underscore.
+            So "foundry.hr.monthly_closings" is `foundry/hr/monthly_closings`, and "Customer Demographics" is
+            `customer_demographics`.
+
+        Raises:
+            ValueError: The name has no letter or digit that a key could be made of.
+        """
+        return dg.AssetSpec(
+            key=dataset.asset_key or dg.AssetKey(_key_parts(dataset.name)),
+            description=dataset.description or f"The Foundry dataset {dataset.name!r}, one snapshot for each refresh.",
+            group_name=dataset.group_name,
+            owners=list(dataset.owners or ()),
+            tags=dict(dataset.tags or {}),
+            kinds={"foundry", "polars"},
+            metadata={"dagster/column_schema": column_schema(dataset.schema)} if dataset.schema else None,
+        )
+
+
+def _key_parts(name: str) -> list[str]:
+    parts = [re.sub(r"[^A-Za-z0-9_]+", "_", part).strip("_").lower() for part in re.split(r"[./]", name)]
+    if not all(parts):
+        raise ValueError(f"no asset key can be made of the dataset's name {name!r}: give it an asset_key")
+    return parts

@@ -1,0 +1,46 @@
+"""What the tests share: a container of our own on loopback, and clients that do not wait long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.sandbox import SandboxContainer
+
+pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]
+
+ClientMaker = Callable[..., FoundryDevToolsContainerClient]
+
+
+@pytest.fixture
+def make_client(sandbox_container: SandboxContainer) -> ClientMaker:
+    """Clients of the sandbox with short limits; keyword arguments override them."""
+
+    def make(**overrides: Any) -> FoundryDevToolsContainerClient:
+        arguments = {"open_timeout": 5.0, "idle_timeout": 5.0, "job_timeout": 20.0, "retry_delay": 0.01, **overrides}
+        return FoundryDevToolsContainerClient(sandbox_container.host, sandbox_container.port, **arguments)
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: ClientMaker) -> FoundryDevToolsContainerClient:
+    return make_client()
+
+
+@pytest.fixture
+def today() -> Window:
+    """A window that contains now."""
+    now = datetime.now(timezone.utc)
+    return Window(now - timedelta(days=1), now + timedelta(days=1))
+
+
+@pytest.fixture
+def last_year() -> Window:
+    """A week that is over for long."""
+    start = datetime.now(timezone.utc) - timedelta(days=365)
+    return Window(start, start + timedelta(days=7))
