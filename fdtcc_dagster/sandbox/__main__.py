@@ -1,0 +1,49 @@
+"""`python -m fdtcc_dagster.sandbox ROOT`: serve a directory of versions until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from fdtcc_dagster.sandbox.container import SandboxContainer
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until interrupted.
+
+    Args:
+        arguments: The command line; by default the process's own.
+
+    Returns:
+        The exit code: 0 after SIGINT or SIGTERM, 1 if it could not start.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m fdtcc_dagster.sandbox",
+        description="Serve a directory of dataset versions as a Foundry DevTools Container would.",
+    )
+    parser.add_argument("root", type=Path, help="<dataset>/<pulled-at>.csv, such as orders/2026-01-05T04-00-00Z.csv")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    # Both by hand: a shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with SandboxContainer(options.root, options.port, host=options.host) as container:
+            sys.stdout.write(f"sandbox container ready at {container.url} ({len(container.names())} datasets)\n")
+            sys.stdout.flush()
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
