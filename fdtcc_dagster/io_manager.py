@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -47,13 +47,15 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             target = Path(path.path)
             part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
             try:
-                rows = _sink(df, str(part), None)
+                # An open file: by its path, Polars may create it in the background after it has reported a failure.
+                with part.open("xb") as file:
+                    rows = _sink(df, file, str(part), None)
                 part.replace(target)
             finally:
                 part.unlink(missing_ok=True)
         else:
             # An object store shows an object when it has been uploaded as a whole.
-            rows = _sink(df, str(path), self._polars_options())
+            rows = _sink(df, str(path), str(path), self._polars_options())
         name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
         context.add_output_metadata({name: rows, "foundry/store_seconds": round(time.monotonic() - started, 3)})
 
@@ -96,8 +98,8 @@ def _is_local(path: UPath) -> bool:
     return not getattr(path, "protocol", "") or path.protocol in ("file", "local")
 
 
-def _sink(df: pl.LazyFrame, target: str, options: dict[str, Any] | None) -> int:
+def _sink(df: pl.LazyFrame, target: str | IO[bytes], path: str, options: dict[str, Any] | None) -> int:
     """Write Parquet, and count its rows in its footer."""
     with source_errors():
         df.sink_parquet(target, compression="zstd", storage_options=options)
-    return int(pl.scan_parquet(target, storage_options=options).select(pl.len()).collect().item())
+    return int(pl.scan_parquet(path, storage_options=options).select(pl.len()).collect().item())

@@ -61,7 +61,7 @@ class Store:
         definitions = build_foundry_definitions(
             [dataset], resource=self.resource, io_manager=FoundryParquetIOManager(base_dir=str(self.parquet))
         )
-        job = definitions.get_implicit_global_asset_job_def()
+        job = definitions.resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(instance=self.instance, partition_key=key, raise_on_error=False)
         # Whatever happened, nothing stays in the spool, and no half-written file in the store.
         assert list(self.spool.iterdir()) == []
@@ -180,7 +180,7 @@ def test_a_failure_while_storing_leaves_the_previous_partition_as_it_was(
         fresh.set_live(NAME, csv)
         if fault is not None:
             fresh.inject(NAME, fault)
-        store.resource = store.resource.model_copy(update={"host": fresh.host, "port": fresh.port})
+        store.container = fresh
         text = cause(store.materialize(dataset(), key))
     assert error.__name__ in text
     assert repr(NAME) in text

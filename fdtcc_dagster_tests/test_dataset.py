@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, at
+
+UTC = dt.timezone.utc
+DAILY = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="Europe/Berlin", end_offset=1)
+START = dt.date(2024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "start", [START, "2024-01-01", dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=UTC)], ids=repr
+)
+def test_a_start_is_a_date_however_it_is_written(start: Any) -> None:
+    assert FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, start).start == START
+
+
+def test_a_schedule_becomes_partitions_once_and_lazily() -> None:
+    dataset = FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START)
+    assert "partitions_def" not in vars(dataset)
+    assert dataset.partitions_def is dataset.partitions_def
+    assert dataset.partitions_def.cron_schedule == "0 0 1,L * 5"
+    assert dataset.partitions_def.get_partition_keys(current_time=at("2024-01-06"))[-1] == "2024-01-05"
+
+
+def test_a_window_with_a_schedule_lies_between_availabilities() -> None:
+    dataset = FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START)
+    window = dataset.window("2024-03-01", now=at("2024-03-01 05:00"))
+    assert (window.from_dt, window.to_dt) == (at("2024-03-01 04:00"), at("2024-03-02 01:15"))
+    with pytest.raises(ScheduleError, match="lies before the start, 2024-01-01") as caught:
+        dataset.window("2023-12-29")
+    assert caught.value.dataset == "orders"
+
+
+def test_a_window_of_own_partitions_has_their_bounds() -> None:
+    window = FoundryDataset("orders", partitions_def=DAILY).window("2024-03-31")
+    assert (window.from_dt, window.to_dt) == (at("2024-03-30 23:00"), at("2024-03-31 22:00"))
+    assert window.from_dt.tzinfo is UTC
+
+
+def test_both_passes_of_a_repeated_hour_have_a_window() -> None:
+    hourly = dg.HourlyPartitionsDefinition(start_date="2024-01-01-00:00", timezone="Europe/Berlin")
+    dataset = FoundryDataset("orders", partitions_def=hourly)
+    first, second = dataset.window("2024-10-27-02:00"), dataset.window("2024-10-27-02:00+0100")
+    assert (first.from_dt, first.to_dt) == (at("2024-10-27 00:00"), at("2024-10-27 01:00"))
+    assert (second.from_dt, second.to_dt) == (at("2024-10-27 01:00"), at("2024-10-27 02:00"))
+
+
+@pytest.mark.parametrize("key", ["2024-1-2", "rubbish", "2023-12-31", "", None])
+def test_a_key_that_own_partitions_do_not_have_is_refused(key: Any) -> None:
+    with pytest.raises(ScheduleError, match="partition key"):
+        FoundryDataset("orders", partitions_def=DAILY).window(key)
+
+
+def test_a_week_has_no_key_in_its_middle() -> None:
+    weekly = dg.WeeklyPartitionsDefinition(start_date="2024-01-07")
+    with pytest.raises(ScheduleError, match="the next one after it '2024-01-14'"):
+        FoundryDataset("orders", partitions_def=weekly).window("2024-01-09")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"id": pl.Int64, "at": pl.Datetime("us", "UTC"), "price": pl.Decimal(10, 2)},
+        pl.Schema({"id": pl.Int64(), "at": pl.Datetime("us", "UTC"), "price": pl.Decimal(10, 2)}),
+        {"id": "Int64", "at": "Datetime(us, UTC)", "price": "Decimal(10, 2)"},
+    ],
+)
+def test_a_schema_is_normalized(schema: Any) -> None:
+    dataset = FoundryDataset("orders", partitions_def=DAILY, schema=schema)
+    assert dataset.schema == pl.Schema({"id": pl.Int64(), "at": pl.Datetime("us", "UTC"), "price": pl.Decimal(10, 2)})
+    assert isinstance(dataset.schema, pl.Schema)
+
+
+def test_datasets_are_values() -> None:
+    def declare() -> FoundryDataset:
+        return FoundryDataset(
+            "orders", FIRST_LAST_AND_FRIDAYS, START, {"id": "Int64"}, asset_key="sales/orders", tags={"tier": "1"}
+        )
+
+    dataset = declare()
+    assert dataset == declare()
+    assert hash(dataset) == hash(declare())
+    assert dataset.asset_key == dg.AssetKey(["sales", "orders"])
+    with pytest.raises(AttributeError):
+        dataset.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": ""}, "name=''"),
+        ({"name": "  "}, "name='  '"),
+        ({"name": None}, "name=None"),
+        ({"schedule": None}, "either a schedule and a start or a partitions_def"),
+        ({"partitions_def": DAILY}, "either a schedule and a start or a partitions_def"),
+        ({"schedule": "0 0 * * *"}, "is no Schedule"),
+        ({"start": None}, "start=None is not allowed; with a schedule, give a date"),
+        ({"start": "1 January 2024"}, "start='1 January 2024'"),
+        ({"start": "20240101"}, "start='20240101'"),
+        ({"start": "2024-13-01"}, "start='2024-13-01'"),
+        ({"start": dt.datetime(2024, 1, 1, 2)}, "a datetime at midnight"),
+        ({"schedule": None, "partitions_def": DAILY}, "goes with a schedule only"),
+        ({"schedule": None, "start": None, "partitions_def": dg.StaticPartitionsDefinition(["a"])}, "is no TimeWindow"),
+        ({"missing_version": "ignore"}, "missing_version='ignore' is not allowed; give 'raise' or 'accept'"),
+        ({"schema": {"id": "Integer"}}, "Integer"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FoundryDataset(**{"name": "orders", "schedule": FIRST_LAST_AND_FRIDAYS, "start": START, **arguments})
+
+
+def test_three_hundred_datasets_are_declared_at_once() -> None:
+    def declare(number: int) -> FoundryDataset:
+        schedule = Schedule([Refresh("monthly", -1 - number % 28, f"{number % 24:02}:00:00")])
+        return FoundryDataset(f"dataset_{number}", schedule, START)
+
+    assert len({declare(number) for number in range(300)}) == 300

