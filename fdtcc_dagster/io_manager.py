@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 import polars as pl
@@ -29,6 +29,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     `base_dir` is a directory or a URL that universal-pathlib knows; by default the storage directory of the Dagster
     instance.
     """
+
+    # Older versions of dagster-polars declare it as a field, and lose its value.
+    extension: ClassVar[str | None] = ".parquet"  # type: ignore[misc]  # a field in UPathIOManager
 
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> None:
         """Store a LazyFrame, in flat memory.

@@ -85,7 +85,7 @@ def _refreshes(dataset: FoundryDataset, schedule: Schedule) -> _Evaluation:
     delay = _delay(dataset)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[_Request]:
-        tick = context.scheduled_execution_time.astimezone(UTC)
+        tick = context.scheduled_execution_time.astimezone(UTC).replace(second=0, microsecond=0)
         latest = tick - schedule.buffer
         requests = [
             dg.RunRequest(
@@ -149,7 +149,7 @@ def tick_of(schedule: Schedule, refresh: dt.datetime, delay: dt.timedelta = dt.t
     """
     zone = dagster_zone(schedule.timezone)
     key_exists = instant_of(zone, refresh.date(), dt.time()) + delay
-    due = max(schedule.available(refresh), key_exists).astimezone(UTC)
+    due = max(refresh.astimezone(UTC) + schedule.buffer, key_exists)
     tick = due.replace(second=0, microsecond=0)
     if tick < due:
         tick += _ONE_MINUTE
@@ -178,15 +178,17 @@ def render_crons(schedule: Schedule, delay: dt.timedelta = dt.timedelta(0)) -> t
     years = years_between(*_YEARS)
     crons: dict[dt.time, set[DayCron]] = defaultdict(set)
     rendered: dict[str, None] = {}
+    ticks: list[dt.datetime] = []
     for rule in schedule.refreshs:
         days_at: dict[dt.time, set[dt.date]] = defaultdict(set)
         for tick in _ticks(Schedule([rule], schedule.buffer, schedule.timezone), delay):
+            ticks.append(tick)
             days_at[tick.time()].add(tick.date())
         for clock, days in sorted(days_at.items(), key=lambda group: (-len(group[1]), group[0])):
             cron = fit(frozenset(days), years)
             crons[clock].add(cron)
             rendered[cron.render(str(clock.minute), str(clock.hour))] = None
-    for tick in _ticks(schedule, delay):
+    for tick in ticks:
         if not any(cron.matches(tick.date()) for cron in crons[tick.time()]):
             raise ScheduleError(f"the crons {list(rendered)} of {schedule!r} do not tick at {tick.isoformat()}")
     return tuple(rendered)
