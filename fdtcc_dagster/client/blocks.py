@@ -24,7 +24,8 @@ def record_blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[
         Blocks of whole records; the last one may lack its final newline.
     """
     tail = b""
-    while chunk := stream.read(block_bytes):
+    # A record longer than a block is read in ever larger pieces: each of them is searched again from its beginning.
+    while chunk := stream.read(max(block_bytes, len(tail))):
         block = tail + chunk
         end = _last_record_end(block)
         tail = block[end:]
@@ -44,16 +45,20 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
         The column names, and the bytes after the header.
 
     Raises:
-        ValueError: The header is missing or is not UTF-8 text.
+        ValueError: The header is missing or is not UTF-8 text of a usual length.
     """
     end = block.find(b"\n")
     while end >= 0 and block.count(b'"', 0, end) % 2:
         end = block.find(b"\n", end + 1)
     head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
-    names = next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")), None)
-    if not names:
+    try:
+        records = list(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"the CSV's header cannot be read: {error}") from error
+    # A bare carriage return ends a record for Python.
+    if len(records) != 1 or not records[0]:
         raise ValueError("the CSV has no header")
-    return names, rest
+    return records[0], rest
 
 
 def _last_record_end(block: bytes) -> int:

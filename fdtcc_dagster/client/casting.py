@@ -20,7 +20,7 @@ _EXACT_IN_FLOAT = 2.0**53
 _INFINITE = ["inf", "-inf"]
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
 _YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
-_YEAR_IN_NS = r"(?:167[89]|16[89]\d|1[7-9]\d\d|2[01]\d\d|22[0-5]\d|226[01])"
+NANOSECOND_YEAR = r"(?:167[89]|16[89]\d|1[7-9]\d\d|2[01]\d\d|22[0-5]\d|226[01])"
 """The whole years of 64 bits of nanoseconds; Polars lets others overflow into another century."""
 _CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
 """No leap second: Polars would make it the next minute."""
@@ -105,7 +105,9 @@ def _cast_for(dtype: DataType) -> _Cast:
     if isinstance(dtype, pl.Datetime):
         return _datetime_cast(dtype)
     if isinstance(dtype, pl.Decimal):
-        return _Cast(_plainly(dtype), lambda c: _decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale))
+        return _Cast(
+            lambda c: _decimals(c, dtype), lambda c: _all_decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale)
+        )
     return _Cast(_plainly(dtype), _plainly(dtype))
 
 
@@ -170,7 +172,7 @@ def _datetime_cast(dtype: pl.Datetime) -> _Cast:
             c = pl.when(c.str.contains(rf"{_OFFSET}$")).then(c).otherwise(c + "+00:00")
         return usual(c)
 
-    year, digits = _YEAR_IN_NS if unit == "ns" else _YEAR, _TIME_UNIT_DIGITS[unit]
+    year, digits = NANOSECOND_YEAR if unit == "ns" else _YEAR, _TIME_UNIT_DIGITS[unit]
     # Digits beyond the unit would be dropped, so they must be zeros.
     clock = rf"(?:{_CLOCK})(?:\.\d{{1,{digits}}}0*)?{_OFFSET + '?' if zone else ''}"
     return _Cast(usual, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
@@ -182,11 +184,16 @@ def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:
 
 
 def _decimals(c: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
+    # Polars rounds what has an exponent, or cannot read it, depending on its version.
+    return pl.when(c.str.contains("E", literal=True)).then(None).otherwise(c).cast(dtype, strict=False)
+
+
+def _all_decimals(c: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
     # Python writes small decimals and zeros of a large scale with an exponent: 1E-7, 0E-18.
     short = c.str.contains("E", literal=True) & c.str.contains(_DECIMAL)
     written_out = pl.when(short).then(c).otherwise(None).map_elements(_written_out, pl.String)
-    written_out = pl.when(_no_decimal(written_out, dtype.scale)).then(None).otherwise(written_out)
-    return pl.coalesce(c.cast(dtype, strict=False), written_out.cast(dtype, strict=False))
+    exact = pl.when(_no_decimal(written_out, dtype.scale)).then(None).otherwise(written_out)
+    return pl.coalesce(_decimals(c, dtype), exact.cast(dtype, strict=False))
 
 
 def _written_out(text: str) -> str:

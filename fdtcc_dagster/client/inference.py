@@ -15,7 +15,7 @@ from enum import IntEnum
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casting import Misfit, cast_block
+from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Misfit, cast_block
 
 
 class _Kind(IntEnum):
@@ -25,11 +25,14 @@ class _Kind(IntEnum):
     WIDE_INTEGER = 3
     FLOAT = 4
     DATE = 5
-    DATETIME = 6
-    FINE_DATETIME = 7
-    ZONED_DATETIME = 8
-    FINE_ZONED_DATETIME = 9
-    TEXT = 10
+    FAR_DATE = 6
+    DATETIME = 7
+    FAR_DATETIME = 8
+    FINE_DATETIME = 9
+    ZONED_DATETIME = 10
+    FAR_ZONED_DATETIME = 11
+    FINE_ZONED_DATETIME = 12
+    TEXT = 13
 
 
 _DTYPES: dict[_Kind, DataType] = {
@@ -39,15 +42,20 @@ _DTYPES: dict[_Kind, DataType] = {
     _Kind.WIDE_INTEGER: pl.Int64(),
     _Kind.FLOAT: pl.Float64(),
     _Kind.DATE: pl.Date(),
+    _Kind.FAR_DATE: pl.Date(),
     _Kind.DATETIME: pl.Datetime("us"),
+    _Kind.FAR_DATETIME: pl.Datetime("us"),
     _Kind.FINE_DATETIME: pl.Datetime("ns"),
     _Kind.ZONED_DATETIME: pl.Datetime("us", "UTC"),
+    _Kind.FAR_ZONED_DATETIME: pl.Datetime("us", "UTC"),
     _Kind.FINE_ZONED_DATETIME: pl.Datetime("ns", "UTC"),
     _Kind.TEXT: pl.String(),
 }
 
 _DAY = r"\d{4}-\d\d-\d\d"
-_SECOND = rf"{_DAY}[ T]\d\d:\d\d:\d\d"
+_CLOCK = r"[ T]\d\d:\d\d:\d\d"
+# A far date or datetime must not meet nanoseconds in its column.
+_NEAR_DAY = rf"{NANOSECOND_YEAR}-\d\d-\d\d"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
 # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
 _EXACT_INTEGER = r"0|-?[1-9]\d{0,14}"
@@ -59,11 +67,14 @@ _SPELLINGS: dict[_Kind, str] = {
     _Kind.INTEGER: rf"^(?:{_EXACT_INTEGER})$",
     _Kind.WIDE_INTEGER: r"^(?:0|-?[1-9]\d{0,18})$",
     _Kind.FLOAT: rf"^(?:{_EXACT_INTEGER}|-?(?:(?:0|[1-9]\d{{0,15}})\.0|{_FRACTION}|inf))$",
-    _Kind.DATE: rf"^{_DAY}$",
-    _Kind.DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,6}})?)$",
-    _Kind.FINE_DATETIME: rf"^(?:{_DAY}|{_SECOND}(?:\.\d{{1,9}})?)$",
-    _Kind.ZONED_DATETIME: rf"^{_SECOND}(?:\.\d{{1,6}})?{_OFFSET}$",
-    _Kind.FINE_ZONED_DATETIME: rf"^{_SECOND}(?:\.\d{{1,9}})?{_OFFSET}$",
+    _Kind.DATE: rf"^{_NEAR_DAY}$",
+    _Kind.FAR_DATE: rf"^{_DAY}$",
+    _Kind.DATETIME: rf"^{_NEAR_DAY}(?:{_CLOCK}(?:\.\d{{1,6}})?)?$",
+    _Kind.FAR_DATETIME: rf"^{_DAY}(?:{_CLOCK}(?:\.\d{{1,6}})?)?$",
+    _Kind.FINE_DATETIME: rf"^{_NEAR_DAY}(?:{_CLOCK}(?:\.\d{{1,9}})?)?$",
+    _Kind.ZONED_DATETIME: rf"^{_NEAR_DAY}{_CLOCK}(?:\.\d{{1,6}})?{_OFFSET}$",
+    _Kind.FAR_ZONED_DATETIME: rf"^{_DAY}{_CLOCK}(?:\.\d{{1,6}})?{_OFFSET}$",
+    _Kind.FINE_ZONED_DATETIME: rf"^{_NEAR_DAY}{_CLOCK}(?:\.\d{{1,9}})?{_OFFSET}$",
 }
 _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.EMPTY: tuple(_SPELLINGS),
@@ -71,14 +82,18 @@ _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.INTEGER: (_Kind.INTEGER, _Kind.WIDE_INTEGER, _Kind.FLOAT),
     _Kind.WIDE_INTEGER: (_Kind.WIDE_INTEGER,),
     _Kind.FLOAT: (_Kind.FLOAT,),
-    _Kind.DATE: (_Kind.DATE, _Kind.DATETIME, _Kind.FINE_DATETIME),
-    _Kind.DATETIME: (_Kind.DATETIME, _Kind.FINE_DATETIME),
+    _Kind.DATE: (_Kind.DATE, _Kind.FAR_DATE, _Kind.DATETIME, _Kind.FAR_DATETIME, _Kind.FINE_DATETIME),
+    _Kind.FAR_DATE: (_Kind.FAR_DATE, _Kind.FAR_DATETIME),
+    _Kind.DATETIME: (_Kind.DATETIME, _Kind.FAR_DATETIME, _Kind.FINE_DATETIME),
+    _Kind.FAR_DATETIME: (_Kind.FAR_DATETIME,),
     _Kind.FINE_DATETIME: (_Kind.FINE_DATETIME,),
-    _Kind.ZONED_DATETIME: (_Kind.ZONED_DATETIME, _Kind.FINE_ZONED_DATETIME),
+    _Kind.ZONED_DATETIME: (_Kind.ZONED_DATETIME, _Kind.FAR_ZONED_DATETIME, _Kind.FINE_ZONED_DATETIME),
+    _Kind.FAR_ZONED_DATETIME: (_Kind.FAR_ZONED_DATETIME,),
     _Kind.FINE_ZONED_DATETIME: (_Kind.FINE_ZONED_DATETIME,),
     _Kind.TEXT: (),
 }
 """What a column may become when a value does not fit what it is: every earlier value fits there too."""
+_FEW = 64
 _LONG_FLOAT = 16
 """Up to 15 digits, with a sign or a point, are kept by a float; of more, the float's own digits tell."""
 
@@ -105,7 +120,8 @@ def _widened(kind: _Kind, values: pl.Series) -> _Kind:
     if values.is_empty():
         return kind
     for wider in _WIDER[kind]:
-        if _all_spelled_as(wider, values):
+        # Most types are ruled out by few values.
+        if _all_spelled_as(wider, values.head(_FEW)) and _all_spelled_as(wider, values):
             return wider
     return _Kind.TEXT
 
@@ -117,6 +133,8 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
         long = values.filter((values.str.len_bytes() > _LONG_FLOAT) | values.str.contains("e-3", literal=True))
         if not (_digits(long.cast(pl.Float64).cast(pl.String)) == _digits(long)).all():
             return False
+    if kind in (_Kind.BOOLEAN, _Kind.INTEGER):
+        return True
     try:
         # 2024-02-30 is spelled as a date, and 9999999999999999999 as an integer.
         cast_block(values.to_frame(), pl.Schema({values.name: _DTYPES[kind]}))

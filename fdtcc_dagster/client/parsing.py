@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import copy
+import csv
+import io
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -103,19 +108,44 @@ class CsvSource:
         """The file as blocks of string columns; at least one, which may be empty."""
         with self.path.open("rb") as file:
             blocks = record_blocks(file)
-            names, first = split_header(next(blocks))
+            head = next(blocks)
+            names, first = split_header(head)
             strings = pl.Schema({name: pl.String() for name in names})
-            yield self._parsed(first, strings)
-            for block in blocks:
-                yield self._parsed(block, strings)
+            # Python's csv writes a carriage return as it is where it ends no line, and Polars drops it in front of a
+            # comma or newline.
+            return_at_risk = b"\r," if head[: len(head) - len(first)].endswith(b"\r\n") else b"\r"
+            rows = 0
+            for block in chain([first], blocks):
+                text = self._parsed(block, strings, return_at_risk, rows)
+                rows += text.height
+                yield text
 
-    def _parsed(self, block: bytes, strings: pl.Schema) -> pl.DataFrame:
+    def _parsed(self, block: bytes, strings: pl.Schema, return_at_risk: bytes, rows: int) -> pl.DataFrame:
         if not block:
             return strings.to_frame()
+        stand_in = _absent_character(block) if return_at_risk in block else None
+        source = block
+        if stand_in is not None:
+            source = block.replace(return_at_risk, return_at_risk.replace(b"\r", stand_in.encode()))
+        if block.startswith(codecs.BOM_UTF8):
+            # Polars drops one at the beginning, which here is a value's own.
+            source = codecs.BOM_UTF8 + source
         try:
-            return pl.read_csv(block, has_header=False, schema=strings, null_values="")
+            text = pl.read_csv(source, has_header=False, schema=strings, null_values="")
         except pl.exceptions.PolarsError as error:
-            raise self._mismatch(f"a record does not have the header's {len(strings)} columns: {error}") from error
+            raise self._unreadable(block, len(strings), rows, str(error)) from error
+        if stand_in is not None:
+            text = text.with_columns(pl.all().str.replace_all(stand_in, "\r", literal=True))
+        if not _is_complete(text, block):
+            raise self._unreadable(block, len(strings), rows, "a record has too few fields")
+        return text
+
+    def _unreadable(self, block: bytes, width: int, rows: int, reason: str) -> SchemaMismatchError:
+        row, fields = _ragged_record(block, width)
+        if row is None:
+            return self._mismatch(f"the CSV cannot be read after row {rows}: {reason}")
+        row += rows
+        return self._mismatch(f"row {row} has {fields} fields where the header has {width}", row=row)
 
     def _typed(self, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
         rows = 0
@@ -148,7 +178,8 @@ class CsvSource:
         try:
             yield from frames
         except FdtccError as error:
-            _raised.append(error)
+            # A copy has no traceback, whose frames would keep the blocks alive.
+            _raised.append(copy.copy(error))
             raise
 
     def _mismatch(
@@ -162,6 +193,35 @@ class CsvSource:
             row=row,
             value=value,
         )
+
+
+def _absent_character(block: bytes) -> str:
+    return next(character for character in map(chr, range(0xE000, 0x110000)) if character.encode() not in block)
+
+
+def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
+    """Tell whether every record has a field for every column: Polars fills the missing ones with nulls."""
+    if text.width == 1:
+        return True
+    if block.startswith((b"\n", b"\r\n")):
+        return False
+    if text.to_series(-1).null_count() == 0:
+        return True
+    commas = text.height * (text.width - 1)
+    if b'"' in block:
+        commas += sum(text.select(pl.all().str.count_matches(",", literal=True).sum()).row(0))
+    return block.count(b",") == commas
+
+
+def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
+    """The 1-based number within the block, and the number of fields, of the first record that has not `width`."""
+    try:
+        for row, record in enumerate(csv.reader(io.StringIO(block.decode(), newline="")), start=1):
+            if len(record) != width:
+                return row, len(record)
+    except (csv.Error, UnicodeDecodeError):
+        pass
+    return None, None
 
 
 @contextmanager

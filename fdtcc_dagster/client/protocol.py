@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from fdtcc_dagster.client.errors import (
@@ -38,10 +38,14 @@ _POINTER = re.compile(r"[0-9a-fA-F]{64}")
 _RID = re.compile(r"\bri\.[\w-]+\.[\w-]*\.[\w.-]+")
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{8}(?:-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}(?![0-9A-Za-z])")
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
-_NO_VERSION = re.compile(r"No versions between |No available versions found for dataset |Downloading dataset ")
-_ANNOUNCED_ROWS = re.compile(r"(?:Found|Downloading all) (\d+) rows (?:in|for) dataset ")
+_NO_VERSION = re.compile(
+    r"No versions between |No available versions found for dataset "
+    r"|Downloading (?:dataset|all|batch) |Found \d+ rows in dataset "
+)
+_ANNOUNCED_ROWS = re.compile(r"(?:Found|Downloading all) (\d{1,18}) rows (?:in|for) dataset ")
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
 _EXCERPT = 200
+_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,20 @@ def redact(value: Any) -> Any:
         value: A JSON value.
 
     Returns:
-        The same value with `<rid>` and `<uuid>` in their places.
+        The same value with `<rid>` and `<uuid>` in their places, and with `…` for what is nested too deeply.
     """
+    return _redacted(value, _DEPTH)
+
+
+def _redacted(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _UUID.sub("<uuid>", _RID.sub("<rid>", value))
+    if isinstance(value, (list, dict)) and depth == 0:
+        return "…"
     if isinstance(value, list):
-        return [redact(item) for item in value]
+        return [_redacted(item, depth - 1) for item in value]
     if isinstance(value, dict):
-        return {redact(key): redact(item) for key, item in value.items()}
+        return {_redacted(key, depth - 1): _redacted(item, depth - 1) for key, item in value.items()}
     return value
 
 
@@ -167,16 +177,16 @@ class Conversation:
         except ProtocolError as error:
             self.outcome = self._error(ProtocolError, f"{error}; is another service listening at this address?")
             return None
-        kind, text = message.get("type"), str(message.get("message", ""))
+        shown: Message = redact(message)
+        kind, text = message.get("type"), str(shown.get("message", ""))
         if kind != "keepalive":
-            self._last = _excerpt(redact(text))
+            self._last = _excerpt(text)
         if kind == "error":
             self.outcome = self._refused(text)
         elif kind == "final":
             self.outcome = self._ended(message, text)
         elif kind in ("update", "neutral"):
             self._follow(message, text)
-        shown: Message = redact(message)
         return shown
 
     def closed(self, reason: str) -> None:
@@ -199,9 +209,10 @@ class Conversation:
                 DatasetNotFoundError,
                 "the container's acknowledgement leaves the name out; check it against foundry_datasets.toml",
             )
-        elif rows := _ANNOUNCED_ROWS.match(text):
+            return
+        if rows := _ANNOUNCED_ROWS.match(text):
             self._announced_rows = int(rows[1])
-        elif _VERSIONS_FOUND.match(text):
+        if _VERSIONS_FOUND.match(text):
             self._origin = "cached"
         elif _NO_VERSION.match(text):
             self._origin = "fetched"
@@ -213,20 +224,19 @@ class Conversation:
                     "in hindsight",
                 )
         elif message.get("success") is False and message.get("type") == "update":
-            self._failures.append(_excerpt(redact(text)))
+            self._failures.append(_excerpt(text))
 
     def _refused(self, text: str) -> FdtccError:
         if _UNKNOWN_DATASET.match(text):
             return self._error(
                 DatasetNotFoundError,
-                f"the container does not know this name ({_excerpt(redact(text))}); "
-                "check it against foundry_datasets.toml",
+                f"the container does not know this name ({_excerpt(text)}); check it against foundry_datasets.toml",
             )
-        return self._error(DatasetRetrievalError, f"the container refused the request: {_excerpt(redact(text))}")
+        return self._error(DatasetRetrievalError, f"the container refused the request: {_excerpt(text)}")
 
     def _ended(self, message: Message, text: str) -> Pointer | FdtccError:
         if message.get("success") is not True:
-            shown = _excerpt(redact(text))
+            shown = _excerpt(text)
             if text.startswith("No rows found"):
                 return self._error(EmptyDatasetError, f"the dataset has no rows in Foundry ({shown})")
             if text.startswith("ERROR"):
@@ -256,7 +266,8 @@ def request_all(names: Sequence[str], now: datetime) -> str:
     Dates that are left out mean a fixed window of the past (S13), in which there is no version: the reference client
     thereby always causes a pull. A window of the single instant `now` says the same without relying on that default.
     """
-    return json.dumps({"names": list(names), "from_dt": now.isoformat(), "to_dt": now.isoformat()})
+    instant = now.astimezone(timezone.utc).isoformat()
+    return json.dumps({"names": list(names), "from_dt": instant, "to_dt": instant})
 
 
 def _excerpt(value: object) -> str:

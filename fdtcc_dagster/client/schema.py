@@ -62,7 +62,10 @@ def to_dtype(column: str, dtype: object) -> DataType:
         if plain is not None:
             return plain
     elif isinstance(dtype, DataType) and type(dtype).__name__ in {**_PLAIN, **_WITH_ARGUMENTS}:
-        return dtype
+        try:
+            return _checked(dtype)
+        except Exception as error:
+            raise ValueError(f"column {column!r}: {dtype!r} cannot be used: {error}; such as {_ALLOWED}") from error
     raise _unknown(column, dtype)
 
 
@@ -76,11 +79,26 @@ def _from_name(column: str, name: str) -> DataType:
     if arguments is None or base not in _WITH_ARGUMENTS:
         raise _unknown(column, name)
     try:
-        dtype = _WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(",")))
-        # Polars checks time zones only when a column is made of them.
-        pl.Series([], dtype=dtype)
+        return _checked(_WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(","))))
     except Exception as error:
         raise ValueError(f"column {column!r}: {name!r} is not a data type: {error}; such as {_ALLOWED}") from error
+
+
+def _checked(dtype: DataType) -> DataType:
+    """Check arguments that Polars checks late or, depending on its version, never."""
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        if dtype.time_zone in ("", "*"):
+            raise ValueError("the time zone has no name")
+        # As Polars names it: an offset or another case would make the frame's type differ from the schema's.
+        utc = pl.Series([0], dtype=pl.Datetime(dtype.time_unit, "UTC"))
+        return utc.dt.convert_time_zone(dtype.time_zone).dtype
+    if isinstance(dtype, pl.Decimal):
+        precision = 38 if dtype.precision is None else dtype.precision
+        if not 0 <= dtype.scale <= precision <= 38 or precision == 0:
+            raise ValueError("a decimal has at most 38 digits, and not more of them behind its point")
+        return pl.Decimal(precision, dtype.scale)
+    if isinstance(dtype, pl.Enum) and (dtype.categories.is_empty() or "" in dtype.categories):
+        raise ValueError("an enum has at least one category, and an empty field is null")
     return dtype
 
 

@@ -15,7 +15,7 @@ class Window:
         to_dt: The instant after the last one, an aware datetime later than `from_dt`.
 
     Raises:
-        ValueError: A bound is naive, or the window is empty or inverted.
+        ValueError: A bound is no datetime or naive, or the window is empty or inverted.
     """
 
     from_dt: datetime
@@ -23,12 +23,14 @@ class Window:
 
     def __post_init__(self) -> None:
         for bound, value in (("from_dt", self.from_dt), ("to_dt", self.to_dt)):
+            if not isinstance(value, datetime):
+                raise ValueError(f"{bound}={value!r} is not a datetime")
             if value.tzinfo is None or value.utcoffset() is None:
                 raise ValueError(
                     f"{bound}={value.isoformat()} has no time zone; give an aware datetime, "
                     f"such as {value.isoformat()}+00:00 for UTC"
                 )
-        if self.from_dt >= self.to_dt:
+        if _utc(self.from_dt) >= _utc(self.to_dt):
             raise ValueError(f"the window {self} is empty or inverted: from_dt must be earlier than to_dt")
 
     @classmethod
@@ -49,7 +51,7 @@ class Window:
 
     def contains(self, instant: datetime) -> bool:
         """Tell whether an aware instant lies in the window."""
-        return self.from_dt <= instant < self.to_dt
+        return _utc(self.from_dt) <= _utc(instant) < _utc(self.to_dt)
 
     def wire(self) -> dict[str, str]:
         """The window as the container reads it.
@@ -57,18 +59,25 @@ class Window:
         The container drops offsets and includes both bounds (S14), so both are given in UTC, and the end is one
         microsecond earlier.
         """
-        end = self.to_dt - timedelta(microseconds=1)
-        return {
-            "from_dt": self.from_dt.astimezone(timezone.utc).isoformat(),
-            "to_dt": end.astimezone(timezone.utc).isoformat(),
-        }
+        end = _utc(self.to_dt) - timedelta(microseconds=1)
+        return {"from_dt": _utc(self.from_dt).isoformat(), "to_dt": end.isoformat()}
 
     def __str__(self) -> str:
         return f"[{self.from_dt.isoformat()}, {self.to_dt.isoformat()})"
 
 
+def _utc(instant: datetime) -> datetime:
+    """The instant in UTC: datetimes of one zone are compared and subtracted by their wall clocks, which jump."""
+    if instant.tzinfo is None:
+        raise ValueError(f"{instant.isoformat()} has no time zone")
+    try:
+        return instant.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(f"{instant.isoformat()} is outside of the years that UTC can have") from error
+
+
 def _instant(bound: str, value: datetime | str) -> datetime:
-    if isinstance(value, datetime):
+    if not isinstance(value, str):
         return value
     try:
         # Python 3.10 does not read the "Z" of RFC 3339.

@@ -41,11 +41,10 @@ async def inflate_member(chunks: AsyncIterator[bytes], name: str) -> AsyncGenera
             if start is None:
                 continue
             data, head = head[start:], None
-        while data and not inflater.eof:
-            inflated = inflater.decompress(data, _OUTPUT_BYTES)
+        # Output may be left when all input is taken, and what follows the member is none of it.
+        while not inflater.eof and (inflated := inflater.decompress(data, _OUTPUT_BYTES)):
+            yield inflated
             data = inflater.unconsumed_tail
-            if inflated:
-                yield inflated
     if not inflater.eof:
         raise zlib.error("it ends inside its member")
 

@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fdtcc_dagster.client import blocks
+from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
+from fdtcc_dagster.client.parsing import CsvSource, source_errors
+from fdtcc_dagster.client.window import Window
+
+WINDOW = Window.of("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
+INTS = pl.Schema({"a": pl.Int64(), "b": pl.Int64()})
+TEXTS = pl.Schema({"a": pl.String(), "b": pl.String()})
+TEXT = pl.Schema({"a": pl.String()})
+Write = Callable[..., CsvSource]
+
+# The fixtures only give a path and a block size, which every example overwrites.
+shared_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(data: bytes, announced_rows: int | None = None) -> CsvSource:
+        path = tmp_path / "snapshot.csv"
+        path.write_bytes(data)
+        return CsvSource(path, announced_rows, "cars", WINDOW)
+
+    return write
+
+
+@pytest.fixture(params=[1, 7, 1 << 24])
+def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    size = int(request.param)
+    in_blocks_of(size, monkeypatch)
+    return size
+
+
+def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks.record_blocks, "__defaults__", (size,))
+
+
+def rows(source: CsvSource, schema: pl.Schema | None) -> list[tuple[Any, ...]]:
+    with source_errors():
+        return source.scan(schema).collect().rows()
+
+
+@pytest.mark.parametrize(
+    ("data", "schema", "expected"),
+    [
+        (b"a,b\n1,2\n3,4\n", INTS, [(1, 2), (3, 4)]),
+        (b"a,b\n1,2\n3,4", INTS, [(1, 2), (3, 4)]),
+        (b"a,b\r\n1,2\r\n3,\r\n", INTS, [(1, 2), (3, None)]),
+        (b"\xef\xbb\xbfa,b\n1,2\n", INTS, [(1, 2)]),
+        (b"b,a\n1,2\n", INTS, [(2, 1)]),
+        (b"a,b\n", INTS, []),
+        (b"a,b", INTS, []),
+        (b"a,b\n,\n1.0,\n,2\n", INTS, [(None, None), (1, None), (None, 2)]),
+        (b'a\n1\n""\n2\n""\n', TEXT, [("1",), (None,), ("2",), (None,)]),
+        (b'a\n""\n""\n', TEXT, [(None,), (None,)]),
+        (b'a,b\n"",""\n', TEXTS, [(None, None)]),
+        (b'a,b\n"x\ny","\n\n"\n"\n",z\n', TEXTS, [("x\ny", "\n\n"), ("\n", "z")]),
+        (b'a,b\n"say ""hi"", no","""\n"""\n', TEXTS, [('say "hi", no', '"\n"')]),
+        (b"a,b\n007, x \nNone,NA\n#1,nan\n", TEXTS, [("007", " x "), ("None", "NA"), ("#1", "nan")]),
+        (b"a,b\n1\x002,\x00\n", TEXTS, [("1\x002", "\x00")]),
+        (b"a,b\nx\r,2\n\ry,z\r\n", TEXTS, [("x\r", "2"), ("\ry", "z\r")]),
+        (b'a,b\n"x\r\ny",p\rq\n"\r","r\r"\n', TEXTS, [("x\r\ny", "p\rq"), ("\r", "r\r")]),
+        (b'a,b\r\nx\r,"y\r,\r\n"\r\n1,2\r\n', TEXTS, [("x\r", "y\r,\r\n"), ("1", "2")]),
+        (b"a,b\n\xef\xbb\xbfx,1\n\xef\xbb\xbfy,2\n", TEXTS, [("\ufeffx", "1"), ("\ufeffy", "2")]),
+        ("a,b\n\ue000\r,\ue001\n".encode(), TEXTS, [("\ue000\r", "\ue001")]),
+        (b'a,b\n"1,2,3",\n"4,5",\n', TEXTS, [("1,2,3", None), ("4,5", None)]),
+        ("a,b\nä,😀\n".encode(), TEXTS, [("ä", "😀")]),
+    ],
+)
+@pytest.mark.usefixtures("block_bytes")
+def test_rows_are_the_files(write: Write, data: bytes, schema: pl.Schema, expected: list[tuple[Any, ...]]) -> None:
+    assert rows(write(data), schema) == expected
+    assert rows(write(data, announced_rows=len(expected)), schema) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "row"),
+    [
+        (b"a,b\n1,2\n3\n5,6\n", 2),
+        (b"a,b\n3\n5,6\n", 1),
+        (b"a,b\n1,2\n3,4,5\n", 2),
+        (b"a,b\n1,2,\n", 1),
+        (b"a,b\n1,2\n\n5,6\n", 2),
+        (b"a,b\n\n", 1),
+        (b'a,b\n"1,2",3\n"4,5"\n6,\n', 2),
+        (b'a,b\n"1,2"\n"4,5",\n', 1),
+        (b"a,b\n1,2\n3,4\n5", 3),
+    ],
+)
+@pytest.mark.usefixtures("block_bytes")
+def test_record_of_another_width_is_refused_with_its_row(write: Write, data: bytes, row: int) -> None:
+    with pytest.raises(
+        SchemaMismatchError, match=rf"'cars'.* row {row} has \d fields where the header has 2"
+    ) as caught:
+        rows(write(data), TEXTS)
+    assert caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    "data", [b"a,b\n1,\xff\n", b'a,b\n1,"x\n', b'a,b\n1,"x"y\n2,z\n', b'a,b\n1,x"y\n2,z\n', b'a,b\n"1,2\n3,4\n']
+)
+def test_broken_text_is_refused(write: Write, data: bytes) -> None:
+    with pytest.raises(SchemaMismatchError, match="'cars'"):
+        rows(write(data), TEXTS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"\n1,2\n", b"\r\n", b"\xef\xbb\xbf", b"\xff\xfe\n", b"a," + b"b" * 200_000]
+)
+def test_file_without_header_is_refused(write: Write, data: bytes) -> None:
+    with pytest.raises(SchemaMismatchError, match="not a table") as caught:
+        write(data).scan()
+    assert (caught.value.dataset, caught.value.window) == ("cars", WINDOW)
+
+
+def test_two_columns_of_one_name_are_refused(write: Write) -> None:
+    with pytest.raises(SchemaMismatchError, match="two columns named 'a'") as caught:
+        write(b"a,b,a\n1,2,3\n").scan()
+    assert caught.value.column == "a"
+
+
+@pytest.mark.parametrize(("header", "column"), [(b"a\n", "b"), (b"a,b,c\n", "c"), (b"a,B\n", "b")])
+def test_other_columns_than_declared_are_refused_before_any_row_is_read(
+    write: Write, header: bytes, column: str
+) -> None:
+    with pytest.raises(SchemaMismatchError, match="columns are not those of the schema") as caught:
+        write(header + b"x\n").scan(INTS)
+    assert caught.value.column == column
+
+
+@pytest.mark.parametrize("row", [1, 2, 3, 17, 40])
+@pytest.mark.usefixtures("block_bytes")
+def test_misfit_is_named_with_column_row_and_value(write: Write, row: int) -> None:
+    lines = [f'{number},"{number}"' for number in range(1, 41)]
+    lines[row - 1] = f"{row},1.5"
+    with pytest.raises(SchemaMismatchError, match=rf"column 'b', row {row}: '1\.5' is not a Int64") as caught:
+        rows(write(("a,b\n" + "\n".join(lines)).encode()), INTS)
+    error = caught.value
+    assert (error.column, error.row, error.value) == ("b", row, "1.5")
+    assert (error.dataset, error.window) == ("cars", WINDOW)
+
+
+def test_error_does_not_repeat_a_long_value(write: Write) -> None:
+    with pytest.raises(SchemaMismatchError) as caught:
+        rows(write(b"a,b\n1," + b"x" * 5_000 + b"\n"), INTS)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("announced", [0, 2, 4])
+@pytest.mark.usefixtures("block_bytes")
+def test_other_number_of_rows_than_announced_is_refused(write: Write, announced: int) -> None:
+    """S18."""
+    with pytest.raises(RowCountMismatchError, match=rf"announced {announced} rows, but the CSV has 3"):
+        rows(write(b"a,b\n1,2\n3,4\n5,6\n", announced), INTS)
+
+
+def test_sink_raises_for_lost_rows_and_for_misfits(write: Write, tmp_path: Path) -> None:
+    target = tmp_path / "o.parquet"
+    with pytest.raises(RowCountMismatchError), source_errors():
+        write(b"a,b\n1,2\n", 5_000).scan(INTS).sink_parquet(target)
+    with pytest.raises(SchemaMismatchError), source_errors():
+        write(b"a,b\n1,x\n").scan(INTS).sink_parquet(target)
+    write(b"a,b\n1,2\n", 1).scan(INTS).sink_parquet(target)
+    assert pl.read_parquet(target).rows() == [(1, 2)]
+
+
+@pytest.mark.usefixtures("block_bytes")
+def test_queries_see_what_they_would_see_of_a_frame(write: Write, tmp_path: Path) -> None:
+    data = b"a,b,c\n" + b"".join(b"%d,%d,x%d\n" % (n, n % 3, n) for n in range(50))
+    schema = pl.Schema({"a": pl.Int64(), "b": pl.Int64(), "c": pl.String()})
+    lazy = write(data, 50).scan(schema)
+    whole = pl.DataFrame(
+        {"a": range(50), "b": [n % 3 for n in range(50)], "c": [f"x{n}" for n in range(50)]}, schema=schema
+    )
+    assert lazy.collect_schema() == schema
+    queries: list[Callable[[pl.LazyFrame], pl.LazyFrame]] = [
+        lambda frame: frame,
+        lambda frame: frame.select("c", "a"),
+        lambda frame: frame.select(pl.len()),
+        lambda frame: frame.filter(pl.col("b") == 1),
+        lambda frame: frame.filter(pl.col("b") == 1).select("c"),
+        lambda frame: frame.filter(pl.col("b") == 1).select(pl.len()),
+        lambda frame: frame.head(7),
+        lambda frame: frame.head(0),
+        lambda frame: frame.head(50),
+        lambda frame: frame.head(1_000),
+        lambda frame: frame.head(20).filter(pl.col("b") == 2),
+        lambda frame: frame.filter(pl.col("b") == 2).head(5),
+        lambda frame: frame.slice(30, 5),
+        lambda frame: frame.tail(3),
+        lambda frame: frame.group_by("b").agg(pl.col("a").sum()).sort("b"),
+        lambda frame: frame.with_row_index(),
+        lambda frame: frame.join(frame.select("a"), on="a").sort("a"),
+    ]
+    for query in queries:
+        expected = query(whole.lazy()).collect()
+        assert query(lazy).collect().equals(expected)
+        assert query(lazy).collect(engine="streaming").equals(expected)
+    lazy.sink_parquet(tmp_path / "o.parquet")
+    assert pl.read_parquet(tmp_path / "o.parquet").equals(whole)
+    assert lazy.select(pl.len()).collect().item() == 50
+
+
+@pytest.mark.usefixtures("block_bytes")
+def test_categories_of_all_blocks_come_together(write: Write) -> None:
+    schema = pl.Schema({"a": pl.Categorical(), "b": pl.Enum(["x", "y"])})
+    data = b"a,b\n" + b"".join(b"k%d,%s\n" % (n % 7, b"xy"[n % 2 :][:1]) for n in range(40))
+    assert rows(write(data), schema) == [(f"k{n % 7}", "xy"[n % 2]) for n in range(40)]
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("dtype", [pl.Datetime("us", "Europe/Berlin"), pl.Decimal(12, 3), pl.Time(), pl.Float32()])
+def test_frame_has_the_declared_types(write: Write, dtype: Any) -> None:
+    lazy = write(b'a\n""\n').scan(pl.Schema({"a": dtype}))
+    assert lazy.collect().schema == lazy.collect_schema() == {"a": dtype}
+
+
+def test_inferred_types_can_be_overridden(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    source = write(b"a,b\n1,2\n")
+    overrides = {"b": pl.String(), "z": pl.Int8()}
+    with caplog.at_level("WARNING"):
+        assert source.scan(overrides=overrides).collect().rows() == [(1, "2")]
+    assert "'z'" in caplog.text
+
+
+def test_foreign_errors_pass_through() -> None:
+    with pytest.raises(pl.exceptions.ComputeError, match="other"), source_errors():
+        raise pl.exceptions.ComputeError("other")
+
+
+def test_fields_longer_than_any_block_are_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_blocks_of(1 << 12, monkeypatch)
+    long = "x,\n" * 400_000
+    source = write(b'a,b\n1,2\n"' + long.encode() + b'",y\n3,4\n')
+    assert rows(source, TEXTS) == [("1", "2"), (long, "y"), ("3", "4")]
+
+
+# Round trips of what real pandas writes.
+
+awkward = st.sampled_from(
+    ["None", "nan", "NA", "NULL", "007", "1.0", "1e5", "True", "2024-01-01", '"', '""', ",", "\n", "\r\n", "\r",
+    "x\r", " x ",
+     "\ufeff", "#", "'", "\\", "\ue000", "\ue000\r", "a\rb", "-0", "+1", "1" * 25]
+)  # fmt: skip
+texts = st.one_of(awkward, st.text(max_size=8), st.text('",\r\n a1', max_size=8))
+# Python 3.10 writes no NUL.
+utf8_texts = texts.filter(lambda text: "\0" not in text and text.encode("utf-8", "ignore").decode() == text)
+seconds = st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1)).map(lambda value: value.replace(microsecond=0))
+micros = st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1))
+# Earlier ones have offsets with seconds in them, which are refused.
+since_1900 = st.datetimes(datetime(1900, 1, 1), datetime(2250, 1, 1))
+midnights = seconds.map(lambda value: value.replace(hour=0, minute=0, second=0))
+nanos = st.tuples(micros, st.integers(0, 999)).map(
+    lambda pair: pd.Timestamp(pair[0]).as_unit("ns") + pd.Timedelta(pair[1], "ns")
+)
+int64 = st.integers(-(2**63), 2**63 - 1)
+exact = st.integers(-(2**53) + 1, 2**53 - 1)
+floats = st.floats(allow_nan=False) | st.sampled_from(
+    [1e16, 1e-5, 1e22, 5e-324, 1.7976931348623157e308, -0.0, 0.1, 123.0]
+)
+
+
+def column(values: st.SearchStrategy[Any], to_pandas: Callable[[list[Any]], pd.Series], nulls: bool, dtype: Any) -> Any:
+    cells = st.none() | values if nulls else values
+    return st.lists(cells, min_size=0, max_size=6).map(lambda cells: (cells, to_pandas(cells), dtype))
+
+
+def as_instants(unit: str) -> Callable[[list[Any]], pd.Series]:
+    return lambda cells: pd.Series(pd.to_datetime(pd.Series(cells, dtype=object)).astype(f"datetime64[{unit}]"))
+
+
+COLUMNS = {
+    "ints": column(int64, lambda c: pd.Series(c, dtype="int64"), False, pl.Int64()),
+    "ints with nulls": column(exact, lambda c: pd.Series(c, dtype="float64"), True, pl.Int64()),
+    "nullable ints": column(int64, lambda c: pd.Series(c, dtype="Int64"), True, pl.Int64()),
+    "floats": column(floats, lambda c: pd.Series(c, dtype="float64"), True, pl.Float64()),
+    "bools": column(st.booleans(), lambda c: pd.Series(c, dtype="object"), True, pl.Boolean()),
+    "texts": column(utf8_texts, lambda c: pd.Series(c, dtype="object"), True, pl.String()),
+    "dates": column(st.dates(date(1, 1, 1)), lambda c: pd.Series(c, dtype="object"), True, pl.Date()),
+    "seconds": column(seconds, as_instants("us"), True, pl.Datetime("us")),
+    "midnights": column(midnights, as_instants("us"), True, pl.Datetime("us")),
+    "micros": column(micros, as_instants("us"), True, pl.Datetime("us")),
+    "nanos": column(nanos, as_instants("ns"), True, pl.Datetime("ns")),
+    "zoned": column(
+        since_1900, lambda c: as_instants("us")(c).dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"), True,
+        pl.Datetime("us", "UTC"),
+    ),
+}  # fmt: skip
+
+
+def pandas_csv(columns: dict[str, tuple[list[Any], pd.Series, Any]]) -> tuple[bytes, int]:
+    height = min(len(cells) for cells, _, _ in columns.values())
+    text = pd.DataFrame({name: series[:height] for name, (_, series, _) in columns.items()}).to_csv(index=False)
+    assert isinstance(text, str)
+    return text.encode(), height
+
+
+def as_read(cell: Any, dtype: Any) -> Any:
+    """What a cell is when it is read: an empty string is null, an instant is in UTC."""
+    if cell is None or cell == "":
+        return None
+    if dtype == pl.Datetime("ns"):
+        return pd.Timestamp(cell).as_unit("ns").value
+    return cell.replace(tzinfo=timezone.utc) if dtype == pl.Datetime("us", "UTC") else cell
+
+
+def read_cells(series: pl.Series) -> list[Any]:
+    return (series.to_physical() if series.dtype == pl.Datetime("ns") else series).to_list()
+
+
+@settings(shared_path, max_examples=120)
+@given(st.fixed_dictionaries({}, optional=COLUMNS).filter(bool), st.sampled_from([1, 13, 1 << 24]))
+def test_what_pandas_writes_is_what_is_read(write: Write, columns: dict[str, Any], size: int) -> None:
+    data, height = pandas_csv(columns)
+    with pytest.MonkeyPatch.context() as patch:
+        in_blocks_of(size, patch)
+        frame = write(data, height).scan(pl.Schema({name: dtype for name, (_, _, dtype) in columns.items()})).collect()
+    for name, (cells, _, dtype) in columns.items():
+        assert read_cells(frame[name]) == [as_read(cell, dtype) for cell in cells[:height]]
+
+
+def spelled(series: pl.Series) -> list[str | None]:
+    """A typed column as pandas would write it."""
+    cells = series.to_list()
+    if series.dtype == pl.Boolean or series.dtype == pl.Int64:
+        return [None if cell is None else str(cell) for cell in cells]
+    if series.dtype == pl.Float64:
+        return [None if cell is None else repr(cell) for cell in cells]
+    if series.dtype == pl.Date:
+        return [None if cell is None else cell.isoformat() for cell in cells]
+    return cells
+
+
+numeric_texts = st.from_regex(r"-?[0-9]{1,3}(\.[0-9]{1,3})?(e[+-][0-9]{2})?", fullmatch=True) | st.from_regex(
+    r"-?[1-9][0-9]{13,18}(\.[0-9]{1,6})?|[1-9]\.[0-9]{14,17}e[+-][0-9]{2,3}|0\.[0-9]{1,19}", fullmatch=True
+)
+dateish = st.from_regex(
+    r"(20|99)[0-9]{2}-[01][0-9]-[0-3][0-9]( [0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]{7})?)?", fullmatch=True
+)
+lookalikes = st.lists(st.one_of(numeric_texts, dateish, awkward, st.just("True")) | st.none(), max_size=5) | st.lists(
+    numeric_texts | st.none(), max_size=5
+) | st.lists(dateish, max_size=5)  # fmt: skip
+
+
+@settings(shared_path, max_examples=120)
+@given(lookalikes)
+def test_inference_never_changes_a_value(write: Write, cells: list[str | None]) -> None:
+    data = pd.DataFrame({"a": pd.Series(cells, dtype="object")}).to_csv(index=False).encode()
+    inferred = write(data, len(cells)).scan().collect()["a"]
+    with pytest.MonkeyPatch.context() as patch:
+        in_blocks_of(1, patch)
+        again = write(data, len(cells)).scan().collect()["a"]
+    assert again.dtype == inferred.dtype
+    assert again.equals(inferred)
+    expected = [cell or None for cell in cells]
+    if isinstance(inferred.dtype, pl.Datetime):
+        assert [None if c is None else pd.Timestamp(c) for c in expected] == [
+            None if v is None else pd.Timestamp(v, unit=inferred.dtype.time_unit) for v in inferred.to_physical()
+        ]
+    elif inferred.dtype == pl.Float64:
+        # Integers may stand beside fractions, as batches are written apart.
+        assert [c if c is None or "." in c or "e" in c else f"{c}.0" for c in expected] == spelled(inferred)
+    else:
+        assert spelled(inferred) == expected
+
+
+@settings(shared_path, max_examples=80)
+@given(st.fixed_dictionaries({}, optional=COLUMNS).filter(bool))
+def test_inference_does_not_depend_on_the_size_of_blocks(write: Write, columns: dict[str, Any]) -> None:
+    data, height = pandas_csv(columns)
+    source = write(data, height)
+    whole = source.scan().collect()
+    with pytest.MonkeyPatch.context() as patch:
+        in_blocks_of(1, patch)
+        assert source.scan().collect().equals(whole)
+    narrowest = {name: {dtype, pl.String()} for name, (_, _, dtype) in columns.items()}
+    for name in narrowest.keys() & {"ints", "nullable ints", "bools", "dates", "micros", "zoned"}:
+        assert whole[name].dtype in narrowest[name] | {pl.Date(), pl.Datetime("us")}
+
+
+@settings(shared_path, max_examples=150)
+@given(
+    st.lists(st.lists(st.text('",\n a', max_size=4), min_size=2, max_size=2), max_size=8),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_records_are_those_of_pythons_csv(write: Write, records: list[list[str]], end: str) -> None:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator=end).writerows([["a", "b"], *records])
+    source = write(buffer.getvalue().encode(), len(records))
+    for size in (1, 5, 1 << 24):
+        with pytest.MonkeyPatch.context() as patch:
+            in_blocks_of(size, patch)
+            assert rows(source, TEXTS) == [tuple(cell or None for cell in record) for record in records]
+
+
+def test_errors_of_a_scan_are_typed(write: Write) -> None:
+    with pytest.raises(FdtccError), source_errors():
+        write(b"a,b\n1,x\n").scan(INTS).collect()
+
+
+def test_far_future_beside_nanoseconds_is_no_other_century(write: Write) -> None:
+    data = b"a\n9999-12-31\n2024-01-01 00:00:00.123456789\n"
+    assert write(data).scan().collect()["a"].to_list() == ["9999-12-31", "2024-01-01 00:00:00.123456789"]
+    with pytest.raises(SchemaMismatchError):
+        rows(write(data), pl.Schema({"a": pl.Datetime("ns")}))
