@@ -2,19 +2,17 @@
 
 # No postponed annotations here: Dagster reads those of an asset's function.
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client import Snapshot
-from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.metadata import snapshot_metadata
-from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
+"""Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""
 
 
 def build_foundry_assets(
@@ -22,6 +20,9 @@ def build_foundry_assets(
     *,
     translator: FoundryDatasetTranslator | None = None,
     io_manager_key: str = "io_manager",
+    max_partitions_per_run: int | None = None,
+    pool: str | None = None,
+    retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
 ) -> list[dg.AssetsDefinition]:
     """Make an asset of each dataset.
 
@@ -29,17 +30,27 @@ def build_foundry_assets(
     window from the container, verifies it, and hands the rows to the IO manager as a `polars.LazyFrame`. Its
     `DataVersion` is the snapshot's SHA-256.
 
+    A backfill of many partitions is one run. Its partitions are pulled side by side, up to `max_concurrency` of the
+    resource, and each one is stored and recorded as soon as it is complete; when some fail, the run fails, naming them,
+    and the others are there. That needs an IO manager which stores several partitions of one run, such as
+    `FoundryParquetIOManager`; for others set `max_partitions_per_run=1`.
+
     Args:
         datasets: The datasets. The assets need the resource `foundry_container`.
         translator: Gives the assets' keys, groups, tags and so on.
         io_manager_key: The resource key of an IO manager that stores LazyFrames, such as `FoundryParquetIOManager`.
+        max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
+        pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
+        retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried.
 
     Returns:
         The assets, in the order of the datasets.
 
     Raises:
-        ValueError: Two datasets have the same asset key.
+        ValueError: Two datasets have the same asset key, or `max_partitions_per_run` is less than 1.
     """
+    if max_partitions_per_run is not None and max_partitions_per_run < 1:
+        raise ValueError(f"max_partitions_per_run={max_partitions_per_run!r} must be at least 1, or None for no limit")
     translator = translator or FoundryDatasetTranslator()
     names: dict[dg.AssetKey, str] = {}
     assets = []
@@ -51,62 +62,47 @@ def build_foundry_assets(
                 f"{spec.key.to_user_string()!r}: give one of them another asset_key"
             )
         names[spec.key] = dataset.name
-        assets.append(_build_asset(dataset, spec, io_manager_key))
+        assets.append(_build_asset(dataset, spec, io_manager_key, max_partitions_per_run, pool, retry_policy))
     return assets
 
 
-def _build_asset(dataset: FoundryDataset, spec: dg.AssetSpec, io_manager_key: str) -> dg.AssetsDefinition:
+def _build_asset(
+    dataset: FoundryDataset,
+    spec: dg.AssetSpec,
+    io_manager_key: str,
+    max_partitions_per_run: int | None,
+    pool: str | None,
+    retry_policy: dg.RetryPolicy | None,
+) -> dg.AssetsDefinition:
+    backfill_policy = (
+        dg.BackfillPolicy.single_run()
+        if max_partitions_per_run is None
+        else dg.BackfillPolicy.multi_run(max_partitions_per_run)
+    )
+
     @dg.multi_asset(
         name="__".join(spec.key.path),
         outs={
             "result": dg.AssetOut.from_spec(
-                spec.replace_attributes(deps=[]), dagster_type=pl.LazyFrame, io_manager_key=io_manager_key
+                spec.replace_attributes(deps=[]),
+                dagster_type=pl.LazyFrame,
+                io_manager_key=io_manager_key,
+                backfill_policy=backfill_policy,
             )
         },
         deps=list(spec.deps),
         partitions_def=dataset.partitions_def,
+        backfill_policy=backfill_policy,
+        required_resource_keys={"foundry_container", io_manager_key},
+        pool=pool,
+        retry_policy=retry_policy,
     )
-    def pull_snapshot(
-        context: dg.AssetExecutionContext, foundry_container: FoundryContainerResource
-    ) -> Iterator[dg.Output[pl.LazyFrame]]:
-        now = datetime.now(timezone.utc)
-        window = dataset.window(context.partition_key, now)
-        context.log.info(f"Pulling {dataset.name!r}, window {window}")
-        # The IO manager reads the spooled CSV after the yield, and this function goes on when it has stored the rows.
-        with foundry_container.spool() as directory:
-            snapshot = foundry_container.pull(
-                dataset.name,
-                window,
-                directory=directory,
-                on_message=_log_to(context),
-                missing_version=dataset.missing_version,
-                now=now,
-            )
-            rows = snapshot.scan(dataset.schema)
-            yield _output(rows, snapshot, now)
-
-    return pull_snapshot
-
-
-def _output(rows: pl.LazyFrame, snapshot: Snapshot, now: datetime) -> dg.Output[pl.LazyFrame]:
-    with warnings.catch_warnings():
-        # Data versions of outputs are marked as beta, which is nothing that a reader of the run's log could act on.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.Output(
-            rows,
-            metadata=snapshot_metadata(snapshot, rows.collect_schema(), now),
-            data_version=dg.DataVersion(snapshot.sha256),
-        )
-
-
-def _log_to(context: dg.AssetExecutionContext) -> Callable[[Message], None]:
-    def log(message: Message) -> None:
-        kind, text = message.get("type"), f"container: {message.get('message')}"
-        if kind == "keepalive":
-            context.log.debug(text)
-        elif message.get("success") is False and kind != "neutral":
-            context.log.warning(text)
+    def pull_partitions(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
+        run = PartitionsRun(dataset, spec.key, context, context.resources.foundry_container)
+        keys = context.partition_keys
+        if len(keys) == 1:
+            yield from run.materialize_one(keys[0])
         else:
-            context.log.info(text)
+            yield from run.materialize_each(keys, getattr(context.resources, io_manager_key))
 
-    return log
+    return pull_partitions

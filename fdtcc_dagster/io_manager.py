@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +13,9 @@ import polars as pl
 from dagster_polars import PolarsParquetIOManager
 from dagster_polars.io_managers import parquet as dagster_polars_parquet
 
+from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
+from fdtcc_dagster.materializing import STORED, failure
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -33,6 +36,57 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     # Older versions of dagster-polars declare it as a field, and lose its value.
     extension: ClassVar[str | None] = ".parquet"  # type: ignore[misc]  # a field in UPathIOManager
 
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Store an output: a frame, or for a run of several partitions a mapping of partition key → frame.
+
+        Args:
+            context: Dagster's context of the output.
+            obj: The output.
+
+        Raises:
+            dagster.Failure: The rows are not as declared or announced; the previous file stays.
+            ValueError: The run has several partitions, and the output is no mapping of just these.
+        """
+        if obj is STORED:
+            return
+        if not (context.has_asset_partitions and len(context.asset_partition_keys) > 1):
+            super().handle_output(context, obj)
+            return
+        if not (isinstance(obj, Mapping) and sorted(obj) == sorted(context.asset_partition_keys)):
+            raise ValueError(
+                f"this run has the partitions {', '.join(context.asset_partition_keys)}: return a dict with a frame "
+                "for each of them"
+            )
+        for key, frame in obj.items():
+            self.store_partition(context.asset_key, key, frame.lazy())
+
+    def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> dict[str, Any]:
+        """Store one partition of an asset, whichever partitions the run has.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+            frame: Its rows.
+
+        Returns:
+            Metadata: the path, the rows and the seconds that it took.
+
+        Raises:
+            FdtccError: The rows are not as declared or announced; the previous file stays.
+            OSError: The file cannot be written; the previous file stays.
+        """
+        path = self._with_extension(
+            self.make_safe_partition_path(self._base_path.joinpath(*asset_key.path), partition_key)
+        )
+        self.make_directory(path.parent)
+        started = time.monotonic()
+        rows = self._replace(frame, path)
+        return {
+            "path": dg.MetadataValue.path(str(path)),
+            "dagster/partition_row_count": rows,
+            "foundry/store_seconds": round(time.monotonic() - started, 3),
+        }
+
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> None:
         """Store a LazyFrame, in flat memory.
 
@@ -42,25 +96,32 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             path: The file's place.
 
         Raises:
-            FdtccError: The rows are not as declared or announced; the previous file stays.
+            dagster.Failure: The rows are not as declared or announced; the previous file stays.
             OSError: The file cannot be written; the previous file stays.
         """
         started = time.monotonic()
-        if _is_local(path):
-            target = Path(path.path)
-            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-            try:
-                # An open file: by its path, Polars may create it in the background after it has reported a failure.
-                with part.open("xb") as file:
-                    rows = _sink(df, file, str(part), None)
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
-        else:
-            # An object store shows an object when it has been uploaded as a whole.
-            rows = _sink(df, str(path), str(path), self._polars_options())
+        try:
+            rows = self._replace(df, path)
+        except FdtccError as error:
+            raise failure(error) from error
         name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
         context.add_output_metadata({name: rows, "foundry/store_seconds": round(time.monotonic() - started, 3)})
+
+    def _replace(self, df: pl.LazyFrame, path: UPath) -> int:
+        """Write a file as a whole or not at all, and count its rows."""
+        if not _is_local(path):
+            # An object store shows an object when it has been uploaded as a whole.
+            return _sink(df, str(path), str(path), self._polars_options())
+        target = Path(path.path)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            # An open file: by its path, Polars may create it in the background after it has reported a failure.
+            with part.open("xb") as file:
+                rows = _sink(df, file, str(part), None)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return rows
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         """Store a DataFrame; see `sink_df_to_path`."""

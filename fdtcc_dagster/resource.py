@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.protocol import Message, MissingVersion
@@ -35,11 +36,18 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     )
     job_timeout: float = Field(default=14_400.0, description="Seconds for the container's whole job.", gt=0)
     attempts: int = Field(default=3, description="How often a request is tried when a failure is passing.", ge=1)
+    max_concurrency: int = Field(
+        default=4,
+        description="How many partitions of a run are pulled at a time, and so how many snapshots the spool holds.",
+        ge=1,
+    )
     spool_directory: str | None = Field(
         default=None,
         description="Existing directory for snapshots on their way; None: the system's temporary directory. "
         "It needs room for the CSV.",
     )
+
+    _spools: list[Path] = PrivateAttr(default_factory=list)
 
     def get_client(self) -> FoundryDevToolsContainerClient:
         """Give a client of the container, for code that wants the client's own interface.
@@ -68,7 +76,20 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             OSError: `spool_directory` does not exist or cannot be written to.
         """
         with tempfile.TemporaryDirectory(prefix="fdtcc-", dir=self.spool_directory) as directory:
-            yield Path(directory)
+            self._spools.append(Path(directory))
+            try:
+                yield Path(directory)
+            finally:
+                self._spools.remove(Path(directory))
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Remove what an asset could not: its function is suspended while its IO manager fails.
+
+        Args:
+            context: Dagster's context of the resource.
+        """
+        for directory in self._spools:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def pull(
         self,

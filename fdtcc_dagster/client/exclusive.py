@@ -13,10 +13,12 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
 
 _POLL_SECONDS = 0.05
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, asyncio.Lock]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -29,22 +31,32 @@ async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Aw
         dataset: The dataset's name.
         on_wait: Called once if another pull holds it.
     """
-    lock = FileLock(_lock_path(host, port, dataset), thread_local=False)
+    path = _lock_path(host, port, dataset)
+    # Pulls of one event loop queue up here, in order and without polling.
+    queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, asyncio.Lock())
+    if queue.locked():
+        await on_wait()
+    async with queue:
+        lock = FileLock(path, thread_local=False)
+        await _acquire(lock, on_wait)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+async def _acquire(lock: FileLock, on_wait: Callable[[], Awaitable[None]]) -> None:
     waiting = False
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
             lock.acquire(blocking=False)
-            break
+            return
         except Timeout:
             if not waiting:
                 waiting = True
                 await on_wait()
             await asyncio.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _lock_path(host: str, port: int, dataset: str) -> Path:
