@@ -75,9 +75,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             FdtccError: The rows are not as declared or announced; the previous file stays.
             OSError: The file cannot be written; the previous file stays.
         """
-        path = self._with_extension(
-            self.make_safe_partition_path(self._base_path.joinpath(*asset_key.path), partition_key)
-        )
+        path = self._with_extension(self._base_path.joinpath(*asset_key.path, partition_key))
         self.make_directory(path.parent)
         started = time.monotonic()
         rows = self._replace(frame, path)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ def test_on_any_day_one_past_refresh_was_missed(hours: int) -> None:
 
 def test_every_past_refresh_has_a_version_but_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FDTCC_DEMO_HOME", str(tmp_path))
-    root = prepare_versions(NOW)
+    with ThreadPoolExecutor() as pool:  # as when several runs start at once
+        (root,) = set(pool.map(prepare_versions, [NOW] * 3))
+    assert not [*root.rglob("*.part")]
     for dataset in demo_datasets(NOW):
         versions = sorted(path for path in (root / dataset.name).glob("*.csv") if path.name != "live.csv")
         *past, _ = available_refreshes(dataset, NOW)
@@ -135,7 +138,7 @@ def output(home: Path) -> str:
         cwd=home, env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stderr == ""
+    assert " - dagster - " not in done.stderr, "Dagster's log is on the console"
     return done.stdout
 
 
@@ -148,7 +151,6 @@ def test_demo_prints_each_partition(output: str, home: Path) -> None:
     assert len(lines) == 15
     assert len({line["sha256"] for line in lines}) == 15
     assert [line["origin"] for line in lines] == [*["cached"] * 4, "fetched"] * 3
-    assert len({(line["rows"], line["bytes"]) for line in lines}) == 15
     for start, now, end in (
         (line["start"], f"{datetime.now(timezone.utc):%F %R}", line["end"]) for line in lines[4::5]
     ):
@@ -196,23 +198,8 @@ class Webserver:
         assert result["__typename"] == "LaunchRunSuccess", result
         return str(result["run"]["runId"])
 
-    def backfill(self, asset: str, partition_keys: list[str]) -> str:
-        result = self.query(
-            """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-                __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            params={"assetSelection": [{"path": [asset]}], "partitionNames": partition_keys},
-        )
-        assert result["__typename"] == "LaunchBackfillSuccess", result
-        return str(result["backfillId"])
-
     def status(self, run: str) -> str:
         return str(self.query("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run)["status"])
-
-    def backfill_status(self, backfill: str) -> str:
-        text = (
-            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-        )
-        return str(self.query(text, id=backfill)["status"])
 
     def materialized(self, asset: str) -> dict[str, dict[str, str]]:
         """Partition → the text metadata of its newest materialization."""
@@ -284,22 +271,17 @@ def test_materializing_in_the_ui(webserver: Webserver, output: str) -> None:
     }
     assert past not in webserver.materialized("planes")
 
-    backfill = webserver.backfill("planes", [past])
-    runs = {key: webserver.launch("flights", key) for key in (current["key"], missed)}
-
-    def unfinished() -> bool:
-        statuses = {webserver.status(run) for run in runs.values()}
-        return not statuses <= {"SUCCESS", "FAILURE"} or webserver.backfill_status(backfill) == "REQUESTED"
-
+    runs = [
+        webserver.launch(asset, key)
+        for asset, key in (("planes", past), ("flights", current["key"]), ("flights", missed))
+    ]
     deadline = time.monotonic() + 200
-    while unfinished():
-        assert time.monotonic() < deadline, {key: webserver.status(run) for key, run in runs.items()}
-        time.sleep(1)
+    while not {*(statuses := [webserver.status(run) for run in runs])} <= {"SUCCESS", "FAILURE"}:
+        assert time.monotonic() < deadline, statuses
+        time.sleep(0.5)
 
-    assert webserver.status(runs[current["key"]]) == "SUCCESS"
-    assert webserver.status(runs[missed]) == "FAILURE"
-    assert "NoVersionInWindowError" in webserver.errors(runs[missed])
-    assert webserver.backfill_status(backfill) == "COMPLETED_SUCCESS"
+    assert statuses == ["SUCCESS", "SUCCESS", "FAILURE"]
+    assert "NoVersionInWindowError" in webserver.errors(runs[2])
     assert webserver.materialized("planes")[past]["foundry/origin"] == "cached"
     again = webserver.materialized("flights")
     assert missed not in again

@@ -127,5 +127,5 @@ def test_sandbox_imports_neither_dagster_nor_the_client_nor_pytest() -> None:
         "new = set(sys.modules) - before; "
         "print([m for m in new if m.split('.')[0] in ('dagster', 'pandas', 'pytest') or 'fdtcc_dagster.client' in m])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

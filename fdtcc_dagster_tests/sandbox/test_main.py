@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(  # noqa: ASYNC220, S603
+    with subprocess.Popen(  # noqa: ASYNC220
         [*COMMAND, str(root), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
@@ -42,7 +42,7 @@ async def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path,
 
 def test_command_that_cannot_start_says_why(root: Path) -> None:
     (root / "people" / "latest.csv").touch()
-    done = subprocess.run([*COMMAND, str(root)], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([*COMMAND, str(root)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "latest.csv is not named after the instant" in done.stderr
     assert "Traceback" not in done.stderr
@@ -51,7 +51,7 @@ def test_command_that_cannot_start_says_why(root: Path) -> None:
 def test_command_names_the_port_that_is_taken(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run([*COMMAND, str(root), "--port", port], capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run([*COMMAND, str(root), "--port", port], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,8 +16,8 @@ def test_container_is_there(sandbox_container):
 def test_fixture_is_there_for_who_opts_in_and_not_otherwise(tmp_path: Path) -> None:
     (tmp_path / "test_user.py").write_text(USER_TEST)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "fixture 'sandbox_container' not found" in without.stdout
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]\n')
-    with_it = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603
+    with_it = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 passed" in with_it.stdout

@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up all they need; a second call is quick.
+#
+# Another interpreter, environment or set of versions:
+#   make test PYTHON=python3.10 VENV=.venv-3.10 CONSTRAINTS=lowest.txt
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?=
+PYTEST_ARGS ?=
+HOST := 127.0.0.1
+PORT := 3000
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test clean
+
+help:
+	@echo "make demo   materialize partitions of three datasets, and print them"
+	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
+	@echo "make test   linter, type checker and tests"
+	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
+
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[demo,test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/python -m fdtcc_dagster.demo
+
+dev: $(INSTALLED)
+	@$(BIN)/python -m fdtcc_dagster.demo --prepare
+	DAGSTER_HOME="$(FDTCC_DEMO_HOME)/dagster" $(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,114 @@
+"""`python -m fdtcc_dagster.demo`: materialize some partitions of each dataset, and print them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client.errors import NoVersionInWindowError
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.demo import report
+from fdtcc_dagster.demo.container import demo_home, prepare_versions
+from fdtcc_dagster.demo.datasets import available_refreshes, was_missed
+from fdtcc_dagster.demo.definitions import datasets
+from fdtcc_dagster.demo.instance import use_demo_instance
+from fdtcc_dagster.demo.runs import PartitionRun, materialize, read_back
+
+_PAST_PARTITIONS = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    Args:
+        arguments: Those of the command line, if None.
+
+    Returns:
+        0 if everything came as it should, otherwise 1.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fdtcc_dagster.demo", description=__doc__)
+    parser.add_argument("--prepare", action="store_true", help="only prepare what `dagster dev` is to find")
+    options = parser.parse_args(arguments)
+    use_demo_instance()
+    started = time.monotonic()
+    try:
+        prepare_versions()
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"A Foundry container without Foundry, prepared in {demo_home()} ({time.monotonic() - started:.1f} s).")
+    if options.prepare:
+        return 0
+    with dg.DagsterInstance.get() as instance:
+        wrong = _materialize_and_show(instance)
+    print(f"\n{time.monotonic() - started:.0f} s in all. The same assets in Dagster's UI: make dev")
+    for complaint in wrong:
+        print(f"UNEXPECTED: {complaint}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def partitions_to_show(dataset: FoundryDataset, now: datetime) -> list[tuple[str, bool]]:
+    """Choose partitions: those that nobody pulled, and the newest others.
+
+    Args:
+        dataset: One of the demo's datasets.
+        now: An aware instant.
+
+    Returns:
+        Their keys, oldest first, and whether nobody pulled it in time. The last one is the current one.
+    """
+    *past, current = available_refreshes(dataset, now)
+    current_key = current.date().isoformat()
+    missed = {refresh.date().isoformat(): was_missed(dataset, refresh) for refresh in past}
+    missed.pop(current_key, None)  # a date with two refreshes is one partition
+    pulled = [key for key, was in missed.items() if not was][-_PAST_PARTITIONS:]
+    chosen = [(key, was) for key, was in missed.items() if was or key in pulled]
+    return [*chosen, (current_key, False)]
+
+
+def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
+    """Run all partitions, print them, and return what was not as promised."""
+    wrong = []
+    newest: list[PartitionRun] = []
+    now = datetime.now(timezone.utc)
+    for dataset in datasets:
+        report.print_heading(dataset)
+        *past, (current_key, _) = partitions_to_show(dataset, now)
+        for partition_key, missed in past:
+            run = materialize(dataset, partition_key, instance)
+            report.print_run(run)
+            wrong += _complaints(run, None if missed else "cached")
+        current = materialize(dataset, current_key, instance)
+        report.print_run(current)
+        wrong += _complaints(current, "fetched")
+        if current.error is None:
+            newest.append(current)
+    for run in newest:
+        rows = read_back(run, instance)
+        report.print_head(run, rows)
+        stored = rows.select(pl.len()).collect().item()
+        if stored != run.metadata["dagster/partition_row_count"]:
+            wrong.append(f"{run.dataset.name}, partition {run.partition_key}: {stored} rows were read back")
+    return wrong
+
+
+def _complaints(run: PartitionRun, origin: str | None) -> list[str]:
+    """Say in what a run differs from what the demo promises: rows of this origin, or none at all."""
+    seen = run.metadata["foundry/origin"] if run.error is None else ": ".join(run.error)
+    if origin is None:
+        expected = NoVersionInWindowError.__name__
+        as_expected = run.error is not None and run.error[0] == expected
+    else:
+        expected, as_expected = origin, seen == origin
+    where = f"{run.dataset.name}, partition {run.partition_key}"
+    return [] if as_expected else [f"{where}: expected {expected}, seen {seen}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

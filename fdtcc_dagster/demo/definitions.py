@@ -1,0 +1,10 @@
+"""The code location: what `workspace.yaml` loads. Loading it reads no data and starts no container."""
+
+from __future__ import annotations
+
+from fdtcc_dagster.definitions import build_foundry_definitions
+from fdtcc_dagster.demo.container import SandboxContainerResource
+from fdtcc_dagster.demo.datasets import demo_datasets
+
+datasets = demo_datasets()
+defs = build_foundry_definitions(datasets, resource=SandboxContainerResource())

@@ -1,0 +1,93 @@
+"""One Dagster run for a partition, and what it recorded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client import Window
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.demo.definitions import defs
+
+# Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class PartitionRun:
+    """What a run of one partition came to.
+
+    Attributes:
+        dataset: The dataset.
+        partition_key: The partition.
+        window: The window that was asked for.
+        metadata: The materialization's metadata by name, empty if the run failed.
+        error: The name of the error's class and its message, or None if the run succeeded.
+    """
+
+    dataset: FoundryDataset
+    partition_key: str
+    window: Window
+    metadata: Mapping[str, Any]
+    error: tuple[str, str] | None
+
+
+def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.DagsterInstance) -> PartitionRun:
+    """Materialize a partition in a run of its own.
+
+    Args:
+        dataset: One of the demo's datasets.
+        partition_key: The partition.
+        instance: Where the run is recorded.
+
+    Returns:
+        What the run recorded, also if it failed.
+    """
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey(dataset.name)],
+        partition_key=partition_key,
+        instance=instance,
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
+    metadata: Mapping[str, Any] = {}
+    for event in result.get_asset_materialization_events():
+        recorded = event.materialization.metadata
+        metadata = {**metadata, **{name: value.value for name, value in recorded.items()}}
+    failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
+    error = None if result.success else _root(failures[0] if failures else None)
+    return PartitionRun(dataset, partition_key, dataset.window(partition_key), metadata, error)
+
+
+def read_back(run: PartitionRun, instance: dg.DagsterInstance) -> pl.LazyFrame:
+    """Read a partition from its Parquet file, as a downstream asset would.
+
+    Args:
+        run: A run that succeeded.
+        instance: Where it is recorded.
+
+    Returns:
+        The stored rows.
+    """
+    logging.disable(logging.INFO)  # there is no run here whose console could be made quiet
+    try:
+        rows = defs.load_asset_value(
+            dg.AssetKey(run.dataset.name), python_type=pl.LazyFrame, instance=instance, partition_key=run.partition_key
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    assert isinstance(rows, pl.LazyFrame)  # noqa: S101  the IO manager gives what python_type asks for
+    return rows
+
+
+def _root(error: Any) -> tuple[str, str]:
+    if error is None:
+        return "unknown error", "the run failed before its step; see it in the UI (make dev)"
+    while error.cause is not None:
+        error = error.cause
+    return error.cls_name or "", error.message.strip().partition(": ")[2]
