@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -14,8 +14,9 @@ import polars as pl
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window
+from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.slices import TimeColumn, check_time_dtype
 
 MissingVersion = Literal["raise", "accept"]
 
@@ -31,6 +32,8 @@ class FoundryDataset:
         schema: Column → Polars data type, or None to infer the types.
         missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
             `"accept"` to store today's data knowingly.
+        time: Where a partition is a slice: the column by which rows belong to a partition. None: a partition is a
+            snapshot.
         asset_key: The asset's key, or None to leave it to the translator.
         description: The asset's description.
         group_name: The asset's group.
@@ -43,6 +46,7 @@ class FoundryDataset:
     start: dt.date | None
     schema: pl.Schema | None = field(hash=False)
     missing_version: MissingVersion
+    time: TimeColumn | None
     asset_key: dg.AssetKey | None
     description: str | None
     group_name: str | None
@@ -59,6 +63,8 @@ class FoundryDataset:
         *,
         partitions_def: dg.TimeWindowPartitionsDefinition | None = None,
         missing_version: MissingVersion = "raise",
+        time_column: str | None = None,
+        allow_null_times: bool = False,
         asset_key: dg.AssetKey | Sequence[str] | str | None = None,
         description: str | None = None,
         group_name: str | None = None,
@@ -76,6 +82,10 @@ class FoundryDataset:
             partitions_def: Instead of a schedule: partitions whose own windows are pulled.
             missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
                 `"accept"` to store today's data knowingly.
+            time_column: The column that makes a partition a slice: the rows with from_dt ≤ time < to_dt of its window,
+                of any snapshot that was pulled after it. It holds datetimes (without a zone: UTC), dates, or ISO 8601
+                strings of either; a date begins at midnight in the zone of the partitions.
+            allow_null_times: Whether rows without a time may be left out of all slices; otherwise they are an error.
             asset_key: The asset's key, as text with slashes between its parts; the translator chooses one if None.
             description: The asset's description.
             group_name: The asset's group.
@@ -88,12 +98,13 @@ class FoundryDataset:
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"name={name!r} is not allowed; give the dataset's name as the container knows it")
-        values = {
+        values: dict[str, Any] = {
             "name": name,
             "schedule": schedule,
             "start": _checked_start(name, schedule, start, partitions_def),
             "schema": None if schema is None else to_schema(schema),
             "missing_version": missing_version,
+            "time": None,
             "asset_key": _asset_key(asset_key),
             "description": description,
             "group_name": group_name,
@@ -105,6 +116,11 @@ class FoundryDataset:
             raise ValueError(
                 f"dataset {name!r}: missing_version={missing_version!r} is not allowed; give 'raise' or 'accept'"
             )
+        if time_column is not None:
+            zone = schedule.timezone if schedule is not None else partitions_def.timezone if partitions_def else "UTC"
+            values["time"] = TimeColumn(time_column, zone, allow_null_times)
+            if values["schema"] is not None:
+                check_time_dtype(time_column, values["schema"].get(time_column))
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
 
@@ -118,10 +134,10 @@ class FoundryDataset:
         if self.schedule is None or self.start is None:
             assert self._own_partitions_def is not None  # noqa: S101  checked at construction
             return self._own_partitions_def
-        return build_partitions_def(self.schedule, self.start)
+        return build_partitions_def(self.schedule, self.start, over=self.time is not None)
 
     def window(self, partition_key: str, now: dt.datetime | None = None) -> Window:
-        """The window to pull for a partition.
+        """The window of a partition: of the pull of its snapshot, or of its rows' times where it is a slice.
 
         Args:
             partition_key: A key of `partitions_def`; it may lie in the future.
@@ -129,15 +145,19 @@ class FoundryDataset:
                 `refresh_window`.
 
         Returns:
-            With a schedule [refresh + buffer, next refresh + buffer), in the schedule's zone; otherwise the
-            partition's own bounds, in UTC.
+            With a schedule [refresh + buffer, next refresh + buffer), in the schedule's zone, or [refresh, next
+            refresh) for a slice; otherwise the partition's own bounds, in UTC.
 
         Raises:
             ScheduleError: The key does not belong to the dataset.
         """
         if self.schedule is None or self.start is None:
             return self._own_window(partition_key)
-        window = refresh_window(self.schedule, partition_key, now)
+        window = (
+            refresh_window(self.schedule, partition_key, now)
+            if self.time is None
+            else slice_window(self.schedule, partition_key)
+        )
         if partition_key < self.start.isoformat():
             raise ScheduleError(
                 f"dataset {self.name!r}: partition key {partition_key!r} lies before the start, {self.start}",
@@ -145,6 +165,21 @@ class FoundryDataset:
                 window=window,
             )
         return window
+
+    def complete_at(self, partition_key: str) -> dt.datetime:
+        """When a slice is over and the rows of its window may be pulled.
+
+        Args:
+            partition_key: A key of `partitions_def`.
+
+        Returns:
+            The end of its window, plus the schedule's buffer.
+
+        Raises:
+            ScheduleError: The key does not belong to the dataset.
+        """
+        end = self.window(partition_key).to_dt
+        return end if self.schedule is None else self.schedule.available(end)
 
     def _own_window(self, partition_key: str) -> Window:
         definition = self.partitions_def

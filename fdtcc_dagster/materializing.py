@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,13 +12,17 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from fdtcc_dagster.client import Snapshot
-from fdtcc_dagster.client.errors import FdtccError, is_retryable
+from fdtcc_dagster.client import Snapshot, Window
+from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, is_retryable
 from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Said, pull_each
 from fdtcc_dagster.metadata import snapshot_metadata
 from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.slices import slice_snapshot
+
+Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
+"""The rows of a partition, what is known of them, and their data version."""
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
 
@@ -78,24 +82,15 @@ class PartitionsRun:
         Raises:
             dagster.Failure: There is no snapshot; its cause is the client's error.
         """
-        now = _now()
-        window = self._dataset.window(key, now)
-        self._context.log.info(f"Pulling {self._dataset.name!r}, window {window}")
-        # The IO manager reads the spooled CSV after the yield, and this function goes on when it has stored the rows.
+        # The IO manager reads the spooled file after the yield, and this function goes on when it has stored the rows.
         with self._container.spool() as spool:
             try:
-                snapshot = self._container.pull(
-                    self._dataset.name,
-                    window,
-                    directory=spool,
-                    on_message=self._log,
-                    missing_version=self._dataset.missing_version,
-                    now=now,
+                rows, metadata, sha256 = (
+                    self._snapshot(key, spool) if self._dataset.time is None else self._slice(key, spool)
                 )
-                rows = snapshot.scan(self._dataset.schema)
             except FdtccError as error:
                 raise failure(error) from error
-            yield _output(rows, snapshot_metadata(snapshot, rows.collect_schema(), now), snapshot.sha256)
+            yield _output(rows, metadata, sha256)
 
     def materialize_each(self, keys: Sequence[str], io_manager: object) -> Iterator[AssetEvent]:
         """Pull several partitions, and store and record each of them as soon as it has arrived.
@@ -120,14 +115,97 @@ class PartitionsRun:
         left = [key for key in keys if key not in self._recorded_before()]
         failures: dict[str, FdtccError | OSError] = {}
         with self._container.spool() as spool:
-            yield from self._store_each(left, io_manager, spool, failures)
+            store_each = self._store_snapshots if self._dataset.time is None else self._store_slices
+            yield from store_each(left, io_manager, spool, failures)
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
         # more, with one data version for all. What depends on the asset in this run needs an output all the same.
         yield dg.Output(STORED, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
 
-    def _store_each(
+    def _snapshot(self, key: str, spool: Path) -> Rows:
+        now = _now()
+        window = self._dataset.window(key, now)
+        self._context.log.info(f"Pulling {self._dataset.name!r}, window {window}")
+        snapshot = self._container.pull(
+            self._dataset.name,
+            window,
+            directory=spool,
+            on_message=self._log,
+            missing_version=self._dataset.missing_version,
+            now=now,
+        )
+        rows = snapshot.scan(self._dataset.schema)
+        return rows, snapshot_metadata(snapshot, rows.collect_schema(), now), snapshot.sha256
+
+    def _slice(self, key: str, spool: Path) -> Rows:
+        if missing := self._not_complete([key], _now()):
+            raise missing[key]
+        return self._slices([key], spool)(key)
+
+    def _slices(self, keys: Sequence[str], spool: Path) -> Callable[[str], Rows]:
+        """Pull one snapshot for all slices, and give what makes each of them."""
+        assert self._dataset.time is not None  # noqa: S101  told by the callers
+        now = _now()
+        # Any snapshot pulled since the newest slice was complete has the rows of all of them.
+        since = max(self._dataset.complete_at(key) for key in keys)
+        self._context.log.info(f"Pulling {self._dataset.name!r} once for {len(keys)} slices, as of {since} or later")
+        snapshot = self._container.pull(
+            self._dataset.name,
+            Window(since, now + timedelta(seconds=1)),
+            directory=spool,
+            on_message=self._log,
+            now=now,
+        )
+        whole = slice_snapshot(snapshot, self._dataset.schema, self._dataset.time)
+        windows = {key: self._dataset.window(key) for key in keys}
+        counts = whole.count(windows)
+
+        def cut(key: str) -> Rows:
+            metadata = snapshot_metadata(snapshot, whole.schema, now, windows[key])
+            metadata["foundry/slice_rows"] = dg.MetadataValue.int(counts[key])
+            metadata["foundry/snapshot_rows"] = dg.MetadataValue.int(whole.rows)
+            return whole.rows_of(windows[key]), metadata, snapshot.sha256
+
+        return cut
+
+    def _not_complete(self, keys: Sequence[str], now: datetime) -> dict[str, FdtccError | OSError]:
+        complete_at = {key: self._dataset.complete_at(key) for key in keys}
+        return {
+            key: NotYetAvailableError(
+                f"dataset {self._dataset.name!r}: the slice {key}, window {self._dataset.window(key)}, is complete at "
+                f"{instant.isoformat()}, and it is {now.isoformat()}; try again then",
+                dataset=self._dataset.name,
+                window=self._dataset.window(key),
+                available_at=instant,
+            )
+            for key, instant in complete_at.items()
+            if instant > now
+        }
+
+    def _store_slices(
+        self,
+        keys: Sequence[str],
+        io_manager: StoresPartitions,
+        spool: Path,
+        failures: dict[str, FdtccError | OSError],
+    ) -> Iterator[dg.AssetMaterialization]:
+        failures.update(self._not_complete(keys, _now()))
+        complete = [key for key in keys if key not in failures]
+        try:
+            cut = self._slices(complete, spool) if complete else None
+        except (FdtccError, OSError) as error:
+            failures.update(dict.fromkeys(complete, error))
+            return
+        for key in complete:
+            assert cut is not None  # noqa: S101  there are complete ones
+            rows, metadata, sha256 = cut(key)
+            try:
+                yield self._recorded(key, metadata, io_manager.store_partition(self._asset_key, key, rows), sha256)
+            except (FdtccError, OSError) as error:
+                failures[key] = error
+
+    def _store_snapshots(
         self,
         keys: Sequence[str],
         io_manager: StoresPartitions,
@@ -165,12 +243,17 @@ class PartitionsRun:
     ) -> dg.AssetMaterialization:
         rows = snapshot.scan(self._dataset.schema)
         stored = io_manager.store_partition(self._asset_key, key, rows)
-        tags = {"dagster/data_version": snapshot.sha256}
+        return self._recorded(key, snapshot_metadata(snapshot, rows.collect_schema(), now), stored, snapshot.sha256)
+
+    def _recorded(
+        self, key: str, metadata: Mapping[str, Any], stored: Mapping[str, Any], sha256: str
+    ) -> dg.AssetMaterialization:
+        tags = {"dagster/data_version": sha256}
         backfill = self._context.run.tags.get("dagster/backfill")
         return dg.AssetMaterialization(
             asset_key=self._asset_key,
             partition=key,
-            metadata={**snapshot_metadata(snapshot, rows.collect_schema(), now), **stored},
+            metadata={**metadata, **stored},
             tags=tags if backfill is None else {**tags, "dagster/backfill": backfill},
         )
 

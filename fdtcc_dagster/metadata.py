@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client import Snapshot
+from fdtcc_dagster.client import Snapshot, Window
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
@@ -24,22 +24,26 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(dtype)) for name, dtype in schema.items()])
 
 
-def snapshot_metadata(snapshot: Snapshot, schema: pl.Schema, now: datetime) -> dict[str, dg.MetadataValue]:
+def snapshot_metadata(
+    snapshot: Snapshot, schema: pl.Schema, now: datetime, slice_of: Window | None = None
+) -> dict[str, dg.MetadataValue]:
     """Describe a snapshot.
 
     Args:
         snapshot: The verified snapshot.
         schema: The types of its rows.
         now: When it was pulled.
+        slice_of: The window of the slice that was cut from it, or None where the partition is the snapshot.
 
     Returns:
         Metadata under `foundry/`: the window, the origin, the SHA-256, the CSV's bytes, the seconds that the pull
         took, the announced rows where there are any, and `outside_window` where today's data were taken for a window
         that does not contain `now`; and the column schema where Dagster expects it.
     """
+    window = slice_of or snapshot.window
     metadata: dict[str, dg.MetadataValue] = {
-        "foundry/window_from": dg.MetadataValue.timestamp(snapshot.window.from_dt),
-        "foundry/window_to": dg.MetadataValue.timestamp(snapshot.window.to_dt),
+        "foundry/window_from": dg.MetadataValue.timestamp(window.from_dt),
+        "foundry/window_to": dg.MetadataValue.timestamp(window.to_dt),
         "foundry/origin": dg.MetadataValue.text(snapshot.origin),
         "foundry/sha256": dg.MetadataValue.text(snapshot.sha256),
         "foundry/size_bytes": dg.MetadataValue.int(snapshot.size_bytes),
@@ -48,6 +52,6 @@ def snapshot_metadata(snapshot: Snapshot, schema: pl.Schema, now: datetime) -> d
     }
     if snapshot.announced_rows is not None:
         metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
-    if snapshot.origin == "fetched" and not snapshot.window.contains(now):
+    if slice_of is None and snapshot.origin == "fetched" and not snapshot.window.contains(now):
         metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
     return metadata

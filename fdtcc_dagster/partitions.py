@@ -28,7 +28,7 @@ _ONE_DAY, _LONGEST_GAP = dt.timedelta(days=1), dt.timedelta(days=400)
 
 
 def build_partitions_def(
-    schedule: Schedule, start: dt.date, horizon: dt.date | None = None
+    schedule: Schedule, start: dt.date, horizon: dt.date | None = None, *, over: bool = False
 ) -> dg.TimeWindowPartitionsDefinition:
     """One partition for each date, from `start` on, that has a refresh.
 
@@ -41,6 +41,8 @@ def build_partitions_def(
         horizon: The date before which all keys lie, for calendars that one cron string cannot say; 2040-01-01, or ten
             years after a later start, if None. The keys of all other calendars have no end; they are compared with
             the calendar up to this date.
+        over: Whether a key exists only when the next date with a refresh has come, as slices need it. Where dates had
+            to be excluded, it is the next tick of the cron without them, which may be earlier.
 
     Returns:
         The definition, in the schedule's zone; each window reaches from its key's midnight to the next key's.
@@ -52,7 +54,7 @@ def build_partitions_def(
     until = max(_HORIZON, start + 3660 * _ONE_DAY) if horizon is None else horizon
     if until <= start:
         raise ScheduleError(f"horizon={until} is not later than start={start}")
-    return _build(frozenset(schedule.refreshs), schedule.timezone, start, until)
+    return _build(frozenset(schedule.refreshs), schedule.timezone, start, until, over)
 
 
 def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | None = None) -> Window:
@@ -82,6 +84,28 @@ def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | No
     return Window(from_dt, schedule.get_next_refresh(from_dt))
 
 
+def slice_window(schedule: Schedule, partition_key: str) -> Window:
+    """The times of the rows that belong to a partition, where a partition is a slice.
+
+    Args:
+        schedule: The calendar.
+        partition_key: The date of a refresh, `YYYY-MM-DD`, in the schedule's zone.
+
+    Returns:
+        [first refresh of the date, first refresh of the next date that has one), in the schedule's zone.
+
+    Raises:
+        ScheduleError: The key is no date or has no refresh.
+    """
+    day = _parse(schedule, partition_key)
+    zone = zone_of(schedule.timezone)
+    refreshes = schedule.refreshes(instant_of(zone, day, _MIDNIGHT), instant_of(zone, day + _LONGEST_GAP, _MIDNIGHT))
+    following = [instant for instant in refreshes if instant.date() > day]
+    if not refreshes or refreshes[0].date() != day:
+        raise ScheduleError(f"partition key {partition_key!r} is no refresh date; {_nearest_keys(schedule, day)}")
+    return Window(refreshes[0], following[0])
+
+
 class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
     """Partitions with excluded ticks, whose windows nevertheless leave no holes.
 
@@ -100,7 +124,7 @@ class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
 
 @lru_cache(maxsize=1024)
 def _build(
-    rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date
+    rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date, over: bool
 ) -> dg.TimeWindowPartitionsDefinition:
     schedule = Schedule(rules, timezone=timezone)
     cron, exact = superset(rules)
@@ -111,18 +135,23 @@ def _build(
     begin = dt.datetime.combine(start, _MIDNIGHT)
     if exact:
         return dg.TimeWindowPartitionsDefinition(
-            start=begin, fmt=KEY_FORMAT, timezone=timezone, cron_schedule=cron.render("0", "0"), end_offset=1
+            start=begin,
+            fmt=KEY_FORMAT,
+            timezone=timezone,
+            cron_schedule=cron.render("0", "0"),
+            end_offset=0 if over else 1,
         )
     # Dagster counts a window only when it is over, and it is over at the next tick, excluded or not. So a second tick
     # a minute later makes a key appear on its date; with `end_offset=1` instead, a future key would exist already.
     excluded = [(day, _MIDNIGHT) for day in sorted(ticks - refreshed)]
-    excluded += [(day, _A_MINUTE_LATER) for day in sorted(ticks)]
+    if not over:
+        excluded += [(day, _A_MINUTE_LATER) for day in sorted(ticks)]
     return _RefreshPartitionsDefinition(
         start=begin,
         end=dt.datetime.combine(end, _MIDNIGHT),
         fmt=KEY_FORMAT,
         timezone=timezone,
-        cron_schedule=cron.render("0,1", "0"),
+        cron_schedule=cron.render("0" if over else "0,1", "0"),
         exclusions=[_tick(timezone, day, clock) for day, clock in excluded],
     )
 

@@ -178,6 +178,21 @@ def _datetime_cast(dtype: pl.Datetime) -> _Cast:
     return _Cast(usual, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
 
 
+def read_instants(c: pl.Expr) -> pl.Expr:
+    """Read ISO 8601 timestamps from strings.
+
+    Args:
+        c: A String expression: dates or timestamps, in UTC where they have no offset (S14).
+
+    Returns:
+        A `Datetime("us", "UTC")` expression, rounded down to microseconds, null where the text is no timestamp.
+    """
+    cast = _datetime_cast(pl.Datetime("us", "UTC"))
+    short = c.str.replace(r"(\.\d{6})\d{1,3}", "$1")
+    assert cast.refuse is not None  # noqa: S101  datetimes have a spelling
+    return pl.when(cast.refuse(short)).then(None).otherwise(cast.every(short))
+
+
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:
     """Other spellings than Python's, and digits beyond the scale, which a cast would round away."""
     return c.str.contains(_DECIMAL).not_() | c.str.contains(rf"\.\d{{{scale}}}\d*[1-9]\d*$")
