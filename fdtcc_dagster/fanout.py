@@ -31,6 +31,19 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Received:
+    """Progress of a download.
+
+    Attributes:
+        key: The partition whose pull it belongs to.
+        size_bytes: How many bytes have arrived.
+    """
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Arrived:
     """The end of a pull.
 
@@ -54,7 +67,7 @@ def pull_each(
     limit: int,
     transport: Transport,
     missing_version: MissingVersion,
-) -> Work[Said | Arrived, None]:
+) -> Work[Said | Received | Arrived, None]:
     """Pull a dataset once for each window.
 
     The conversations with the container follow one another (S17), while downloads overlap with them and with the
@@ -70,11 +83,11 @@ def pull_each(
         missing_version: `"raise"` or `"accept"`.
 
     Returns:
-        What to enter and iterate over: the messages as they arrive, and one `Arrived` for each key, which must be
-        handled for the iteration to end.
+        What to enter and iterate over: messages and progress as they arrive, and one `Arrived` for each key, which must
+        be handled for the iteration to end.
     """
 
-    async def work(report: Callable[[Said | Arrived], None]) -> None:
+    async def work(report: Callable[[Said | Received | Arrived], None]) -> None:
         loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(limit)
 
         async def pull_one(key: str, window: Window, directory: Path) -> None:
@@ -88,6 +101,7 @@ def pull_each(
                         window.to_dt,
                         directory=directory,
                         on_message=lambda message: report(Said(key, message)),
+                        on_progress=lambda size: report(Received(key, size)),
                         transport=transport,
                         missing_version=missing_version,
                     )

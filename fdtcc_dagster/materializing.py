@@ -14,10 +14,10 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 
 from fdtcc_dagster.client import Snapshot, Window
 from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, is_retryable
-from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.fanout import Said, pull_each
+from fdtcc_dagster.fanout import Received, Said, pull_each
 from fdtcc_dagster.metadata import snapshot_metadata
+from fdtcc_dagster.progress import PullLog
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import slice_snapshot
 
@@ -127,11 +127,13 @@ class PartitionsRun:
         now = _now()
         window = self._dataset.window(key, now)
         self._context.log.info(f"Pulling {self._dataset.name!r}, window {window}")
+        log = PullLog(self._context.log)
         snapshot = self._container.pull(
             self._dataset.name,
             window,
             directory=spool,
-            on_message=self._log,
+            on_message=log.message,
+            on_progress=log.progress,
             missing_version=self._dataset.missing_version,
             now=now,
         )
@@ -150,11 +152,13 @@ class PartitionsRun:
         # Any snapshot pulled since the newest slice was complete has the rows of all of them.
         since = max(self._dataset.complete_at(key) for key in keys)
         self._context.log.info(f"Pulling {self._dataset.name!r} once for {len(keys)} slices, as of {since} or later")
+        log = PullLog(self._context.log)
         snapshot = self._container.pull(
             self._dataset.name,
             Window(since, now + timedelta(seconds=1)),
             directory=spool,
-            on_message=self._log,
+            on_message=log.message,
+            on_progress=log.progress,
             now=now,
         )
         whole = slice_snapshot(snapshot, self._dataset.schema, self._dataset.time)
@@ -214,6 +218,7 @@ class PartitionsRun:
     ) -> Iterator[dg.AssetMaterialization]:
         now = _now()
         windows = {key: self._dataset.window(key, now) for key in keys}
+        logs = {key: PullLog(self._context.log, f"{key}: ") for key in keys}
         self._context.log.info(f"Pulling {len(keys)} partitions of {self._dataset.name!r}")
         with pull_each(
             self._container.get_client(),
@@ -226,7 +231,10 @@ class PartitionsRun:
         ) as pulls:
             for item in pulls:
                 if isinstance(item, Said):
-                    self._log(item.message, f"{item.key}: ")
+                    logs[item.key].message(item.message)
+                    continue
+                if isinstance(item, Received):
+                    logs[item.key].progress(item.size_bytes)
                     continue
                 try:
                     if not isinstance(item.outcome, Snapshot):
@@ -275,15 +283,6 @@ class PartitionsRun:
             metadata={"foundry/failed_partitions": dg.MetadataValue.json(sorted(failures))},
             allow_retries=any(is_retryable(error) for error in failures.values()),
         )
-
-    def _log(self, message: Message, prefix: str = "") -> None:
-        kind, text = message.get("type"), f"{prefix}container: {message.get('message')}"
-        if kind == "keepalive":
-            self._context.log.debug(text)
-        elif message.get("success") is False and kind != "neutral":
-            self._context.log.warning(text)
-        else:
-            self._context.log.info(text)
 
 
 def failure(error: FdtccError) -> dg.Failure:

@@ -98,6 +98,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         *,
         directory: Path,
         on_message: Callable[[Message], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
     ) -> Snapshot:
@@ -111,6 +112,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             window: The window to request.
             directory: Where the CSV is put, such as that of `spool()`.
             on_message: Called in this thread with every message of the container.
+            on_progress: Called in this thread, about once a second, with the number of bytes that have arrived.
             missing_version: `"raise"` or `"accept"`.
             now: The current aware instant; None asks the clock.
 
@@ -121,16 +123,22 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             FdtccError: As `FoundryDevToolsContainerClient.pull` does.
         """
 
-        async def work(report: Callable[[Message], None]) -> Snapshot:
+        async def work(report: Callable[[Message | int], None]) -> Snapshot:
             return await self.get_client().pull(
                 name,
                 window.from_dt,
                 window.to_dt,
                 directory=directory,
                 on_message=report,
+                on_progress=report,
                 transport=self.transport,
                 missing_version=missing_version,
                 now=now,
             )
 
-        return wait_for(work, on_message or (lambda message: None))
+        def handle(item: Message | int) -> None:
+            handler = on_progress if isinstance(item, int) else on_message
+            if handler is not None:
+                handler(item)  # type: ignore[arg-type]  # the one that belongs to the item
+
+        return wait_for(work, handle)

@@ -29,7 +29,7 @@ from fdtcc_dagster.client.protocol import (
 from fdtcc_dagster.client.pulling import Puller, check_name
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.client.wire import Limits, connected, converse
 
@@ -239,6 +239,7 @@ class FoundryDevToolsContainerClient:
         transport: Transport = "csv",
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Snapshot:
         """Pull one dataset into a verified CSV file, in flat memory.
 
@@ -252,6 +253,7 @@ class FoundryDevToolsContainerClient:
             missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
                 that it has no version of it, `"accept"` takes today's data.
             now: The current aware instant; None asks the clock.
+            on_progress: Called about once a second of the download with the number of bytes that have arrived.
 
         Returns:
             The snapshot; its file belongs to the caller.
@@ -271,7 +273,14 @@ class FoundryDevToolsContainerClient:
             OSError: The file cannot be written.
         """
         return await self._puller.pull(
-            name, Window.of(from_dt, to_dt), Path(directory), on_message, transport, missing_version, now
+            name,
+            Window.of(from_dt, to_dt),
+            Path(directory),
+            on_message,
+            transport,
+            missing_version,
+            now,
+            on_progress,
         )
 
     async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from fdtcc_dagster.client.hooks import Log, OnMessage, finished
 from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
 from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.transfer import Transport, fetch
+from fdtcc_dagster.client.transfer import OnProgress, Transport, fetch
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.client.wire import Limits, connected, converse
 
@@ -76,6 +76,7 @@ class Puller:
         transport: Transport,
         missing_version: MissingVersion,
         now: datetime | None,
+        on_progress: OnProgress | None,
     ) -> Snapshot:
         """Do what `FoundryDevToolsContainerClient.pull` promises."""
         now = now or datetime.now(timezone.utc)
@@ -89,7 +90,7 @@ class Puller:
 
         try:
             pointer = await self._retrying(converse_once)
-            path, size = await self.fetch(pointer.sha256, directory, transport)
+            path, size = await self.fetch(pointer.sha256, directory, transport, on_progress)
         except FdtccError as error:
             if error.dataset is not None:
                 raise
@@ -124,7 +125,9 @@ class Puller:
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
 
-    async def fetch(self, pointer: str, directory: Path, transport: Transport) -> tuple[Path, int]:
+    async def fetch(
+        self, pointer: str, directory: Path, transport: Transport, on_progress: OnProgress | None = None
+    ) -> tuple[Path, int]:
         """Download and verify the CSV of a pointer; see `fdtcc_dagster.client.transfer.fetch`."""
 
         async def fetch_once() -> tuple[Path, int]:
@@ -135,6 +138,7 @@ class Puller:
                 transport=transport,
                 connect_timeout=self.limits.open_timeout,
                 idle_timeout=self.limits.idle_timeout,
+                on_progress=on_progress,
             )
 
         return await self._retrying(fetch_once)

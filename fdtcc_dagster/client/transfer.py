@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import os
 import secrets
+import time
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,9 @@ from fdtcc_dagster.client.zipstream import inflate_member
 Transport = Literal["csv", "zip"]
 """How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams (S21)."""
 
+OnProgress = Callable[[int], None]
+"""`on_progress(bytes)`, called in the event loop."""
+
 _READ_BYTES = 1 << 20
 
 
@@ -37,6 +41,7 @@ async def fetch(
     transport: Transport = "csv",
     connect_timeout: float = 60.0,
     idle_timeout: float = 600.0,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Path, int]:
     """Download a snapshot's CSV and verify it against its pointer (S19).
 
@@ -47,6 +52,7 @@ async def fetch(
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
         connect_timeout: Seconds to wait for a connection.
         idle_timeout: Seconds to wait for the next bytes.
+        on_progress: Called about once a second with the number of bytes of the CSV that have arrived.
 
     Returns:
         The file `<directory>/<sha256>.csv` and its size in bytes.
@@ -63,7 +69,7 @@ async def fetch(
     url = f"{base_url}/download/{transport}/{sha256}"
     path = directory / f"{sha256}.csv"
     part = directory / f".{sha256}.{secrets.token_hex(4)}.part"
-    digest, size = hashlib.sha256(), 0
+    digest, size, told = hashlib.sha256(), 0, time.monotonic()
     try:
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0) as file:
             async with aclosing(_csv_bytes(url, sha256, transport, connect_timeout, idle_timeout)) as chunks:
@@ -71,6 +77,9 @@ async def fetch(
                     digest.update(chunk)
                     size += len(chunk)
                     file.write(chunk)
+                    if on_progress is not None and time.monotonic() - told > 1.0:
+                        told = time.monotonic()
+                        on_progress(size)
         if digest.hexdigest() != sha256:
             raise ChecksumMismatchError(
                 f"{size} bytes arrived with the SHA-256 {digest.hexdigest()}, but {sha256} was announced: "

@@ -1,0 +1,53 @@
+"""What a run's log shows of a pull, at a rate that a human can read."""
+
+from __future__ import annotations
+
+import time
+
+import dagster as dg
+
+from fdtcc_dagster.client.protocol import Message
+
+_PROGRESS_SECONDS = 10.0
+_KEEPALIVE_SECONDS = 300.0
+
+
+class PullLog:
+    """Writes the container's messages and a download's progress to a run's log.
+
+    Messages are shown as they arrive, but keepalives at most every five minutes; progress at most every ten seconds.
+
+    Args:
+        log: The log.
+        prefix: What each line begins with, such as the partition in a run of several.
+    """
+
+    def __init__(self, log: dg.DagsterLogManager, prefix: str = "") -> None:
+        self._log = log
+        self._prefix = prefix
+        self._began = self._alive = self._told = time.monotonic()
+        self._downloading: float | None = None
+
+    def message(self, message: Message) -> None:
+        """Show a message of the container."""
+        kind, text = message.get("type"), f"{self._prefix}container: {message.get('message')}"
+        if kind == "keepalive":
+            now = time.monotonic()
+            if now - self._alive >= _KEEPALIVE_SECONDS:
+                self._alive = now
+                self._log.info(f"{text} ({(now - self._began) / 60:.0f} minutes so far)")
+        elif message.get("success") is False and kind != "neutral":
+            self._log.warning(text)
+        else:
+            self._log.info(text)
+
+    def progress(self, size_bytes: int) -> None:
+        """Show how much of a download has arrived. The container tells no length, so there is no percentage."""
+        now = time.monotonic()
+        if self._downloading is None:
+            # Progress is told a second after the first bytes.
+            self._downloading = self._told = now - 1.0
+        if now - self._told >= _PROGRESS_SECONDS:
+            self._told = now
+            rate = size_bytes / (now - self._downloading)
+            self._log.info(f"{self._prefix}{size_bytes / 1e6:,.0f} MB arrived, {rate / 1e6:,.0f} MB/s")
