@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client import Snapshot, Window
+from fdtcc_dagster.client.schema import dtype_name
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
@@ -21,7 +22,7 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
     Returns:
         The table schema, columns in the same order.
     """
-    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=str(dtype)) for name, dtype in schema.items()])
+    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=dtype_name(dtype)) for name, dtype in schema.items()])
 
 
 def snapshot_metadata(

@@ -220,8 +220,8 @@ class Conversation:
                 self.outcome = self._error(
                     NoVersionInWindowError,
                     "the container has no version that was pulled in this window, and would deliver today's data "
-                    'instead. If today\'s data will do, set missing_version="accept"; a version cannot be pulled '
-                    "in hindsight",
+                    "instead. A version cannot be pulled in hindsight: leave the partition missing, or set "
+                    'missing_version="accept" on the dataset to store today\'s data in its place',
                 )
         elif message.get("success") is False and message.get("type") == "update":
             self._failures.append(_excerpt(text))

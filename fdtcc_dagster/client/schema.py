@@ -104,3 +104,23 @@ def _checked(dtype: DataType) -> DataType:
 
 def _unknown(column: str, dtype: object) -> ValueError:
     return ValueError(f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; allowed are {_ALLOWED}")
+
+
+def dtype_name(dtype: DataType) -> str:
+    """Write a data type as `to_schema` reads it, such as `"Datetime(us, UTC)"`.
+
+    Args:
+        dtype: Any Polars data type.
+
+    Returns:
+        Its name; for types that a schema cannot have, Polars' own way to write them.
+    """
+    if isinstance(dtype, pl.Datetime):
+        arguments = [dtype.time_unit, *([dtype.time_zone] if dtype.time_zone else [])]
+    elif isinstance(dtype, pl.Decimal):
+        arguments = [str(dtype.precision), str(dtype.scale)]
+    elif isinstance(dtype, pl.Enum):
+        arguments = list(dtype.categories)
+    else:
+        return str(dtype)
+    return f"{type(dtype).__name__}({', '.join(arguments)})"

@@ -91,7 +91,8 @@ class Store:
     Raises:
         FileNotFoundError: `root` does not exist.
         NotADirectoryError: `root` is not a directory.
-        ValueError: The name of a CSV in it is neither `live.csv` nor a timestamp, or two name the same instant.
+        ValueError: The name of a CSV in it (those hidden by a dot do not count) is neither `live.csv` nor a timestamp,
+            or two name the same instant.
     """
 
     def __init__(self, root: Path | None, blobs: Blobs, clock: Callable[[], datetime]) -> None:
@@ -237,7 +238,7 @@ def _scan(root: Path) -> dict[str, _Dataset]:
 def _scan_dataset(folder: Path) -> _Dataset:
     dataset = _Dataset(live=folder / _LIVE)
     seen: dict[datetime, Path] = {}
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(folder.glob("[!.]*.csv")):
         if path.name == _LIVE:
             continue
         pulled_at = _pulled_at(path)

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fdtcc_dagster.client.schema import to_dtype, to_schema
+from fdtcc_dagster.client.schema import dtype_name, to_dtype, to_schema
 
 PLAIN = [
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32, pl.Float64,
@@ -99,3 +99,11 @@ def test_schema_maps_at_least_one_column(schema: Any) -> None:
 def test_column_name_is_a_string(column: Any) -> None:
     with pytest.raises(ValueError, match="must be a string"):
         to_schema({column: "Int64"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Int64", "String", "Date", "Datetime(us)", "Datetime(ms, Europe/Berlin)", "Decimal(10, 2)", "Enum(low, high)"],
+)
+def test_a_type_is_written_as_it_is_read(name: str) -> None:
+    assert dtype_name(to_dtype("column", name)) == name

@@ -45,6 +45,15 @@ def test_other_spellings_of_the_instant_are_read(tmp_path: Path, name: str) -> N
     assert SandboxContainer(tmp_path).versions("people") == [(FOUR, SHA)]
 
 
+def test_hidden_files_are_no_versions(tmp_path: Path) -> None:
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "live.csv").write_text("id\n1\n")
+    (tmp_path / "orders" / ".2026-01-05T04-00-00Z.csv").write_text("half-written")
+    container = SandboxContainer(tmp_path)
+    assert container.names() == ["orders"]
+    assert container.versions("orders") == []
+
+
 @pytest.mark.parametrize(
     "name",
     [
