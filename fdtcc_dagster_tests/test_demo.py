@@ -147,7 +147,7 @@ def parsed(output: str) -> list[dict[str, str]]:
 
 
 def test_demo_prints_each_partition(output: str, home: Path) -> None:
-    lines = parsed(output)
+    lines = parsed(output.partition("\nflights_by_week:")[0])
     assert len(lines) == 15
     assert len({line["sha256"] for line in lines}) == 15
     assert [line["origin"] for line in lines] == [*["cached"] * 4, "fetched"] * 3
@@ -158,6 +158,16 @@ def test_demo_prints_each_partition(output: str, home: Path) -> None:
     assert len(re.findall("read back from Parquet:\n┌", output)) == 3
     stored = pl.scan_parquet(home / "dagster" / "storage" / "flights" / f"{lines[4]['key']}.parquet")
     assert f"{stored.select(pl.len()).collect().item():,}" == lines[4]["rows"]
+
+
+def test_demo_cuts_weeks_from_one_snapshot(output: str, home: Path) -> None:
+    slices = parsed(output.partition("\nflights_by_week:")[2])
+    assert len(slices) == 3
+    assert len({line["sha256"] for line in slices}) == 1
+    for line in slices:
+        stored = pl.read_parquet(home / "dagster" / "storage" / "flights_by_week" / f"{line['key']}.parquet")
+        start, end = (datetime.fromisoformat(f"{line[name]}+00:00") for name in ("start", "end"))
+        assert stored.filter(pl.col("time_hour") >= start, pl.col("time_hour") < end).height == stored.height > 5_000
 
 
 def test_demo_shows_the_guard(output: str, home: Path) -> None:

@@ -16,9 +16,9 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo import report
 from fdtcc_dagster.demo.container import demo_home, prepare_versions
 from fdtcc_dagster.demo.datasets import available_refreshes, was_missed
-from fdtcc_dagster.demo.definitions import datasets
+from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.instance import use_demo_instance
-from fdtcc_dagster.demo.runs import PartitionRun, materialize, read_back
+from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
 
 _PAST_PARTITIONS = 4
 
@@ -89,6 +89,7 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
         wrong += _complaints(current, "fetched")
         if current.error is None:
             newest.append(current)
+    wrong += _show_slices(instance, now)
     for run in newest:
         rows = read_back(run, instance)
         report.print_head(run, rows)
@@ -96,6 +97,18 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
         if stored != run.metadata["dagster/partition_row_count"]:
             wrong.append(f"{run.dataset.name}, partition {run.partition_key}: {stored} rows were read back")
     return wrong
+
+
+def _show_slices(instance: dg.DagsterInstance, now: datetime) -> list[str]:
+    """Backfill the newest weeks of `flights` from one snapshot, print them, and return what was not as promised."""
+    report.print_heading(slices, name="flights_by_week")
+    newest = available_refreshes(slices, now)[-_PAST_PARTITIONS:-1]
+    runs = materialize_slices(slices, [refresh.date().isoformat() for refresh in newest], instance)
+    for run in runs:
+        report.print_run(run)
+    pulls = {run.metadata.get("foundry/sha256") for run in runs}
+    failed = [f"slice {run.partition_key}: {run.error}" for run in runs if run.error is not None]
+    return failed + ([] if len(pulls) == 1 else [f"the slices were cut from {len(pulls)} snapshots, not from one"])
 
 
 def _complaints(run: PartitionRun, origin: str | None) -> list[str]:

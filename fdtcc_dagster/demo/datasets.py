@@ -96,6 +96,28 @@ def demo_datasets(now: datetime | None = None) -> list[FoundryDataset]:
     ]
 
 
+def demo_slices(now: datetime | None = None) -> FoundryDataset:
+    """Declare `flights` once more, as slices: each partition holds one week's departures, of any later snapshot.
+
+    Args:
+        now: As for `demo_datasets`.
+
+    Returns:
+        The dataset, whose asset is `flights_by_week`. A snapshot has the rows of the four newest weeks.
+    """
+    flights = demo_datasets(now)[0]
+    return FoundryDataset(
+        flights.name,
+        flights.schedule,
+        flights.start,
+        flights.schema,
+        time_column="time_hour",
+        asset_key="flights_by_week",
+        description="Departures from New York's airports, week by week, cut from one snapshot.",
+        group_name="nycflights",
+    )
+
+
 def available_refreshes(dataset: FoundryDataset, now: datetime) -> list[datetime]:
     """The refreshes of a dataset that may be pulled, oldest first.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fdtcc_dagster.definitions import build_foundry_definitions
 from fdtcc_dagster.demo.container import SandboxContainerResource
-from fdtcc_dagster.demo.datasets import demo_datasets
+from fdtcc_dagster.demo.datasets import demo_datasets, demo_slices
 
 datasets = demo_datasets()
-defs = build_foundry_definitions(datasets, resource=SandboxContainerResource())
+slices = demo_slices()
+defs = build_foundry_definitions([*datasets, slices], resource=SandboxContainerResource())

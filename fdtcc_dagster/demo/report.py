@@ -13,9 +13,9 @@ from fdtcc_dagster.demo.runs import PartitionRun
 _COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
 
 
-def print_heading(dataset: FoundryDataset) -> None:
+def print_heading(dataset: FoundryDataset, name: str | None = None) -> None:
     """Print what a table of partitions is about, and its head."""
-    print(f"\n{dataset.name}: {dataset.description}")
+    print(f"\n{name or dataset.name}: {dataset.description}")
     print(_COLUMNS.format("partition", "window (UTC)", "origin", "rows", "CSV bytes", "SHA-256"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,42 @@ def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.Dagste
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     error = None if result.success else _root(failures[0] if failures else None)
     return PartitionRun(dataset, partition_key, dataset.window(partition_key), metadata, error)
+
+
+def materialize_slices(
+    dataset: FoundryDataset, partition_keys: Sequence[str], instance: dg.DagsterInstance
+) -> list[PartitionRun]:
+    """Materialize several partitions of the demo's slices in one run, as a backfill does.
+
+    Args:
+        dataset: The dataset of `demo_slices`.
+        partition_keys: The partitions, one after the other.
+        instance: Where the run is recorded.
+
+    Returns:
+        What the run recorded for each of them.
+    """
+    assert dataset.asset_key is not None  # noqa: S101  the demo's slices have one
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dataset.asset_key],
+        tags={
+            "dagster/asset_partition_range_start": partition_keys[0],
+            "dagster/asset_partition_range_end": partition_keys[-1],
+        },
+        instance=instance,
+        run_config=_QUIET,
+        raise_on_error=False,
+    )
+    recorded = {
+        event.materialization.partition: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+    }
+    failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
+    error = None if result.success else _root(failures[0] if failures else None)
+    return [
+        PartitionRun(dataset, key, dataset.window(key), recorded.get(key, {}), None if key in recorded else error)
+        for key in partition_keys
+    ]
 
 
 def read_back(run: PartitionRun, instance: dg.DagsterInstance) -> pl.LazyFrame:
