@@ -1,6 +1,11 @@
 """Palantir Foundry datasets as time-partitioned Dagster assets, through the Foundry DevTools Container."""
 
+from importlib.metadata import version
+
+from dagster_shared.libraries import DagsterLibraryRegistry
+
 from fdtcc_dagster.assets import build_foundry_assets
+from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.client import FDTCC, FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
@@ -18,12 +23,15 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.definitions import build_foundry_definitions
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.schedules import build_foundry_schedules
+from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "FoundryContainerResource",
     "FoundryDataset",
     "FoundryDatasetTranslator",
+    "FoundryDatasetsComponent",
     "FoundryDevToolsContainerClient",
     "FoundryParquetIOManager",
     "IdleTimeoutError",
@@ -51,6 +60,11 @@ __all__ = [
     "ServiceUnavailableError",
     "Snapshot",
     "build_foundry_assets",
+    "build_foundry_checks",
     "build_foundry_definitions",
     "build_foundry_schedules",
+    "build_foundry_sensor",
+    "datasets_from_toml",
 ]
+
+DagsterLibraryRegistry.register("fdtcc-dagster", version("fdtcc-dagster"), is_dagster_package=False)

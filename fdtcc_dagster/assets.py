@@ -9,7 +9,7 @@ import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 """Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""
@@ -81,7 +81,7 @@ def _build_asset(
     )
 
     @dg.multi_asset(
-        name="__".join(spec.key.path),
+        name=step_name(spec.key),
         outs={
             "result": dg.AssetOut.from_spec(
                 spec.replace_attributes(deps=[]),

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import dagster as dg
 
-from fdtcc_dagster.assets import build_foundry_assets
+from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
+from fdtcc_dagster.automation import (
+    build_foundry_automation_sensors,
+    foundry_automation_condition,
+    foundry_freshness_policy,
+)
+from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
+from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 IO_MANAGER_KEY = "foundry_io_manager"
+
+Automation = Literal["schedule", "condition"]
 
 
 def build_foundry_definitions(
@@ -22,8 +32,16 @@ def build_foundry_definitions(
     resource: FoundryContainerResource,
     io_manager: dg.ConfigurableIOManager | dg.IOManagerDefinition | None = None,
     translator: FoundryDatasetTranslator | None = None,
+    automation: Automation | None = "schedule",
+    sensor: bool = False,
+    checks: bool = False,
+    max_partitions_per_run: int | None = None,
+    pool: str | None = None,
+    retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
 ) -> dg.Definitions:
-    """Make complete definitions of datasets: an asset and a schedule for each, and their resources.
+    """Make complete definitions of datasets: an asset for each, what requests its partitions, and their resources.
+
+    Schedules and sensors are stopped until they are switched on in the UI.
 
     Args:
         datasets: The datasets.
@@ -31,18 +49,58 @@ def build_foundry_definitions(
         io_manager: Stores the partitions, as the resource `foundry_io_manager`; by default a `FoundryParquetIOManager`
             in the storage directory of the Dagster instance.
         translator: Gives the assets' keys, groups, tags and so on.
+        automation: What requests a partition when its data become available: `"schedule"`, a schedule for each dataset;
+            `"condition"`, an `AutomationCondition` of each asset, with the sensors that evaluate it; or nothing.
+        sensor: Whether there is a sensor besides, for what is available and missing, as after a downtime.
+        checks: Whether there are the checks of `build_foundry_checks`, and a `FreshnessPolicy` where one fits.
+        max_partitions_per_run: As for `build_foundry_assets`.
+        pool: As for `build_foundry_assets`.
+        retry_policy: As for `build_foundry_assets`.
 
     Returns:
         The definitions, to be used as they are or merged with others by `dg.Definitions.merge`.
 
     Raises:
-        ValueError: Two datasets have the same asset key.
+        ValueError: Two datasets have the same asset key, or `automation` is none of these.
     """
+    if automation not in ("schedule", "condition", None):
+        raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None")
+    described = _Automated(translator or FoundryDatasetTranslator(), automation == "condition", checks)
     return dg.Definitions(
-        assets=build_foundry_assets(datasets, translator=translator, io_manager_key=IO_MANAGER_KEY),
-        schedules=build_foundry_schedules(datasets, translator=translator),
+        assets=build_foundry_assets(
+            datasets,
+            translator=described,
+            io_manager_key=IO_MANAGER_KEY,
+            max_partitions_per_run=max_partitions_per_run,
+            pool=pool,
+            retry_policy=retry_policy,
+        ),
+        schedules=build_foundry_schedules(datasets, translator=translator) if automation == "schedule" else [],
+        sensors=[
+            *(build_foundry_automation_sensors(datasets, translator=translator) if automation == "condition" else []),
+            *([build_foundry_sensor(datasets, translator=translator)] if sensor and datasets else []),
+        ],
+        asset_checks=build_foundry_checks(datasets, translator=translator) if checks else [],
         resources={
             "foundry_container": resource,
             IO_MANAGER_KEY: io_manager if io_manager is not None else FoundryParquetIOManager(),
         },
     )
+
+
+class _Automated(FoundryDatasetTranslator):
+    """Another translator's specs, with a condition or a policy where they are wanted and not there yet."""
+
+    def __init__(self, translator: FoundryDatasetTranslator, condition: bool, freshness: bool) -> None:
+        self._translator = translator
+        self._condition = condition
+        self._freshness = freshness
+
+    def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+        spec = self._translator.get_asset_spec(dataset)
+        if self._condition and spec.automation_condition is None:
+            spec = spec.replace_attributes(automation_condition=foundry_automation_condition(dataset))
+        if self._freshness and spec.freshness_policy is None:
+            policy = foundry_freshness_policy(dataset)
+            spec = spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+        return spec

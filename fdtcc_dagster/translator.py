@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from fdtcc_dagster.metadata import column_schema
 
 if TYPE_CHECKING:
     from fdtcc_dagster.dataset import FoundryDataset
+
+
+_PLAIN_PART = re.compile("[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
 
 
 class FoundryDatasetTranslator:
@@ -47,3 +51,19 @@ def _key_parts(name: str) -> list[str]:
     if not all(parts):
         raise ValueError(f"no asset key can be made of the dataset's name {name!r}: give it an asset_key")
     return parts
+
+
+def step_name(key: dg.AssetKey) -> str:
+    """Name the step of an asset.
+
+    Args:
+        key: The asset's key.
+
+    Returns:
+        `sales__orders` for `sales/orders`; with eight more hex digits where another key would have the same name, as
+        `sales__orders` itself.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]", "_", "__".join(key.path))
+    if all(_PLAIN_PART.fullmatch(part) for part in key.path):
+        return name
+    return f"{name}_{hashlib.sha256(key.to_string().encode()).hexdigest()[:8]}"

@@ -25,6 +25,7 @@ PUBLIC = {
     "FoundryContainerResource",
     "FoundryDataset",
     "FoundryDatasetTranslator",
+    "FoundryDatasetsComponent",
     "FoundryDevToolsContainerClient",
     "FoundryParquetIOManager",
     "IdleTimeoutError",
@@ -40,8 +41,11 @@ PUBLIC = {
     "ServiceUnavailableError",
     "Snapshot",
     "build_foundry_assets",
+    "build_foundry_checks",
     "build_foundry_definitions",
     "build_foundry_schedules",
+    "build_foundry_sensor",
+    "datasets_from_toml",
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 
 import dagster as dg
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.schedule import Refresh, Schedule
-from fdtcc_dagster.schedules import build_foundry_schedules, render_crons, tick_of
+from fdtcc_dagster.schedules import build_foundry_schedules
+from fdtcc_dagster.ticks import render_crons, tick_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at, rules
 
@@ -200,3 +203,62 @@ def test_the_key_is_the_translators() -> None:
         [FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01")], translator=Prefixed()
     )
     assert schedule.name == "raw__orders_schedule"
+
+
+def test_datasets_with_equal_calendars_and_starts_can_share_a_schedule() -> None:
+    datasets = [
+        FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01"),
+        FoundryDataset("closings", FIRST_LAST_AND_FRIDAYS, "2020-01-01"),
+        FoundryDataset("staff", Schedule(MONDAYS_AND_FIRST.refreshs), "2020-01-01"),
+        FoundryDataset("young", MONDAYS_AND_FIRST, "2026-03-05"),
+        FoundryDataset("days", partitions_def=dg.DailyPartitionsDefinition("2026-01-01")),
+    ]
+    shared, *others = build_foundry_schedules(datasets, shared=True)
+    assert [schedule.name for schedule in others] == ["closings_schedule", "young_schedule", "days_schedule"]
+    assert re.fullmatch(r"monthly_1_020000_weekly_monday_020000_[0-9a-f]{6}_schedule", shared.name)
+    assert build_foundry_schedules([datasets[2], datasets[0]], shared=True)[0].name == shared.name
+
+    @dg.multi_asset(specs=[dg.AssetSpec("orders", partitions_def=datasets[0].partitions_def)])
+    def orders() -> None: ...
+
+    @dg.multi_asset(specs=[dg.AssetSpec("staff", partitions_def=datasets[2].partitions_def)])
+    def staff() -> None: ...
+
+    repository_def = dg.Definitions(assets=[orders, staff], schedules=[shared]).get_repository_def()
+
+    def requested(tick: str) -> list[tuple[list[dg.AssetKey] | None, str | None]]:
+        with dg.build_schedule_context(scheduled_execution_time=at(tick), repository_def=repository_def) as context:
+            requests = shared.evaluate_tick(context).run_requests or ()
+        return [(list(request.asset_selection or ()), request.partition_key) for request in requests]
+
+    assert requested("2026-03-09 04:00") == [
+        ([dg.AssetKey("orders")], "2026-03-09"),
+        ([dg.AssetKey("staff")], "2026-03-09"),
+    ]
+
+
+def test_what_was_materialized_or_requested_elsewhere_is_not_requested_again() -> None:
+    dataset = FoundryDataset("orders", Schedule([Refresh("daily", None, "00:00:00")], NONE), "2020-01-01")
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    today = dt.datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with dg.instance_for_test() as instance:
+        key = dg.AssetKey("orders")
+        (due,) = newest_due(dataset, today, 1)
+        instance.create_run_for_job(
+            repository_def.get_implicit_global_asset_job_def(),
+            status=dg.DagsterRunStatus.SUCCESS,
+            tags={**due.request(key).tags, "dagster/run_key": due.run_key},
+        )
+        with dg.build_schedule_context(instance, today, repository_def=repository_def) as context:
+            result = schedule.evaluate_tick(context)
+    assert not result.run_requests
+    assert result.skip_message is not None
+    assert result.skip_message.startswith(f"Requested before: {due.run_key}; the next one does at ")
+
+
+def test_catching_up_can_be_limited_to_nothing_but_not_to_less() -> None:
+    dataset = FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01")
+    assert build_foundry_schedules([dataset], max_catchup=0)
+    with pytest.raises(ValueError, match="max_catchup=-1 is not allowed; give 0 or more"):
+        build_foundry_schedules([dataset], max_catchup=-1)

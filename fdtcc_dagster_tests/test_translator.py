@@ -3,7 +3,13 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from fdtcc_dagster import FoundryDataset, FoundryDatasetTranslator, Schedule, build_foundry_assets
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryDatasetTranslator,
+    Schedule,
+    build_foundry_assets,
+)
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
 
@@ -44,3 +50,13 @@ def test_a_translator_of_one_s_own_decides() -> None:
     assert asset.key == dg.AssetKey(["raw", "orders"])
     assert asset.group_names_by_key[asset.key] == "foundry"
     assert asset.dependency_keys == {dg.AssetKey("source")}
+
+
+def test_keys_that_look_alike_have_steps_of_their_own() -> None:
+    keys = ["a/b", "a__b", "a/_b", "a-b", "a.b"]
+    assets = build_foundry_assets([FoundryDataset(key, WEEKLY, "2026-01-01", asset_key=key) for key in keys])
+    assert assets[0].op.name == "a__b"
+    assert len({asset.op.name for asset in assets}) == len(keys)
+    dg.Definitions.validate_loadable(
+        dg.Definitions(assets, resources={"foundry_container": FoundryContainerResource()})
+    )

@@ -1,0 +1,27 @@
+"""The code location that brings `orders` from Foundry, every night."""
+
+import os
+from datetime import timedelta
+
+import dagster as dg
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_definitions,
+)
+
+orders = FoundryDataset(
+    "orders",
+    Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0)),
+    start="2024-01-01",
+    schema={"id": "Int64", "amount": "Float64"},
+)
+
+defs = build_foundry_definitions(
+    [orders],
+    resource=FoundryContainerResource(host=dg.EnvVar("FDTCC_HOST"), port=int(os.environ["FDTCC_PORT"])),
+    io_manager=FoundryParquetIOManager(base_dir=dg.EnvVar("STORE")),
+)

@@ -1,0 +1,161 @@
+"""Declarative automation and freshness, derived from a dataset's calendar."""
+
+from __future__ import annotations
+
+import datetime as dt
+import warnings
+from collections.abc import Iterable
+
+import dagster as dg
+
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.due import newest_due
+from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.ticks import exact_cron, waits
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+_ONE_MINUTE = dt.timedelta(minutes=1)
+_ASSETS_OF_A_SENSOR = 500  # Dagster's limit
+
+
+class RefreshBecameAvailable(dg.AutomationCondition[dg.AssetKey]):
+    """True for the partitions of a dataset whose refresh became available since the previous evaluation.
+
+    It asks the calendar itself. Conditions made of crons cannot: a cron may tick on other days than the calendar, and
+    at its tick Dagster's latest time window may already be that of a key whose refresh is not available yet.
+    """
+
+    def __init__(self, dataset: FoundryDataset, max_catchup: int = 5) -> None:
+        """Make the condition of a dataset.
+
+        Args:
+            dataset: The dataset.
+            max_catchup: How many partitions may become due in one evaluation; the newest count.
+        """
+        self.dataset = dataset
+        self.max_catchup = max_catchup
+
+    @property
+    def name(self) -> str:
+        """What the UI calls the condition."""
+        return "foundry_refresh_became_available"
+
+    @property
+    def description(self) -> str:
+        """What the UI says about the condition."""
+        return f"A refresh of the Foundry dataset {self.dataset.name!r} became available since the last evaluation"
+
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        """Ask the calendar.
+
+        Args:
+            context: The evaluation, with its time and that of the previous one.
+
+        Returns:
+            The partitions; none at the first evaluation, when there is no "since".
+        """
+        since = context.previous_evaluation_time
+        if since is None or context.candidate_subset.is_empty:
+            return dg.AutomationResult(context, context.get_empty_subset())
+        dues = newest_due(self.dataset, context.evaluation_time, self.max_catchup, after=since)
+        keys = {due.partition_key for due in dues}
+        return dg.AutomationResult(context, context.candidate_subset.compute_intersection_with_partition_keys(keys))
+
+
+def foundry_automation_condition(
+    dataset: FoundryDataset, *, max_catchup: int = 5
+) -> dg.AutomationCondition[dg.AssetKey]:
+    """A condition that requests each partition of a dataset as soon as its data may be pulled.
+
+    It does what the dataset's schedule does, within Dagster's declarative automation: a partition is requested once
+    for each refresh, never before its window has begun, and again for a second refresh on the same date; a partition
+    that a run or a backfill is working on waits until that is over. A daemon that was down catches up, by the same
+    number of partitions.
+
+    Dagster has to evaluate it where this package is installed, which is in the code location: by the sensors of
+    `build_foundry_automation_sensors`, and not by the default one.
+
+    Args:
+        dataset: The dataset.
+        max_catchup: How many partitions may become due in one evaluation; the newest count.
+
+    Returns:
+        The condition. Like Dagster's `on_cron`, it requests nothing that was available before its first evaluation.
+    """
+    handled = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.initial_evaluation()
+    return RefreshBecameAvailable(dataset, max_catchup).since(handled) & ~dg.AutomationCondition.in_progress()
+
+
+def build_foundry_automation_sensors(
+    datasets: Iterable[FoundryDataset],
+    *,
+    translator: FoundryDatasetTranslator | None = None,
+    name: str = "foundry_automation",
+    minimum_interval_seconds: int = 30,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> list[dg.AutomationConditionSensorDefinition]:
+    """The sensors that evaluate the conditions of `foundry_automation_condition`, in the code location.
+
+    Args:
+        datasets: The datasets whose assets have such a condition.
+        translator: Says which asset represents a dataset.
+        name: The sensor's name; from the second one on with `_2` and so on. Dagster limits one to 500 assets.
+        minimum_interval_seconds: The seconds between two evaluations.
+        default_status: Whether the sensors are on before somebody switches them.
+
+    Returns:
+        The sensors: one for up to 500 datasets. Several partitions of an asset that are due at once become one
+        backfill.
+    """
+    translator = translator or FoundryDatasetTranslator()
+    keys = [translator.get_asset_spec(dataset).key for dataset in datasets]
+    sensors = []
+    with warnings.catch_warnings():
+        # Evaluation in the code location is marked as beta, which no user of this function could act on.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        for number, first in enumerate(range(0, len(keys), _ASSETS_OF_A_SENSOR), 1):
+            sensors.append(
+                dg.AutomationConditionSensorDefinition(
+                    name if number == 1 else f"{name}_{number}",
+                    target=dg.AssetSelection.assets(*keys[first : first + _ASSETS_OF_A_SENSOR]),
+                    minimum_interval_seconds=minimum_interval_seconds,
+                    default_status=default_status,
+                    description="Requests partitions of Foundry datasets when their data may be pulled.",
+                    use_user_code_server=True,
+                )
+            )
+    return sensors
+
+
+def foundry_freshness_policy(
+    dataset: FoundryDataset, *, grace: dt.timedelta = dt.timedelta(hours=1)
+) -> dg.FreshnessPolicy | None:
+    """A freshness policy by which an asset fails when a refresh was not materialized in time.
+
+    Where one cron says exactly when refreshes become available, the asset fails `grace` after one that has not been
+    materialized. Any other calendar gets a window as long as its longest wait plus `grace`, so a missed refresh shows
+    when the asset is older than it may ever be, and never too early. Dagster looks at the asset's latest
+    materialization, whatever its partition: a backfill of old partitions counts as fresh.
+
+    Args:
+        dataset: The dataset.
+        grace: How long a run may take after its refresh became available; at least one minute.
+
+    Returns:
+        The policy, or None for a dataset with a partitions definition of its own.
+
+    Raises:
+        ValueError: The grace is shorter than a minute.
+    """
+    if grace < _ONE_MINUTE:
+        raise ValueError(f"grace={grace!r} is not allowed; give a minute or more")
+    if dataset.schedule is None:
+        return None
+    schedule = dataset.schedule
+    shortest, longest = waits(schedule, once_a_date=dataset.time is not None)
+    # The deadlines are rounded up to the minute, so a run in the first minute would seem to lie before.
+    bound = grace + _ONE_MINUTE
+    deadline = exact_cron(Schedule(schedule.refreshs, schedule.buffer + grace, schedule.timezone))
+    if deadline is not None and bound <= shortest:
+        return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=bound, timezone=schedule.timezone)
+    return dg.FreshnessPolicy.time_window(fail_window=longest + grace)

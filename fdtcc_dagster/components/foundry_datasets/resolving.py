@@ -1,0 +1,60 @@
+"""From the models of YAML to Python's objects, with an error at the place in the YAML where something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_dataset
+from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.datasets_toml import datasets_from_toml
+
+_T = TypeVar("_T")
+
+
+def resolver_of(build: Callable[[Any], _T]) -> Callable[[dg.ResolutionContext, Any], _T]:
+    """Make a resolver of a function.
+
+    Args:
+        build: Makes the object of plain values, in which no template is left.
+
+    Returns:
+        A function for `dagster.Resolver`. What `build` says about its values becomes an error that tells where they
+        stand in the YAML.
+    """
+
+    def resolve(context: dg.ResolutionContext, model: Any) -> _T:
+        return _located(context, model, build)
+
+    return resolve
+
+
+def resolve_datasets(context: dg.ResolutionContext, models: Sequence[Any]) -> list[FoundryDataset]:
+    """Resolve the field `datasets`; the arguments are those of every resolver."""
+    return [_located(context.at_path(index), model, to_dataset) for index, model in enumerate(models)]
+
+
+def resolve_toml(context: dg.ResolutionContext, models: Sequence[Any]) -> list[FoundryDataset]:
+    """Resolve the field `from_toml`; the arguments are those of every resolver."""
+
+    def declare(values: dict[str, Any]) -> list[FoundryDataset]:
+        settings = dict(values)
+        path = context.resolve_source_relative_path(settings.pop("path"))
+        overrides = {name: to_arguments(own) for name, own in settings.pop("overrides", {}).items()}
+        return datasets_from_toml(path, overrides=overrides, **to_arguments(settings))
+
+    return [
+        dataset for index, model in enumerate(models) for dataset in _located(context.at_path(index), model, declare)
+    ]
+
+
+def _located(context: dg.ResolutionContext, model: Any, build: Callable[[Any], _T]) -> _T:
+    values = render(context, to_plain(model))
+    try:
+        return build(values)
+    except (FdtccError, OSError, TypeError, ValueError) as error:
+        raise context.build_resolve_fn_exc([str(error)], field_name=str(context.path[-1]), model=model) from None

@@ -1,0 +1,205 @@
+"""What should be there: the partitions of a dataset that could be materialized by now, and whether somebody asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import dagster as dg
+
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.localtime import UTC, instant_of, zone_of
+from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.ticks import key_delay, tick_of
+
+ASSET_TAG = "foundry/asset"
+"""The tag of a requested run that holds its asset's key: a run key alone names the dataset, not who declares it."""
+
+WINDOW_TO = "foundry/window_to"
+"""The metadata of a materialization that hold the end of its snapshot's window."""
+
+_RUN_KEY_TAG = "dagster/run_key"
+_INSTANT = dt.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Due:
+    """A partition that could be materialized from some instant on.
+
+    Attributes:
+        partition_key: The partition.
+        since: A materialization counts if its window ends later than this; earlier ones hold the data of an earlier
+            refresh.
+        run_key: The dataset, the key and the refresh; the same request has the same run key wherever it comes from.
+    """
+
+    partition_key: str
+    since: dt.datetime
+    run_key: str
+
+    def request(self, asset_key: dg.AssetKey) -> dg.RunRequest:
+        """A request for it.
+
+        Args:
+            asset_key: The asset that represents the dataset.
+
+        Returns:
+            The request for that asset alone.
+        """
+        return dg.RunRequest(
+            run_key=self.run_key,
+            partition_key=self.partition_key,
+            asset_selection=[asset_key],
+            tags={ASSET_TAG: asset_key.to_user_string()},
+        )
+
+
+def newest_due(dataset: FoundryDataset, now: dt.datetime, limit: int, after: dt.datetime | None = None) -> list[Due]:
+    """The newest partitions of a dataset that are due.
+
+    Args:
+        dataset: The dataset. With a schedule, a partition is due from the minute on in which its refresh is available;
+            of several refreshes on a date, the latest one counts. A slice is due when the refresh that completes it is
+            available. With a partitions definition of its own, a partition is due as soon as the definition lists it,
+            and a slice when its window is over.
+        now: An aware instant.
+        limit: How many at most.
+        after: An aware instant; what was due then is left out.
+
+    Returns:
+        The newest first, with distinct keys.
+    """
+    if dataset.schedule is None:
+        dues = _own(dataset, now, after)
+    elif dataset.time is None:
+        dues = _refreshes(dataset, dataset.schedule, now, after)
+    else:
+        dues = _slices(dataset, dataset.schedule, now, after)
+    return list(islice(dues, limit))
+
+
+def is_there(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]) -> dict[str, bool]:
+    """Tell which partitions have been materialized since they are due.
+
+    Args:
+        instance: The Dagster instance, which is asked once.
+        asset_key: The asset.
+        dues: Partitions of it.
+
+    Returns:
+        Partition key → whether it is there.
+    """
+    there = {due.partition_key: False for due in dues}
+    if not dues:
+        return there
+    filters = dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=list(there))
+    since = {due.partition_key: due.since.timestamp() for due in dues}
+    # The newest first. A partition that is hidden behind this many others is asked for a second time, and no more.
+    for record in instance.fetch_materializations(filters, limit=100).records:
+        key = record.partition_key
+        if key is not None and _pulled_since(record, since[key]):
+            there[key] = True
+    return there
+
+
+def _pulled_since(record: dg.EventLogRecord, since: float) -> bool:
+    materialization = record.asset_materialization
+    window_to = None if materialization is None else materialization.metadata.get(WINDOW_TO)
+    # The window says it exactly: a run may have begun with an earlier refresh of the date, and ended after this one.
+    if isinstance(window_to, dg.TimestampMetadataValue):
+        return window_to.value > since
+    return record.timestamp >= since
+
+
+def runs_requested(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]
+) -> Mapping[str, dg.DagsterRun]:
+    """The runs by which partitions have been requested before, by a schedule or a sensor and with whatever result.
+
+    Runs that were only created do not count: Dagster launches them if what created them names them once more.
+
+    Args:
+        instance: The Dagster instance, which is asked once.
+        asset_key: The asset.
+        dues: Partitions of it.
+
+    Returns:
+        Run key → the newest run that has it.
+    """
+    found: dict[str, dg.DagsterRun] = {}
+    if dues:
+        for run in instance.get_runs(dg.RunsFilter(tags={_RUN_KEY_TAG: [due.run_key for due in dues]})):
+            created_only = run.status == dg.DagsterRunStatus.NOT_STARTED
+            if run.tags.get(ASSET_TAG) == asset_key.to_user_string() and not created_only:
+                found.setdefault(run.tags[_RUN_KEY_TAG], run)
+    return found
+
+
+def _refreshes(
+    dataset: FoundryDataset, schedule: Schedule, now: dt.datetime, after: dt.datetime | None
+) -> Iterator[Due]:
+    definition = dataset.partitions_def
+    delay = key_delay(definition)
+    moment = now.astimezone(UTC) - schedule.buffer + _INSTANT
+    if definition.end is not None:
+        moment = min(moment, definition.end.astimezone(UTC))
+    while True:
+        refresh = schedule.last_before(moment)
+        tick = tick_of(schedule, refresh, delay)
+        if refresh.date() < definition.start.date() or (after is not None and tick <= after):
+            return
+        moment = refresh.astimezone(UTC)
+        if tick <= now:
+            key = refresh.date().isoformat()
+            yield Due(key, schedule.available(refresh), f"{dataset.name}:{key}:{moment.isoformat()}")
+            # This refresh has overtaken the earlier ones of its date.
+            moment = min(moment, instant_of(zone_of(schedule.timezone), refresh.date(), dt.time()))
+
+
+def _slices(dataset: FoundryDataset, schedule: Schedule, now: dt.datetime, after: dt.datetime | None) -> Iterator[Due]:
+    definition, zone = dataset.partitions_def, zone_of(schedule.timezone)
+    moment = now.astimezone(UTC) - schedule.buffer + _INSTANT
+    if definition.end is not None:
+        # The refresh on that date completes the last slice.
+        moment = min(moment, definition.end.astimezone(UTC) + dt.timedelta(days=1))
+    while True:
+        midnight = instant_of(zone, schedule.last_before(moment).date(), dt.time())
+        completing, day = schedule.first_from(midnight), schedule.last_before(midnight).date()
+        tick = tick_of(schedule, completing, key_delay(definition))
+        if day < definition.start.date() or (after is not None and tick <= after):
+            return
+        moment = midnight
+        if tick <= now:
+            key = day.isoformat()
+            instant = completing.astimezone(UTC).isoformat()
+            yield Due(key, dataset.window(key).from_dt, f"{dataset.name}:{key}:{instant}")
+
+
+def _own(dataset: FoundryDataset, now: dt.datetime, after: dt.datetime | None) -> Iterator[Due]:
+    definition = dataset.partitions_def
+    last = None if after is None else _last_window(dataset, after)
+    window = _last_window(dataset, now)
+    # By timestamp: datetimes of one zone are compared by their wall clocks, also where those go back.
+    while window is not None and (last is None or window.start.timestamp() > last.start.timestamp()):
+        (key,) = definition.get_partition_keys_in_time_window(window)
+        yield Due(key, window.start, f"{dataset.name}:{key}")
+        window = _previous_window(definition, window, now)
+
+
+def _last_window(dataset: FoundryDataset, now: dt.datetime) -> dg.TimeWindow | None:
+    """The window of the newest partition that is due."""
+    definition = dataset.partitions_def
+    with dg.partition_loading_context(effective_dt=now):
+        window = definition.get_last_partition_window()
+    while window is not None and dataset.time is not None and window.end.timestamp() > now.timestamp():
+        window = _previous_window(definition, window, now)
+    return window
+
+
+def _previous_window(
+    definition: dg.TimeWindowPartitionsDefinition, window: dg.TimeWindow, now: dt.datetime
+) -> dg.TimeWindow | None:
+    with dg.partition_loading_context(effective_dt=now):
+        return definition.get_prev_partition_window(window.start)

@@ -1,0 +1,161 @@
+"""A sensor that looks for partitions which should be there and are not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+
+import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
+from fdtcc_dagster.localtime import UTC
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+_PARTITION_TAG = "dagster/partition"
+_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+_SENSOR_TAG = "dagster/sensor_name"
+_Target = tuple[FoundryDataset, dg.AssetKey]
+_Missing = tuple[dg.AssetKey, Due, dg.TimeWindowPartitionsDefinition]
+
+
+def build_foundry_sensor(
+    datasets: Iterable[FoundryDataset],
+    *,
+    translator: FoundryDatasetTranslator | None = None,
+    name: str = "foundry_sensor",
+    lookback: int = 3,
+    max_runs: int = 10,
+    minimum_interval_seconds: int = 60,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> dg.SensorDefinition:
+    """A sensor that requests available refreshes which nobody has materialized.
+
+    At each evaluation it takes the newest partitions of each dataset that could be there by now, and leaves out those
+    that have been materialized since their refresh became available, those that a run is working on, and those that
+    have been requested before. So each refresh is requested once, by the schedules or by the sensor: where a run
+    failed, retrying is up to the run's retry policy and to people. Of a past refresh that nobody pulled in time there
+    is no version any more, and its run fails with `NoVersionInWindowError`; with `lookback=1` such a run is never
+    requested.
+
+    The sensor works beside schedules, as a net below them, and instead of them.
+
+    Args:
+        datasets: The datasets.
+        translator: Says which asset represents a dataset.
+        name: The sensor's name.
+        lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more.
+        max_runs: How many runs of the sensor may be queued or running at a time; one or more. So whatever is missing,
+            the sensor never floods: the newest refreshes of all datasets come first, the others when runs have
+            finished.
+        minimum_interval_seconds: The seconds between two evaluations.
+        default_status: Whether the sensor is on before somebody switches it.
+
+    Returns:
+        The sensor.
+
+    Raises:
+        ValueError: `lookback` or `max_runs` is less than one, or there are no datasets.
+    """
+    if lookback < 1 or max_runs < 1:
+        raise ValueError(f"lookback={lookback!r} and max_runs={max_runs!r} must both be 1 or more")
+    translator = translator or FoundryDatasetTranslator()
+    targets = [(dataset, translator.get_asset_spec(dataset).key) for dataset in datasets]
+    if not targets:
+        raise ValueError(f"the sensor {name!r} needs at least one dataset")
+
+    @dg.sensor(
+        name=name,
+        # Not `target`, which wants one partitions definition for all assets.
+        asset_selection=dg.AssetSelection.assets(*(key for _, key in targets)),
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description="Requests available refreshes of Foundry datasets that have not been materialized.",
+    )
+    def foundry_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        now = dt.datetime.now(UTC)
+        unfinished = _unfinished_runs(context.instance)
+        room = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
+        if room <= 0:
+            yield dg.SkipReason(f"{max_runs - room} runs of {name} are queued or running; {max_runs} at a time may be.")
+            return
+        missing = _missing(context.instance, targets, now, lookback)
+        requests = 0
+        for asset_key, due, partitions_def in missing:
+            if requests >= room:
+                break
+            if not any(_works_on(context.instance, run, asset_key, due, partitions_def) for run in unfinished):
+                requests += 1
+                yield due.request(asset_key)
+        if not missing:
+            yield dg.SkipReason(_why_nothing([dataset for dataset, _ in targets], now))
+        elif not requests:
+            yield dg.SkipReason(f"Runs are working on all partitions that are missing, which are {len(missing)}.")
+
+    return foundry_sensor
+
+
+def _missing(
+    instance: dg.DagsterInstance, targets: Sequence[_Target], now: dt.datetime, lookback: int
+) -> list[_Missing]:
+    """What is not there and was never requested: the newest of each dataset first, then what waits for longest."""
+    found: list[tuple[int, float, _Missing]] = []
+    for dataset, key in targets:
+        dues = newest_due(dataset, now, lookback)
+        there = is_there(instance, key, dues)
+        absent = [due for due in dues if not there[due.partition_key]]
+        requested = runs_requested(instance, key, absent)
+        for due in absent:
+            if due.run_key not in requested:
+                missing = (key, due, dataset.partitions_def)
+                found.append((dues.index(due), due.since.timestamp(), missing))
+    return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
+
+
+def _unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+
+
+def _works_on(
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    asset_key: dg.AssetKey,
+    due: Due,
+    partitions_def: dg.TimeWindowPartitionsDefinition,
+) -> bool:
+    """Tell whether a run, of whatever origin, is going to materialize a partition."""
+    if run.asset_selection is not None and asset_key not in run.asset_selection:
+        return False
+    first, last = (run.tags.get(tag, run.tags.get(_PARTITION_TAG)) for tag in _RANGE_TAGS)
+    if first is None or last is None or not _lies_between(partitions_def, first, due.partition_key, last):
+        return False
+    if run.asset_selection is not None:
+        return True
+    # A job names no assets, but its run has planned them.
+    planned = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    return any(record.asset_key == asset_key for record in planned.records)
+
+
+def _lies_between(partitions_def: dg.TimeWindowPartitionsDefinition, first: str, key: str, last: str) -> bool:
+    if key in (first, last):
+        return True
+    try:
+        windows = [partitions_def.time_window_for_partition_key(each) for each in (first, key, last)]
+    except (ValueError, TypeError):  # keys of another kind of partitions
+        return False
+    begins = [window.start.timestamp() for window in windows]
+    return begins == sorted(begins)
+
+
+def _why_nothing(datasets: Sequence[FoundryDataset], now: dt.datetime) -> str:
+    following = [
+        (instant := dataset.schedule.get_next_refresh(now), instant.timestamp(), dataset.name)
+        for dataset in datasets
+        if dataset.schedule is not None
+    ]
+    why = "All partitions that are due are there, or have been requested"
+    if not following:
+        return f"{why}."
+    instant, _, name = min(following, key=lambda each: each[1:])
+    return f"{why}; the next refresh, of {name!r}, becomes available at {instant.isoformat()}."

@@ -1,0 +1,89 @@
+"""A project in which `dg` is really run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PYPROJECT = """\
+[project]
+name = "example"
+version = "0.1.0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "example"
+"""
+DEFINITIONS = """\
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command has ended, and what it has said, without colours."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """All that it has said."""
+        return self.stdout + self.stderr
+
+
+class Project:
+    """The layout of `create-dagster project`, made by hand, for that would install packages."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.defs = root / "src" / "example" / "defs"
+        self.defs.mkdir(parents=True)
+        self.home = root / "home"
+        self.home.mkdir()
+        (self.home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        (root / "pyproject.toml").write_text(PYPROJECT)
+        (self.defs.parent / "__init__.py").touch()
+        (self.defs / "__init__.py").touch()
+        (self.defs.parent / "definitions.py").write_text(DEFINITIONS)
+
+    def dg(self, *arguments: str, **environment: str) -> Result:
+        """Run `dg`."""
+        path = os.pathsep.join([str(self.root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.run(
+            [sys.executable, "-m", "dagster_dg_cli.cli", *arguments],
+            cwd=self.root,
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+                "VIRTUAL_ENV": sys.prefix,
+                "PYTHONPATH": path,
+                "HOME": str(self.home),
+                "DAGSTER_HOME": str(self.home),
+                "NO_COLOR": "1",
+                "COLUMNS": "200",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        return Result(process.returncode, _plain(process.stdout), _plain(process.stderr))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

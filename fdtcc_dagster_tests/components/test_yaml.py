@@ -1,0 +1,422 @@
+"""Everything that Python can say, YAML can: what YAML declares, compared with Python's declarations."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster.components.resolved.errors import ResolutionException
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Refresh,
+    Schedule,
+    build_foundry_assets,
+    build_foundry_schedules,
+)
+from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.components import FoundryDatasetsComponent
+from fdtcc_dagster.components.foundry_datasets.building import PARTITIONS_DEFS, to_timedelta
+from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, TomlModel
+from fdtcc_dagster.components.foundry_datasets.scaffolder import (
+    FoundryDatasetsScaffolder,
+    FoundryDatasetsScaffolderParams,
+)
+from fdtcc_dagster.sensors import build_foundry_sensor
+
+DAILY = '{refreshs: [{cycle: daily, time: "06:00:00"}]}'
+DAILY_SCHEDULE = Schedule([Refresh("daily", None, "06:00:00")])
+
+
+def load(yaml: str, **scope: object) -> FoundryDatasetsComponent:
+    component = FoundryDatasetsComponent.resolve_from_yaml(yaml, scope=scope)
+    assert isinstance(component, FoundryDatasetsComponent)
+    return component
+
+
+def declare(yaml: str, **scope: object) -> FoundryDataset:
+    """The one dataset of which the YAML gives the settings."""
+    lines = "\n".join(f"    {line}" for line in yaml.strip().splitlines())
+    (dataset,) = load(f"datasets:\n  - name: orders\n{lines}", **scope).datasets
+    return dataset
+
+
+def build(component: FoundryDatasetsComponent) -> dg.Definitions:
+    return component.build_defs(dg.ComponentTree.for_test().load_context)
+
+
+def schema_errors(attributes: dict[str, Any]) -> list[str]:
+    """What `dg check yaml` says."""
+    model = FoundryDatasetsComponent.get_model_cls()
+    assert model is not None
+    return [error.message for error in Draft202012Validator(model.model_json_schema()).iter_errors(attributes)]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "rule"),
+    [
+        ('{cycle: daily, time: "06:00:00"}', Refresh("daily", None, "06:00:00")),
+        ('{cycle: weekly, day: fRiDaY, time: "06:00:00"}', Refresh("weekly", "Friday", "06:00:00")),
+        ("{cycle: monthly, day: -31, time: 06:00:00}", Refresh("monthly", -31, "06:00:00")),
+        ('{cycle: quarterly, day: 2, time: "06:00:00"}', Refresh("quarterly", 2, "06:00:00")),
+        ('{cycle: quarterly, day: 2, month: 3, time: "06:00:00"}', Refresh("quarterly", 2, "06:00:00", 3)),
+        ('{cycle: yearly, day: 2, month: 12, time: "06:00:00"}', Refresh("yearly", 2, "06:00:00", 12)),
+    ],
+)
+def test_every_rule_of_a_calendar_is_the_one_of_python(yaml: str, rule: Refresh) -> None:
+    dataset = declare(f"start: 2026-01-01\nschedule: {{refreshs: [{yaml}]}}")
+    assert dataset == FoundryDataset("orders", Schedule([rule]), "2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "buffer"),
+    [
+        ("2h", dt.timedelta(hours=2)),
+        ("0s", dt.timedelta(0)),
+        ("1d2h3m4s", dt.timedelta(days=1, hours=2, minutes=3, seconds=4)),
+        ("{minutes: 90}", dt.timedelta(minutes=90)),
+        ("{hours: 1.5, seconds: 1}", dt.timedelta(hours=1.5, seconds=1)),
+        ("'{{ a_day }}'", dt.timedelta(days=1)),
+    ],
+)
+def test_a_duration_is_text_with_units_or_the_arguments_of_timedelta(yaml: str, buffer: dt.timedelta) -> None:
+    settings = f"{DAILY[:-1]}, buffer: {yaml}, timezone: asia/tokyo}}"
+    dataset = declare(f"start: 2026-01-01\nschedule: {settings}", a_day=dt.timedelta(days=1))
+    assert dataset.schedule == Schedule([Refresh("daily", None, "06:00:00")], buffer, "Asia/Tokyo")
+
+
+@pytest.mark.parametrize("value", ["", "2", "h", "2 h", "1m1h", "2h30", 90, {}, {"weeks": 1}, None])
+def test_a_duration_that_might_be_misread_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        to_timedelta(value)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "definition"),
+    [
+        (
+            '{type: hourly, start_date: "2026-01-01-00:00", minute_offset: 5}',
+            dg.HourlyPartitionsDefinition("2026-01-01-00:00", minute_offset=5),
+        ),
+        (
+            "{type: daily, start_date: 2026-01-01, end_date: 2027-01-01, hour_offset: 3, exclusions: ['0 3 1 * *']}",
+            dg.DailyPartitionsDefinition("2026-01-01", "2027-01-01", hour_offset=3, exclusions=["0 3 1 * *"]),
+        ),
+        (
+            "{type: weekly, start_date: 2026-01-01, day_offset: 1, timezone: Europe/Berlin}",
+            dg.WeeklyPartitionsDefinition("2026-01-01", day_offset=1, timezone="Europe/Berlin"),
+        ),
+        (
+            "{type: monthly, start_date: 2026-01, fmt: '%Y-%m', end_offset: 1}",
+            dg.MonthlyPartitionsDefinition("2026-01", fmt="%Y-%m", end_offset=1),
+        ),
+        (
+            "{type: time_window, start: 2026-01-01, end: 2027-01-01, cron_schedule: '0 0 * * 2', end_offset: 1}",
+            dg.TimeWindowPartitionsDefinition(
+                start="2026-01-01", end="2027-01-01", fmt="%Y-%m-%d", cron_schedule="0 0 * * 2", end_offset=1
+            ),
+        ),
+        (
+            "'{{ daily }}'",
+            dg.DailyPartitionsDefinition("2026-01-01"),
+        ),
+    ],
+)
+def test_every_kind_of_partitions_is_the_one_of_dagster(
+    yaml: str, definition: dg.TimeWindowPartitionsDefinition
+) -> None:
+    assert declare(f"partitions_def: {yaml}", daily=definition).partitions_def == definition
+
+
+def test_partitions_take_every_argument_of_dagsters_but_those_for_which_there_is_a_type() -> None:
+    for kind, (definition, arguments) in PARTITIONS_DEFS.items():
+        known = inspect.signature(definition.__new__).parameters.keys() - {"cls", "kwargs"}
+        if kind == "time_window":
+            known -= {"schedule_type", "minute_offset", "hour_offset", "day_offset"}
+        assert set(arguments) == known
+
+
+def test_yaml_has_every_argument_of_a_dataset() -> None:
+    arguments = list(inspect.signature(FoundryDataset).parameters)
+    assert {field.alias or name for name, field in DatasetModel.model_fields.items()} == set(arguments)
+    own = {"path", "select", "exclude", "overrides"}
+    assert {field.alias or name for name, field in TomlModel.model_fields.items()} - own == set(arguments) - {"name"}
+
+
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        (build_foundry_schedules, "SchedulesModel"),
+        (build_foundry_sensor, "SensorModel"),
+        (build_foundry_checks, "ChecksModel"),
+        (dg.RetryPolicy.__new__, "RetryPolicyModel"),
+    ],
+)
+def test_yaml_has_every_option_of_the_functions(function: Callable[..., Any], field: str) -> None:
+    model = FoundryDatasetsComponent.get_model_cls()
+    assert model is not None
+    options = set(model.model_json_schema()["$defs"][field]["properties"])
+    assert options == inspect.signature(function).parameters.keys() - {"cls", "_cls", "datasets", "translator", "clock"}
+
+
+def test_yaml_has_every_option_of_the_assets() -> None:
+    options = inspect.signature(build_foundry_assets).parameters.keys() - {"translator"}
+    assert options <= inspect.signature(FoundryDatasetsComponent).parameters.keys()
+
+
+def test_all_settings_of_a_dataset_reach_it() -> None:
+    dataset = declare(
+        f"""
+start: 2026-01-01
+schedule: {DAILY}
+schema: {{id: Int64, at: "Datetime(ms, Europe/Berlin)", kind: "Enum(a, b)"}}
+missing_version: accept
+asset_key: sales/orders
+description: All orders.
+group_name: sales
+owners: [team:sales, a@example.com]
+tags: {{tier: gold}}
+"""
+    )
+    assert dataset == FoundryDataset(
+        "orders",
+        DAILY_SCHEDULE,
+        "2026-01-01",
+        {"id": "Int64", "at": "Datetime(ms, Europe/Berlin)", "kind": "Enum(a, b)"},
+        missing_version="accept",
+        asset_key="sales/orders",
+        description="All orders.",
+        group_name="sales",
+        owners=["team:sales", "a@example.com"],
+        tags={"tier": "gold"},
+    )
+
+
+def test_slices_are_declared_by_their_time_column() -> None:
+    dataset = declare(f"start: 2026-01-01\nschedule: {DAILY}\ntime_column: updated_at\nallow_null_times: true")
+    assert dataset == FoundryDataset(
+        "orders", DAILY_SCHEDULE, "2026-01-01", time_column="updated_at", allow_null_times=True
+    )
+
+
+def test_templates_may_stand_for_values_and_for_whole_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FDTCC_TEST_PORT", "8123")
+    monkeypatch.setenv("FDTCC_TEST_STAGE", "test")
+    component = load(
+        """
+resource: {host: "{{ env.FDTCC_TEST_STAGE }}.example.com", port: "{{ env.FDTCC_TEST_PORT }}"}
+datasets:
+  - name: "orders_{{ env.FDTCC_TEST_STAGE }}"
+    start: 2026-01-01
+    schedule: "{{ calendar }}"
+    schema: "{{ columns }}"
+  - "{{ other }}"
+""",
+        calendar=DAILY_SCHEDULE,
+        columns=pl.Schema({"id": pl.Int64()}),
+        other=FoundryDataset("other", DAILY_SCHEDULE, "2026-01-01"),
+    )
+    assert component.resource == FoundryContainerResource(host="test.example.com", port=8123)
+    assert list(component.datasets) == [
+        FoundryDataset("orders_test", DAILY_SCHEDULE, "2026-01-01", {"id": "Int64"}),
+        FoundryDataset("other", DAILY_SCHEDULE, "2026-01-01"),
+    ]
+    assert list(load('datasets: "{{ all }}"', all=component.datasets).datasets) == list(component.datasets)
+
+
+def test_text_that_looks_like_a_number_stays_text() -> None:
+    (dataset,) = load(f'datasets: [{{name: "2024", start: 2026-01-01, schedule: {DAILY}}}]').datasets
+    assert dataset.name == "2024"
+
+
+def test_null_in_an_override_takes_a_shared_setting_back(tmp_path: Path) -> None:
+    path = tmp_path / "foundry_datasets.toml"
+    path.write_text('[datasets]\norders = "x"\n"Customer Demographics" = "y"\n')
+    component = load(
+        f"""
+from_toml:
+  - path: {path}
+    start: 2026-01-01
+    schedule: {DAILY}
+    schema: {{id: Int64}}
+    overrides:
+      orders: {{schema: null, partitions_def: {{type: daily, start_date: 2026-01-01}}}}
+"""
+    )
+    orders, customers = component.from_toml
+    assert orders.schema is None
+    assert orders.partitions_def == dg.DailyPartitionsDefinition("2026-01-01")
+    assert customers.schema == {"id": pl.Int64()}
+    assert customers.schedule == DAILY_SCHEDULE
+
+
+def test_the_resources_are_those_that_are_given() -> None:
+    datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
+    resources = build(load(f"{datasets}\nresource: {{}}")).resources or {}
+    assert resources == {
+        "foundry_container": FoundryContainerResource(),
+        "foundry_io_manager": FoundryParquetIOManager(),
+    }
+    resources = build(load(f"{datasets}\nio_manager: {{base_dir: data}}\nio_manager_key: parquet")).resources or {}
+    assert resources == {"parquet": FoundryParquetIOManager(base_dir="data")}
+    assert not build(load(f"{datasets}\nio_manager_key: parquet")).resources
+
+
+def test_two_components_share_the_container_of_one_of_them() -> None:
+    first = build(load(f"resource: {{}}\ndatasets: [{{name: a, start: 2026-01-01, schedule: {DAILY}}}]"))
+    second = build(load(f"datasets: [{{name: b, start: 2026-01-01, schedule: {DAILY}}}]"))
+    merged = dg.Definitions.merge(first, second)
+    dg.Definitions.validate_loadable(merged)
+    assert len(merged.resolve_all_asset_keys()) == 2
+
+
+def test_schedules_sensor_and_checks_are_made_as_they_are_said() -> None:
+    datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
+    plain = build(load(datasets))
+    assert [len(list(made or [])) for made in (plain.schedules, plain.sensors, plain.asset_checks)] == [1, 0, 0]
+    off = build(load(f"{datasets}\nschedules: false\nsensor: true\nchecks: true"))
+    assert [len(list(made or [])) for made in (off.schedules, off.sensors, off.asset_checks)] == [0, 1, 1]
+    component = load(
+        f"""
+{datasets}
+max_partitions_per_run: 3
+pool: foundry
+retry_policy: {{max_retries: 5, delay: 1.5, backoff: LINEAR, jitter: FULL}}
+schedules: {{default_status: RUNNING, max_catchup: 0}}
+sensor: {{name: net, lookback: 2, max_runs: 1, minimum_interval_seconds: 30, default_status: RUNNING}}
+checks: {{blocking: [foundry_row_count_announced], max_row_change: null, freshness_grace: 3h}}
+"""
+    )
+    assert component.retry_policy == dg.RetryPolicy(5, 1.5, dg.Backoff.LINEAR, dg.Jitter.FULL)
+    assert component.checks == {
+        "blocking": ["foundry_row_count_announced"],
+        "max_row_change": None,
+        "freshness_grace": dt.timedelta(hours=3),
+    }
+    defs = build(component)
+    (asset,) = defs.assets or []
+    assert isinstance(asset, dg.AssetsDefinition)
+    assert asset.backfill_policy == dg.BackfillPolicy.multi_run(3)
+    assert asset.op.pool == "foundry"
+    (schedule,) = defs.schedules or []
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    (sensor,) = defs.sensors or []
+    assert (sensor.name, sensor.minimum_interval_seconds) == ("net", 30)
+    assert load(f"{datasets}\nretry_policy: null").retry_policy is None
+
+
+def test_a_translation_changes_the_specs_and_a_subclass_may_make_them() -> None:
+    class Component(FoundryDatasetsComponent):
+        def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+            return super().get_asset_spec(dataset).merge_attributes(tags={"source": "foundry"})
+
+    component = Component.resolve_from_yaml(
+        f"""
+datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}, tags: {{tier: gold}}}}]
+translation: {{key_prefix: raw, owners: [team:a], tags: {{name: "{{{{ dataset.name }}}}"}}, kinds: [csv]}}
+"""
+    )
+    (asset,) = build(component).assets or []
+    assert isinstance(asset, dg.AssetsDefinition)
+    (spec,) = asset.specs
+    assert spec.key == dg.AssetKey(["raw", "orders"])
+    assert {"tier": "gold", "source": "foundry", "name": "orders"}.items() <= spec.tags.items()
+    assert list(spec.owners) == ["team:a"]
+    (schedule,) = build(component).schedules or []
+    assert schedule.name == "raw__orders_schedule"
+
+
+def test_the_schema_and_python_agree_about_data_types() -> None:
+    dtypes = ["Int8", "UInt64", "Float32", "Boolean", "Utf8", "Date", "Time", "Categorical", "Datetime", "Datetime()"]
+    dtypes += ["Datetime(ms)", "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)", "Decimal", "Enum", "Int63", "int64"]
+    for dtype in dtypes:
+        try:
+            to_schema({"column": dtype})
+        except ValueError:
+            allowed = False
+        else:
+            allowed = True
+        dataset = {
+            "name": "a",
+            "start": "2026-01-01",
+            "schema": {"column": dtype},
+            "schedule": {"refreshs": ["{{ x }}"]},
+        }
+        assert allowed <= (not schema_errors({"datasets": [dataset]})), dtype
+
+
+@pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", "schedules", "sensor", "checks"])
+def test_a_template_may_stand_for_every_attribute(name: str) -> None:
+    assert schema_errors({name: "{{ anything }}"}) == []
+    assert schema_errors({name: "anything"}) != []
+
+
+@pytest.mark.parametrize(
+    ("yaml", "place", "message"),
+    [
+        (
+            'datasets:\n  - name: a\n  - name: "{{ name }}"\n    start: 2026-01-01\n    schedule: ' + DAILY,
+            "<string>:3 - datasets.1",
+            "name=None is not allowed",
+        ),
+        ("from_toml:\n  - path: missing.toml", "<string>:2 - from_toml.0", "missing.toml"),
+        (
+            'resource:\n  port: "{{ number }}"',
+            "<string>:1 - resource",
+            "less than 65536",
+        ),
+        ('resource:\n  port: "{{ unknown }}"', "<string>:2 - resource.port", "'unknown' not found in scope"),
+        ('retry_policy:\n  backoff: "{{ name }}"', "<string>:1 - retry_policy", "give one of LINEAR, EXPONENTIAL"),
+        ('checks:\n  freshness_grace: "{{ number }}"', "<string>:1 - checks", "99999 is no duration"),
+    ],
+)
+def test_a_template_with_an_unusable_value_is_an_error_at_its_place(yaml: str, place: str, message: str) -> None:
+    yaml = yaml.replace("  - name: a\n", f"  - {{name: a, start: 2026-01-01, schedule: {DAILY}}}\n")
+    with pytest.raises(ResolutionException) as caught:
+        load(yaml, name=None, number=99999)
+    assert place in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FDTCC_HOST", "localhost")
+    monkeypatch.setenv("FDTCC_PORT", "8888")
+    names = ["foundry.hr.monthly_closings", "foundry.hr.salaries", "foundry.hr.teams"]
+    toml = tmp_path / "foundry_datasets.toml"
+    toml.write_text("[datasets]\n" + "\n".join(f'"{name}" = "x"' for name in names))
+    documentation = Path(__file__).parents[2] / "docs" / "component.md"
+    files = re.findall(r"```yaml\n.*?attributes:\n(.*?)```", documentation.read_text(encoding="utf-8"), re.DOTALL)
+    counts = []
+    for text in files:
+        component = load(textwrap.dedent(text).replace("path: foundry_datasets.toml", f"path: {toml}"))
+        counts.append(len(list(build(component).assets or [])))
+    assert counts == [2, 2]
+
+
+def test_a_container_s_file_can_be_scaffolded(tmp_path: Path) -> None:
+    (tmp_path / "foundry_datasets.toml").write_text('[datasets]\norders = "x"\ncustomers = "y"\n')
+    FoundryDatasetsScaffolder().scaffold(
+        dg.ScaffoldRequest(
+            type_name="fdtcc_dagster.FoundryDatasetsComponent",
+            target_path=tmp_path,
+            scaffold_format="yaml",
+            project_root=None,
+            params=FoundryDatasetsScaffolderParams(toml=str(tmp_path / "foundry_datasets.toml")),
+        )
+    )
+    text = (tmp_path / "defs.yaml").read_text()
+    component = load(textwrap.dedent(text.split("attributes:\n")[1]))
+    assert [dataset.name for dataset in component.from_toml] == ["orders", "customers"]

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fdtcc_dagster import Schedule, ScheduleError
+from fdtcc_dagster.datasets_toml import datasets_from_toml, read_dataset_names
+
+ID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
+DAILY = Schedule([{"cycle": "daily", "time": "02:00:00"}])
+START = "2026-01-01"
+NAMES = ["Customer Demographics", "foundry.hr.monthly_closings", "foundry.hr.salaries", "orders [raw]"]
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "foundry_datasets.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def container_file(write: Write) -> Path:
+    """The file of a container that knows `NAMES`."""
+    entries = "\n".join(f'"{name}" = "{ID}"' for name in NAMES)
+    return write(f'prefix = "ri.foundry.main.dataset."\n\n[datasets]\n{entries}\n')
+
+
+def test_every_name_becomes_a_dataset_with_the_shared_settings(container_file: Path) -> None:
+    datasets = datasets_from_toml(container_file, schedule=WEEKLY, start=START, group_name="foundry")
+    assert [dataset.name for dataset in datasets] == NAMES
+    assert {(dataset.schedule, dataset.group_name) for dataset in datasets} == {(WEEKLY, "foundry")}
+
+
+def test_the_prefix_is_optional_and_a_path_may_be_text(write: Write) -> None:
+    path = write(f"[datasets]\norders = '{ID}'\n")
+    assert read_dataset_names(str(path)) == read_dataset_names(path) == ["orders"]
+
+
+def test_a_byte_order_mark_and_any_letters_are_read(write: Write) -> None:
+    assert read_dataset_names(write(f'\ufeff[datasets]\n"Größen 数据" = "{ID}"\n')) == ["Größen 数据"]
+
+
+@pytest.mark.parametrize(
+    ("select", "exclude", "expected"),
+    [
+        (["foundry.hr.*"], [], NAMES[1:3]),
+        (["foundry.hr.*"], ["*.salaries"], NAMES[1:2]),
+        (None, ["foundry.*", "orders [raw]"], NAMES[:1]),
+        (["orders [raw]", "Customer Demographics"], [], [NAMES[0], NAMES[3]]),
+        ([], [], []),
+    ],
+)
+def test_datasets_are_selected_by_names_and_patterns(
+    container_file: Path, select: list[str] | None, exclude: list[str], expected: list[str]
+) -> None:
+    datasets = datasets_from_toml(container_file, select=select, exclude=exclude, schedule=WEEKLY, start=START)
+    assert [dataset.name for dataset in datasets] == expected
+
+
+def test_an_override_replaces_the_shared_setting_of_one_dataset(container_file: Path) -> None:
+    datasets = datasets_from_toml(
+        container_file, schedule=WEEKLY, start=START, overrides={"foundry.hr.salaries": {"schedule": DAILY}}
+    )
+    assert [dataset.schedule for dataset in datasets] == [WEEKLY, WEEKLY, DAILY, WEEKLY]
+
+
+def test_a_partitions_definition_of_one_dataset_replaces_the_shared_schedule_and_start(container_file: Path) -> None:
+    monthly = dg.MonthlyPartitionsDefinition("2026-01-01")
+    first, second, *_ = datasets_from_toml(
+        container_file, schedule=WEEKLY, start=START, overrides={NAMES[0]: {"partitions_def": monthly}}
+    )
+    assert first.partitions_def is monthly
+    assert first.schedule is None
+    assert second.schedule == WEEKLY
+    first, second, *_ = datasets_from_toml(
+        container_file, partitions_def=monthly, overrides={NAMES[1]: {"schedule": WEEKLY, "start": START}}
+    )
+    assert first.partitions_def is monthly
+    assert second.schedule == WEEKLY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"overrides": {"orders": {}}}, "'orders', which is not in .*foundry_datasets.toml; there are 'Customer"),
+        ({"overrides": {NAMES[0]: {}}, "exclude": ["Customer *"]}, "'Customer Demographics', which is not selected"),
+        ({"select": ["foundry.sales.*"]}, r"'foundry.sales.\*' fits none of the datasets"),
+        ({"exclude": ["foundry.sales.*"]}, r"'foundry.sales.\*' fits none of the datasets"),
+    ],
+)
+def test_a_name_that_fits_no_dataset_is_an_error(
+    container_file: Path, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        datasets_from_toml(container_file, schedule=WEEKLY, start=START, **arguments)  # type: ignore[arg-type]
+
+
+def test_settings_are_checked_as_those_of_a_dataset(container_file: Path) -> None:
+    with pytest.raises(ScheduleError, match="'Customer Demographics': start=None"):
+        datasets_from_toml(container_file, schedule=WEEKLY)
+    with pytest.raises(TypeError, match="strat"):
+        datasets_from_toml(container_file, schedule=WEEKLY, strat=START)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'"orders" = "{ID}"\n', r"has no table \[datasets\]"),
+        (f'datasets = "{ID}"\n', r"has no table \[datasets\]"),
+        (f'[datasets]\nfoundry.hr.salaries = "{ID}"\n', "'foundry'; a name with dots needs quotes"),
+        (f"[datasets]\norders = {ID}\n", "is not TOML: .* line 2"),
+        (f'[datasets]\norders = "{ID}"\norders = "{ID}"\n', "is not TOML"),
+        (f'[datasets]\norders = ["{ID}"]\n', "no id as text for 'orders'"),
+    ],
+)
+def test_errors_name_the_file_and_no_id(write: Write, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read_dataset_names(write(text))
+    assert "foundry_datasets.toml" in str(caught.value)
+    assert ID not in repr((caught.value, vars(caught.value)))
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_that_is_not_utf_8_or_not_there_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "foundry_datasets.toml"
+    with pytest.raises(FileNotFoundError):
+        read_dataset_names(path)
+    path.write_bytes(b'[datasets]\n"\xff" = "x"\n')
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        read_dataset_names(path)

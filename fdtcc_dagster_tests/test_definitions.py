@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_definitions
+
+WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
+DATASETS = [
+    FoundryDataset("orders", WEEKLY, "2026-01-01"),
+    FoundryDataset("events", WEEKLY, "2026-01-01", time_column="at"),
+]
+CONTAINER = FoundryContainerResource()
+
+
+def test_by_default_there_are_assets_schedules_and_resources() -> None:
+    definitions = build_foundry_definitions(DATASETS, resource=CONTAINER)
+    dg.Definitions.validate_loadable(definitions)
+    repository = definitions.get_repository_def()
+    assert {schedule.name for schedule in repository.schedule_defs} == {"orders_schedule", "events_schedule"}
+    assert repository.sensor_defs == []
+    assert set(definitions.resources or {}) == {"foundry_container", "foundry_io_manager"}
+    assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == {"orders", "events"}
+
+
+def test_conditions_are_an_alternative_to_schedules() -> None:
+    definitions = build_foundry_definitions(DATASETS, resource=CONTAINER, automation="condition")
+    dg.Definitions.validate_loadable(definitions)
+    repository = definitions.get_repository_def()
+    assert repository.schedule_defs == []
+    assert len(repository.sensor_defs) == 1
+    assert all(spec.automation_condition is not None for spec in definitions.resolve_all_asset_specs())
+
+
+def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
+    definitions = build_foundry_definitions(DATASETS, resource=CONTAINER, automation=None, sensor=True, checks=True)
+    dg.Definitions.validate_loadable(definitions)
+    repository = definitions.get_repository_def()
+    assert repository.schedule_defs == []
+    assert [sensor.name for sensor in repository.sensor_defs] == ["foundry_sensor"]
+    assert len(repository.asset_checks_defs_by_key) > len(DATASETS)
+    assert all(spec.freshness_policy is not None for spec in definitions.resolve_all_asset_specs())
+
+
+def test_definitions_merge_with_others() -> None:
+    @dg.asset(io_manager_key="io_manager")
+    def mine() -> None: ...
+
+    others = dg.Definitions([mine], resources={"io_manager": dg.FilesystemIOManager()})
+    merged = dg.Definitions.merge(others, build_foundry_definitions(DATASETS, resource=CONTAINER))
+    dg.Definitions.validate_loadable(merged)
+
+
+def test_an_unknown_automation_is_refused() -> None:
+    with pytest.raises(ValueError, match="automation='cron'"):
+        build_foundry_definitions(DATASETS, resource=CONTAINER, automation="cron")  # type: ignore[arg-type]  # on purpose
+
+
+def test_host_and_port_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTAINER_PORT", "8888")
+    container = FoundryContainerResource(host=dg.EnvVar("CONTAINER_HOST"), port=dg.EnvVar.int("CONTAINER_PORT"))
+    definitions = build_foundry_definitions(DATASETS, resource=container)
+    dg.Definitions.validate_loadable(definitions)

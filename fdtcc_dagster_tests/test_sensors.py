@@ -1,0 +1,284 @@
+"""The sensor against a real instance, a real container, and the real sensor daemon."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import PythonFileTarget
+from dagster._daemon.sensor import execute_sensor_iteration
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+    build_foundry_schedules,
+)
+from fdtcc_dagster.due import newest_due
+from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.sensors import build_foundry_sensor
+
+UTC = dt.timezone.utc
+NOW = dt.datetime.now(UTC)
+TODAY = NOW.date()
+# At midnight and without a buffer, so that a key's data are available from the moment it exists.
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], dt.timedelta(0))
+ORDERS = dg.AssetKey("orders")
+
+
+def day(number: int) -> str:
+    return (TODAY + dt.timedelta(days=number)).isoformat()
+
+
+def dataset(name: str = "orders", schedule: Schedule = DAILY, first: int = -1500) -> FoundryDataset:
+    return FoundryDataset(name, schedule, day(first))
+
+
+class Watched:
+    """Some datasets with their sensor, in an instance of their own."""
+
+    def __init__(self, instance: dg.DagsterInstance, datasets: Sequence[FoundryDataset], **arguments: int) -> None:
+        self.instance, self.datasets = instance, datasets
+        self.sensor = build_foundry_sensor(datasets, **arguments)  # type: ignore[arg-type]  # all are numbers
+        self.repository = dg.Definitions(
+            assets=build_foundry_assets(datasets),
+            schedules=build_foundry_schedules(datasets),
+            sensors=[self.sensor],
+            resources={"foundry_container": FoundryContainerResource()},
+        ).get_repository_def()
+
+    def evaluate(self) -> list[tuple[str, str | None]]:
+        """The assets and partitions that the sensor requests."""
+        requests = self.requests()
+        return [(key.to_user_string(), each.partition_key) for each in requests for key in each.asset_selection or ()]
+
+    def requests(self) -> list[dg.RunRequest]:
+        return list(self._tick().run_requests or ())
+
+    def skips(self) -> str:
+        """Why the sensor requests nothing."""
+        tick = self._tick()
+        assert not tick.run_requests
+        return str(tick.skip_message)
+
+    def _tick(self) -> dg.SensorExecutionData:
+        with dg.build_sensor_context(self.instance, repository_def=self.repository) as context:
+            return self.sensor.evaluate_tick(context)
+
+    def run(
+        self, status: dg.DagsterRunStatus, tags: dict[str, str], assets: Sequence[dg.AssetKey] | None = None
+    ) -> None:
+        self.instance.create_run_for_job(
+            self.repository.get_implicit_global_asset_job_def(),
+            status=status,
+            tags=tags,
+            asset_selection=None if assets is None else frozenset(assets),
+        )
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def materialize(instance: dg.DagsterInstance, key: str, window_to: dt.datetime | None = None) -> None:
+    metadata = {} if window_to is None else {"foundry/window_to": dg.MetadataValue.timestamp(window_to)}
+    instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition=key, metadata=metadata))
+
+
+def test_available_refreshes_without_a_materialization_are_requested(instance: dg.DagsterInstance) -> None:
+    watched = Watched(instance, [dataset()])
+    materialize(instance, day(-1))
+    assert watched.evaluate() == [("orders", day(0)), ("orders", day(-2))]
+    assert watched.requests()[0].run_key == f"orders:{day(0)}:{day(0)}T00:00:00+00:00"
+    materialize(instance, day(0))
+    materialize(instance, day(-2))
+    assert watched.skips().startswith(
+        "All partitions that are due are there, or have been requested; the next refresh, of 'orders', becomes "
+        f"available at {day(1)}T00:00:00+00:00"
+    )
+
+
+def test_how_far_it_looks_back_is_the_users_choice(instance: dg.DagsterInstance) -> None:
+    assert Watched(instance, [dataset()], lookback=1).evaluate() == [("orders", day(0))]
+    assert len(Watched(instance, [dataset()], lookback=7).evaluate()) == 7
+    assert Watched(instance, [dataset(first=-1)], lookback=7).evaluate() == [("orders", day(0)), ("orders", day(-1))]
+
+
+@pytest.mark.skipif(NOW.time() < dt.time(0, 3), reason="the second refresh of the day has not come")
+def test_a_second_refresh_on_a_date_is_requested_although_the_key_is_there(instance: dg.DagsterInstance) -> None:
+    second = dt.datetime.combine(TODAY, dt.time(0, 2), UTC)
+    twice = Schedule([*DAILY.refreshs, {"cycle": "daily", "time": "00:02:00"}], dt.timedelta(0))
+    watched = Watched(instance, [dataset(schedule=twice)], lookback=1)
+    # Recorded after the second refresh, but of a run that had begun before.
+    materialize(instance, day(0), window_to=second)
+    (request,) = watched.requests()
+    assert (request.partition_key, request.run_key) == (day(0), f"orders:{day(0)}:{second.isoformat()}")
+    materialize(instance, day(0), window_to=second + dt.timedelta(hours=23, minutes=58))
+    assert "are there" in watched.skips()
+
+
+def test_what_was_requested_before_is_not_requested_again_whatever_became_of_it(instance: dg.DagsterInstance) -> None:
+    watched = Watched(instance, [dataset()], lookback=1)
+    (schedule,) = build_foundry_schedules(watched.datasets)
+    midnight = dt.datetime.combine(TODAY, dt.time(), UTC)
+    with dg.build_schedule_context(instance, midnight, repository_def=watched.repository) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert request.run_key is not None
+    watched.run(dg.DagsterRunStatus.FAILURE, {**request.tags, "dagster/run_key": request.run_key})
+    assert "have been requested" in watched.skips()
+
+
+def test_the_same_dataset_of_another_code_location_does_not_count(instance: dg.DagsterInstance) -> None:
+    watched = Watched(instance, [dataset()], lookback=1)
+    (due,) = newest_due(watched.datasets[0], NOW, 1)
+    other = due.request(dg.AssetKey(["elsewhere", "orders"]))
+    watched.run(dg.DagsterRunStatus.SUCCESS, {**other.tags, "dagster/run_key": due.run_key})
+    assert watched.evaluate() == [("orders", day(0))]
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_what_a_run_is_working_on_is_not_requested(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    watched = Watched(instance, [dataset(), dataset("staff")])
+    watched.run(status, {"dagster/partition": day(0)}, [ORDERS])
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    watched.run(status, {first: day(-9), last: day(-1)}, [dg.AssetKey("staff")])
+    assert watched.evaluate() == [("staff", day(0)), ("orders", day(-1)), ("orders", day(-2))]
+    watched.run(status, {first: day(-9), last: day(0)})  # a job that materializes everything
+    assert watched.skips() == "Runs are working on all partitions that are missing, which are 6."
+
+
+def test_other_peoples_partitions_do_not_disturb(instance: dg.DagsterInstance) -> None:
+    watched = Watched(instance, [dataset(), dataset("staff")], lookback=1)
+
+    @dg.job(partitions_def=dg.StaticPartitionsDefinition(["europe"]))
+    def regions() -> None: ...
+
+    instance.create_run_for_job(regions, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "europe"})
+    watched.run(dg.DagsterRunStatus.STARTED, {"dagster/partition": day(0)}, [dg.AssetKey("staff")])
+    assert watched.evaluate() == [("orders", day(0))]
+
+
+def test_own_partitions_are_watched_too(instance: dg.DagsterInstance) -> None:
+    days = dg.DailyPartitionsDefinition(day(-30), end_offset=1)
+    watched = Watched(instance, [FoundryDataset("orders", partitions_def=days)])
+    materialize(instance, day(-1))
+    newest, oldest = watched.requests()
+    assert (newest.run_key, oldest.run_key) == (f"orders:{day(0)}", f"orders:{day(-2)}")
+    materialize(instance, day(-2))
+    materialize(instance, day(0))
+    assert watched.skips() == "All partitions that are due are there, or have been requested."
+
+
+@pytest.mark.parametrize("arguments", [{"lookback": 0}, {"max_runs": 0}])
+def test_limits_are_positive(arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must both be 1 or more"):
+        build_foundry_sensor([dataset()], **arguments)  # type: ignore[arg-type]  # all are numbers
+
+
+def test_a_sensor_needs_a_dataset() -> None:
+    with pytest.raises(ValueError, match="needs at least one dataset"):
+        build_foundry_sensor([])
+
+
+def test_a_requested_run_brings_what_was_missing(
+    instance: dg.DagsterInstance, sandbox_container: SandboxContainer, tmp_path: Path
+) -> None:
+    sandbox_container.set_live("orders", "id\n1\n")
+    datasets = [dataset()]
+    watched = Watched(instance, datasets, lookback=2)
+    requests = watched.requests()
+    assert [request.partition_key for request in requests] == [day(0), day(-1)]
+    resource = FoundryContainerResource(host=sandbox_container.host, port=sandbox_container.port, attempts=1)
+    definitions = dg.Definitions(
+        assets=build_foundry_assets(datasets),
+        resources={"foundry_container": resource, "io_manager": FoundryParquetIOManager(base_dir=str(tmp_path))},
+    )
+    results = [
+        definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            partition_key=request.partition_key,
+            tags={**request.tags, "dagster/run_key": str(request.run_key)},
+            raise_on_error=False,
+        )
+        for request in requests
+    ]
+    # Nobody pulled yesterday's refresh yesterday: it cannot be had, and is not asked for again.
+    assert [result.success for result in results] == [True, False]
+    assert "are there, or have been requested" in watched.skips()
+
+
+LOCATION = """
+import dagster as dg
+from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_assets
+from fdtcc_dagster.sensors import build_foundry_sensor
+
+def schedule(number):
+    rules = [{"cycle": "weekly", "day": "Friday", "time": f"{number % 24:02}:00:00"}]
+    rules += [{"cycle": "monthly", "day": number % 28 + 1, "time": "02:00:00"}]
+    return Schedule(rules)
+
+datasets = [FoundryDataset(f"dataset_{number}", schedule(number), "2016-01-01") for number in range(300)]
+defs = dg.Definitions(
+    assets=build_foundry_assets(datasets),
+    sensors=[
+        build_foundry_sensor(
+            datasets, max_runs=7, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING
+        )
+    ],
+    resources={"foundry_container": FoundryContainerResource()},
+)
+"""
+LOGGER = logging.getLogger("sensor")
+QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
+
+
+def test_years_of_missing_history_of_300_datasets_never_flood(tmp_path: Path) -> None:
+    path = tmp_path / "definitions.py"
+    path.write_text(LOCATION)
+    with (
+        dg.instance_for_test(QUEUE) as instance,
+        create_test_daemon_workspace_context(PythonFileTarget(str(path), None, None, "foundry"), instance) as workspace,
+    ):
+        (entry,) = workspace.create_request_context().get_code_location_entries().values()
+        assert entry.code_location, entry.load_error
+        (repository,) = entry.code_location.get_repositories().values()
+        (sensor,) = repository.get_sensors()
+
+        def evaluate() -> tuple[list[dg.DagsterRun], str | None]:
+            before = {run.run_id for run in instance.get_runs()}
+            ticks = 0
+            while not ticks:
+                for error in execute_sensor_iteration(workspace, LOGGER, None, None) or ():
+                    assert error is None, error
+                latest = instance.get_ticks(sensor.get_remote_origin_id(), sensor.selector_id, limit=1)
+                ticks = len([tick for tick in latest if tick.timestamp > evaluated])
+            return [run for run in instance.get_runs() if run.run_id not in before], latest[0].skip_reason
+
+        evaluated = 0.0
+        first, _ = evaluate()
+        assert len(first) == 7
+        assert {run.status for run in first} == {dg.DagsterRunStatus.QUEUED}
+        # The newest refresh of each dataset comes first.
+        newest = dt.datetime.now(UTC) - dt.timedelta(days=8)
+        assert all(run.tags["dagster/partition"] >= newest.date().isoformat() for run in first)
+
+        evaluated = dt.datetime.now(UTC).timestamp()
+        second, why = evaluate()
+        assert second == []
+        assert why == "7 runs of foundry_sensor are queued or running; 7 at a time may be."
+
+        for run in first[:5]:
+            instance.report_run_failed(run)
+        evaluated = dt.datetime.now(UTC).timestamp()
+        third, _ = evaluate()
+        assert len(third) == 5
+        assert not {run.tags["dagster/run_key"] for run in first} & {run.tags["dagster/run_key"] for run in third}
