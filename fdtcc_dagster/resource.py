@@ -21,9 +21,10 @@ from fdtcc_dagster.waiting import wait_for
 class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for old-style values
     """A Foundry DevTools Container, as the resource `foundry_container`."""
 
+    # Until a run resolves it, an `EnvVar.int` is 0: where that is no value, it is refused when it is used.
     host: str = Field(default="project-fdt-container", description="The container's host.")
     port: int = Field(
-        default=8000, description="The container's port. The service's own image listens on 8888.", gt=0, lt=65536
+        default=8000, description="The container's port. The service's own image listens on 8888.", ge=0, lt=65536
     )
     transport: Literal["csv", "zip"] = Field(
         default="csv", description="How snapshots travel: 'csv' as they are, 'zip' compressed, for slow links."
@@ -35,11 +36,11 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         gt=0,
     )
     job_timeout: float = Field(default=14_400.0, description="Seconds for the container's whole job.", gt=0)
-    attempts: int = Field(default=3, description="How often a request is tried when a failure is passing.", ge=1)
+    attempts: int = Field(default=3, description="How often a request is tried when a failure is passing.", ge=0)
     max_concurrency: int = Field(
         default=4,
         description="How many partitions of a run are pulled at a time, and so how many snapshots the spool holds.",
-        ge=1,
+        ge=0,
     )
     spool_directory: str | None = Field(
         default=None,
