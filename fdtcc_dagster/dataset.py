@@ -6,19 +6,19 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.client.protocol import MissingVersion
+from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.schedule import Schedule
 from fdtcc_dagster.slices import TimeColumn, check_time_dtype
-
-MissingVersion = Literal["raise", "accept"]
 
 
 @dataclass(frozen=True, init=False)
@@ -96,8 +96,7 @@ class FoundryDataset:
             ScheduleError: There is not exactly one of `schedule` and `partitions_def`, or the start is no date.
             ValueError: Another argument is not one of these.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"name={name!r} is not allowed; give the dataset's name as the container knows it")
+        check_name(name)
         values: dict[str, Any] = {
             "name": name,
             "schedule": schedule,
@@ -206,6 +205,8 @@ def _checked_start(
 ) -> dt.date | None:
     if (schedule is None) == (partitions_def is None):
         raise ScheduleError(f"dataset {name!r} needs either a schedule and a start or a partitions_def", dataset=name)
+    if isinstance(start, dt.date) and not 1800 <= start.year < 9000:
+        raise ScheduleError(f"dataset {name!r}: start={start!r} is not allowed; give a year from 1800 to 8999")
     if schedule is None:
         if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
             raise ScheduleError(
@@ -218,6 +219,8 @@ def _checked_start(
     if not isinstance(schedule, Schedule):
         raise ScheduleError(f"dataset {name!r}: schedule={schedule!r} is no Schedule", dataset=name)
     try:
+        if isinstance(start, dt.datetime) and start.tzinfo is not None:
+            raise ValueError("a date has no time zone")
         if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
             return dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
         if isinstance(start, dt.datetime):
@@ -228,7 +231,7 @@ def _checked_start(
     except ValueError:
         pass
     raise ScheduleError(
-        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
+        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight without a zone or "
         "'YYYY-MM-DD'",
         dataset=name,
     )

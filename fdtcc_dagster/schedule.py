@@ -16,6 +16,8 @@ _CYCLES = ("daily", "weekly", "monthly", "quarterly", "yearly")
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
 _ONE_DAY = dt.timedelta(days=1)
 _RESOLUTION = dt.timedelta(microseconds=1)
+_LONGEST_BUFFER = dt.timedelta(days=366)
+_YEARS = range(1800, 9000)
 
 
 @dataclass(frozen=True)
@@ -287,12 +289,14 @@ class Schedule:
 
 
 def _checked_buffer(name: str, buffer: dt.timedelta) -> dt.timedelta:
-    if not isinstance(buffer, dt.timedelta) or buffer < dt.timedelta(0):
-        raise ScheduleError(f"{name}={buffer!r} is not allowed; give a timedelta of zero or more")
+    if not isinstance(buffer, dt.timedelta) or not dt.timedelta(0) <= buffer <= _LONGEST_BUFFER:
+        raise ScheduleError(f"{name}={buffer!r} is not allowed; give a timedelta from zero to 366 days")
     return buffer
 
 
 def _utc(name: str, value: dt.datetime) -> dt.datetime:
     if not isinstance(value, dt.datetime) or value.utcoffset() is None:
         raise ScheduleError(f"{name}={value!r} is not allowed; give a datetime with a time zone")
+    if value.year not in _YEARS:
+        raise ScheduleError(f"{name}={value.isoformat()} is not allowed; give a year from 1800 to 8999")
     return value.astimezone(UTC)

@@ -33,7 +33,8 @@ class FoundryDatasetTranslator:
             `customer_demographics`.
 
         Raises:
-            ValueError: The name has no letter or digit that a key could be made of.
+            ValueError: A part of the name has no letter or digit that a key could be made of, or the name has letters
+                other than A to Z.
         """
         return dg.AssetSpec(
             key=dataset.asset_key or dg.AssetKey(_key_parts(dataset.name)),
@@ -47,6 +48,8 @@ class FoundryDatasetTranslator:
 
 
 def _key_parts(name: str) -> list[str]:
+    if any(letter.isalnum() and not letter.isascii() for letter in name):
+        raise ValueError(f"the dataset's name {name!r} has letters that an asset key cannot have: give it an asset_key")
     parts = [re.sub(r"[^A-Za-z0-9_]+", "_", part).strip("_").lower() for part in re.split(r"[./]", name)]
     if not all(parts):
         raise ValueError(f"no asset key can be made of the dataset's name {name!r}: give it an asset_key")

@@ -74,10 +74,15 @@ def test_an_error_while_handling_an_item_cancels_the_work_and_waits_for_its_clea
 
 def test_an_interrupt_cancels_the_work_and_waits_for_its_clean_up() -> None:
     cleaned: list[bool] = []
+    # A shell starts background jobs with SIGINT ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     started = time.monotonic()
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        wait_for(forever(cleaned), lambda item: None)  # type: ignore[arg-type]  # a coroutine function
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait_for(forever(cleaned), lambda item: None)  # type: ignore[arg-type]  # a coroutine function
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert cleaned == [True]
     assert time.monotonic() - started < 5

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import EllipsisType
@@ -85,9 +85,11 @@ class FoundryDevToolsContainerClient:
         if log:
             _make_visible()
         self.missing_version: MissingVersion = missing_version
+        self._logs_itself = isinstance(log_func, EllipsisType) or log_func is None
+        function = FoundryDevToolsContainerClient.default_logger if self._logs_itself else log_func
         # The documented examples await `self.log_func(self, …)` even where the function is sync.
         self.log_func: Callable[[FoundryDevToolsContainerClient, str], Awaitable[None]] = awaitable(
-            FoundryDevToolsContainerClient.default_logger if log_func in (..., None) else log_func
+            _checked_callable("log_func", function)
         )
         self._puller = Puller(
             host,
@@ -95,7 +97,7 @@ class FoundryDevToolsContainerClient:
             Limits(open_timeout, idle_timeout, job_timeout),
             attempts,
             retry_delay,
-            log=lambda text: self.log_func(self, text),
+            log=self._log,
             warn=self._log_failure,
         )
 
@@ -121,6 +123,8 @@ class FoundryDevToolsContainerClient:
         Raises:
             ValueError: `names` holds no name or something else.
         """
+        if not isinstance(names, (str, Sequence)):
+            raise ValueError(f"names={names!r} must be a dataset's name or a list of names")
         wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
         if not wanted:
             raise ValueError("names is empty: give at least one dataset's name")
@@ -140,7 +144,10 @@ class FoundryDevToolsContainerClient:
                         return
         except FdtccError as error:
             await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")
-            await respond({"type": "error", "success": False, "message": str(error)})
+            with suppress(Exception):  # whoever reads the messages may be gone, and the log has it
+                await respond({"type": "error", "success": False, "message": str(error)})
+        except Exception as error:  # noqa: BLE001 (as documented: a failure is logged, also one of response_func)
+            await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")
 
     async def get_single(
         self,
@@ -175,7 +182,6 @@ class FoundryDevToolsContainerClient:
         check_name(name)
         overrides = _overrides(schema_overwrite)
         respond = self._responder(outer_ws, response_func)
-        now = datetime.now(timezone.utc)
         try:
             with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
                 snapshot = await self.pull(
@@ -186,9 +192,8 @@ class FoundryDevToolsContainerClient:
                     on_message=respond,
                     transport="zip" if use_zip else "csv",
                     missing_version=self.missing_version,
-                    now=now,
                 )
-                if snapshot.origin == "fetched" and not window.contains(now):
+                if snapshot.origin == "fetched" and not window.contains(snapshot.requested_at):
                     await self._log_failure(
                         f"dataset {name!r}: the window {window} has no version, so these are today's data; "
                         'missing_version="raise" refuses them'
@@ -222,7 +227,7 @@ class FoundryDevToolsContainerClient:
             with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
                 path, _ = await self._puller.fetch(pointer, Path(directory), "zip" if use_zip else "csv")
                 frame = await asyncio.to_thread(_collected, CsvSource(path), overrides)
-            await self.log_func(self, f"Downloaded and parsed {pointer}")
+            await self._log(f"Downloaded and parsed {pointer}")
         except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
             await self._log_failure(f"download({pointer}) failed: {error}")
             return "Failed", False
@@ -272,6 +277,10 @@ class FoundryDevToolsContainerClient:
             ProtocolError: It said something that its protocol does not know.
             OSError: The file cannot be written.
         """
+        if on_message is not None:
+            _checked_callable("on_message", on_message)
+        if not isinstance(directory, (str, Path)):
+            raise ValueError(f"directory={directory!r} must be a path")
         return await self._puller.pull(
             name,
             Window.of(from_dt, to_dt),
@@ -284,7 +293,7 @@ class FoundryDevToolsContainerClient:
         )
 
     async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
-        await self.log_func(self, f"Received: {redact(message)}")
+        await self._log(f"Received: {redact(message)}")
         accepted = message.get("datasets")
         if message.get("type") == "update" and isinstance(accepted, list):
             unknown = [name for name in wanted if name not in accepted]
@@ -294,11 +303,11 @@ class FoundryDevToolsContainerClient:
     def _responder(
         self, outer_ws: OuterWebSocket | None, response_func: ResponseFunc | EllipsisType | None
     ) -> Callable[[Message], Awaitable[None]]:
-        function: ResponseFunc | None
+        function: ResponseFunc | None = None
         if isinstance(response_func, EllipsisType):
             function = FoundryDevToolsContainerClient.default_send_message
-        else:
-            function = response_func
+        elif response_func is not None:
+            function = _checked_callable("response_func", response_func)
 
         async def respond(message: Message) -> None:
             if function is not None:
@@ -306,9 +315,16 @@ class FoundryDevToolsContainerClient:
 
         return respond
 
+    async def _log(self, message: str) -> None:
+        try:
+            await self.log_func(self, message)
+        except Exception:  # a logger that fails must not end a pull
+            logger.warning("log_func failed", exc_info=True)
+
     async def _log_failure(self, message: str) -> None:
         logger.warning(message)
-        await self.log_func(self, message)
+        if not self._logs_itself:
+            await self._log(message)
 
     @staticmethod
     async def default_send_message(
@@ -342,6 +358,12 @@ class FoundryDevToolsContainerClient:
 
 FDTCC = FoundryDevToolsContainerClient
 """The short name of `FoundryDevToolsContainerClient`."""
+
+
+def _checked_callable(name: str, function: Any) -> Any:
+    if not callable(function):
+        raise ValueError(f"{name}={function!r} must be a function")
+    return function
 
 
 def _make_visible() -> None:

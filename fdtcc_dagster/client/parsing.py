@@ -79,6 +79,11 @@ class CsvSource:
             # Of no columns, as for a mere count, a frame would have no height.
             columns = list(complete)[:1] if with_columns == [] else with_columns or list(complete)
             wanted = pl.Schema({column: complete[column] for column in columns})
+            if not self.path.exists():
+                raise FileNotFoundError(
+                    f"{self._where}the snapshot's CSV is gone: its rows must be stored or collected while it exists; "
+                    "an IO manager has to store them when it handles the output"
+                )
             for block in self._remembering(self._typed(wanted, n_rows)):
                 yield block if predicate is None else block.filter(predicate)
 
@@ -167,7 +172,7 @@ class CsvSource:
                 return
         if self.announced_rows not in (None, rows):
             raise RowCountMismatchError(
-                f"dataset {self.dataset!r}, window {self.window}: the container announced {self.announced_rows} rows, "
+                f"{self._where}the container announced {self.announced_rows} rows, "
                 f"but the CSV has {rows}. The container loses rows of large datasets whose ids are not dense: "
                 "raise its batch size or drop the column `id` from the dataset",
                 dataset=self.dataset,
@@ -182,11 +187,15 @@ class CsvSource:
             _raised.append(copy.copy(error))
             raise
 
+    @property
+    def _where(self) -> str:
+        return "" if self.dataset is None else f"dataset {self.dataset!r}, window {self.window}: "
+
     def _mismatch(
         self, text: str, *, column: str | None = None, row: int | None = None, value: str | None = None
     ) -> SchemaMismatchError:
         return SchemaMismatchError(
-            f"dataset {self.dataset!r}, window {self.window}: {text}",
+            f"{self._where}{text}",
             dataset=self.dataset,
             window=self.window,
             column=column,

@@ -13,7 +13,7 @@ from typing import TypeVar
 from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, ServiceConnectionLostError
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.hooks import Log, OnMessage, finished
-from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
+from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer, redact
 from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport, fetch
@@ -51,12 +51,12 @@ class Puller:
     def __post_init__(self) -> None:
         if not isinstance(self.host, str) or not self.host or any(c in self.host for c in "/?#@ \t\n"):
             raise ValueError(f"host={self.host!r} must be a host name or an address, without scheme and path")
-        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 < self.port < 1 << 16:
+        if not _is_number(self.port, int) or not 0 < self.port < 1 << 16:
             raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
-        if self.attempts < 1 or self.retry_delay < 0:
-            raise ValueError(
-                f"attempts={self.attempts!r} must be at least 1 and retry_delay={self.retry_delay!r} not negative"
-            )
+        if not _is_number(self.attempts, int) or self.attempts < 1:
+            raise ValueError(f"attempts={self.attempts!r} must be an integer of at least 1")
+        if not _is_number(self.retry_delay, int, float) or self.retry_delay < 0:
+            raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
 
     @property
     def socket_url(self) -> str:
@@ -79,17 +79,18 @@ class Puller:
         on_progress: OnProgress | None,
     ) -> Snapshot:
         """Do what `FoundryDevToolsContainerClient.pull` promises."""
-        now = now or datetime.now(timezone.utc)
-        _check_request(name, window, directory, transport, missing_version, now)
+        _check_request(name, window, directory, transport, missing_version, now or _now())
         started = time.monotonic()
 
-        async def converse_once() -> Pointer:
+        async def converse_once() -> tuple[Pointer, datetime]:
             async with self.exclusive(name):
-                conversation = Conversation(name, window, now=now, missing_version=missing_version)
-                return await self._converse(conversation, on_message)
+                # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
+                requested_at = now or _now()
+                conversation = Conversation(name, window, now=requested_at, missing_version=missing_version)
+                return await self._converse(conversation, on_message), requested_at
 
         try:
-            pointer = await self._retrying(converse_once)
+            pointer, requested_at = await self._retrying(converse_once)
             path, size = await self.fetch(pointer.sha256, directory, transport, on_progress)
         except FdtccError as error:
             if error.dataset is not None:
@@ -103,6 +104,7 @@ class Puller:
             announced_rows=pointer.announced_rows,
             origin=pointer.origin,
             window=window,
+            requested_at=requested_at,
             seconds=time.monotonic() - started,
         )
 
@@ -154,14 +156,21 @@ class Puller:
         return exclusive(self.host, self.port, name, lambda: self.log(f"Waiting for another pull of {name!r} to end"))
 
 
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 def check_name(name: object) -> str:
     """Make sure that something is a dataset's name.
 
     Raises:
-        ValueError: It is not a string, or there is nothing in it.
+        ValueError: It is not a string, there is nothing in it, or it is a RID or a uuid: the container knows names
+            only, and a name is written into logs and errors (S7).
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a dataset's name must be a string that is not empty, not {name!r}")
+    if redact(name) != name:
+        raise ValueError("a dataset's name is needed, as in the container's foundry_datasets.toml, not a RID or a uuid")
     return name
 
 
@@ -173,6 +182,8 @@ def _check_request(
         raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
     if missing_version not in ("raise", "accept"):
         raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+    if not isinstance(now, datetime) or now.utcoffset() is None:
+        raise ValueError(f"now={now!r} has no time zone; give an aware datetime, or leave it out")
     if not directory.is_dir():
         raise ValueError(f"directory={str(directory)!r} is not an existing directory")
     if now < window.from_dt:
@@ -183,6 +194,10 @@ def _check_request(
             window=window,
             available_at=window.from_dt,
         )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _located(error: FdtccError, name: str, window: Window) -> FdtccError:

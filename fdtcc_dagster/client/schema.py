@@ -81,7 +81,9 @@ def _from_name(column: str, name: str) -> DataType:
     try:
         return _checked(_WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(","))))
     except Exception as error:
-        raise ValueError(f"column {column!r}: {name!r} is not a data type: {error}; such as {_ALLOWED}") from error
+        # Polars' advice on time zones is longer than a line, and not for this place.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"column {column!r}: {name!r} is not a data type: {reason}; allowed are {_ALLOWED}") from error
 
 
 def _checked(dtype: DataType) -> DataType:

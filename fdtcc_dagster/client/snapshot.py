@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,7 @@ class Snapshot:
         announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
         origin: `"cached"` for a version of the window, `"fetched"` for data that was pulled from Foundry just now.
         window: The window that was asked for.
+        requested_at: The aware instant at which the container was asked.
         seconds: How long the conversation and the transfer took together.
     """
 
@@ -35,6 +37,7 @@ class Snapshot:
     announced_rows: int | None
     origin: Origin
     window: Window
+    requested_at: datetime
     seconds: float
 
     def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:

@@ -71,7 +71,7 @@ async def fetch(
     part = directory / f".{sha256}.{secrets.token_hex(4)}.part"
     digest, size, told = hashlib.sha256(), 0, time.monotonic()
     try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0) as file:
+        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             async with aclosing(_csv_bytes(url, sha256, transport, connect_timeout, idle_timeout)) as chunks:
                 async for chunk in chunks:
                     digest.update(chunk)
@@ -80,6 +80,8 @@ async def fetch(
                     if on_progress is not None and time.monotonic() - told > 1.0:
                         told = time.monotonic()
                         on_progress(size)
+        if part.stat().st_size != size:
+            raise OSError(f"{size} bytes were written to {part.name}, but the file has {part.stat().st_size}")
         if digest.hexdigest() != sha256:
             raise ChecksumMismatchError(
                 f"{size} bytes arrived with the SHA-256 {digest.hexdigest()}, but {sha256} was announced: "
@@ -123,7 +125,9 @@ async def _body(url: str, connect_timeout: float, idle_timeout: float) -> AsyncG
     except aiohttp.ServerTimeoutError as error:
         raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {idle_timeout:g} s") from error
     except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:
-        raise ServiceUnavailableError(f"the download cannot be started: {error}") from error
+        raise ServiceUnavailableError(
+            "the container cannot be reached for the download; is it running, and are host and port right?"
+        ) from error
     except aiohttp.ClientError as error:
         raise ServiceConnectionLostError(f"the connection ended inside the download: {error}") from error
 

@@ -253,6 +253,8 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)
+    except OverflowError as error:
+        raise ValueError(f"port={port} must be an integer from 0 to 65535") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(

@@ -63,10 +63,11 @@ class Conversation:
             while (await self._websocket.receive()).type not in _CLOSED:
                 pass
         finally:
+            # First of all: the handler may be cancelled while it waits below.
+            self._end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._end()
 
     async def send(self, kind: str, success: bool, message: str, **extra: Any) -> None:
         """Send a frame of the job."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,9 +28,11 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.client.snapshot import Snapshot
+from fdtcc_dagster.client.wire import Limits, connected
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
 
@@ -220,6 +224,29 @@ async def test_s10b_a_version_of_the_window_is_cached(
     assert snapshot.path.read_text() == old
 
 
+async def test_s10_the_guard_looks_at_the_clock_when_the_container_is_asked(
+    container: SandboxContainer, client: FoundryDevToolsContainerClient, tmp_path: Path
+) -> None:
+    now = datetime.now(timezone.utc)
+    soon_over = Window(now - timedelta(days=1), now + timedelta(seconds=1))
+    # Another pull of the dataset holds the turn until the window is over.
+    async with exclusive(client.host, client.port, "orders", lambda: asyncio.sleep(0)):
+        waiting = asyncio.create_task(pull(client, soon_over, tmp_path))
+        await asyncio.sleep(1.2)
+    with pytest.raises(NoVersionInWindowError):
+        await waiting
+
+
+async def test_s10_the_guard_looks_at_the_clock_again_in_another_attempt(
+    container: SandboxContainer, make_client: ClientMaker, tmp_path: Path
+) -> None:
+    now = datetime.now(timezone.utc)
+    soon_over = Window(now - timedelta(days=1), now + timedelta(seconds=1))
+    container.inject("orders", faults.ConnectionReset(after=2))
+    assert isinstance(await failure(make_client(retry_delay=2.4), soon_over, tmp_path), NoVersionInWindowError)
+    assert len(container.requests) == 2
+
+
 async def test_s11_a_disconnect_is_followed_by_a_new_attempt_never_by_two_at_once(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
@@ -297,6 +324,27 @@ async def test_s15_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
         error = await failure(busy, today, tmp_path, "never ending")
         assert isinstance(error, IdleTimeoutError)
         assert "within 1 s" in str(error)
+
+
+async def test_s15_no_pings_are_sent_for_the_container_may_not_answer_them(
+    container: SandboxContainer, client: FoundryDevToolsContainerClient
+) -> None:
+    async with connected(f"ws://{client.host}:{client.port}/fdtc-api/dataset/get", Limits()) as connection:
+        assert connection.ping_interval is None
+
+
+async def test_neither_connection_goes_through_a_proxy_of_the_environment(
+    container: SandboxContainer,
+    client: FoundryDevToolsContainerClient,
+    today: Window,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "ws_proxy", "all_proxy", "HTTP_PROXY", "WS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert (await pull(client, today, tmp_path)).sha256 == SHA256
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -475,6 +523,37 @@ async def test_s26_the_final_of_a_malformed_request_wins_over_the_close(
     error = await failure(client, today, tmp_path)
     assert isinstance(error, ProtocolError)
     assert "ERROR | 'x'" in str(error)
+
+
+async def test_only_this_user_can_read_a_snapshot(
+    container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
+) -> None:
+    assert (await pull(client, today, tmp_path)).path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 5, 7, 100])
+def test_a_disk_that_takes_only_part_of_a_chunk_is_an_error(missing: int, tmp_path: Path) -> None:
+    """The hash is of the bytes that arrived; the file must hold just those."""
+    program = f"""
+import asyncio, resource, signal, sys
+from datetime import datetime, timedelta, timezone
+from fdtcc_dagster.client import FDTCC
+from fdtcc_dagster.sandbox import SandboxContainer
+csv = "id\\n" + "".join(f"{{number}}\\n" for number in range(2000))
+with SandboxContainer() as container:
+    now = datetime.now(timezone.utc)
+    container.add_version("orders", now, csv)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(csv) - {missing}, resource.RLIM_INFINITY))
+    client = FDTCC(container.host, container.port)
+    try:
+        asyncio.run(client.pull("orders", now - timedelta(days=1), now + timedelta(days=1), directory=sys.argv[1]))
+    except OSError:
+        sys.exit(17)
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 17, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", [faults.ConnectionReset(after=2), faults.ServiceRestart(after=2)])

@@ -177,6 +177,22 @@ async def test_an_outer_socket_that_is_gone_does_not_end_the_pull(
     assert frame.height == 2
 
 
+async def test_functions_that_fail_do_not_change_what_is_documented(
+    container: SandboxContainer, make_client: ClientMaker, today: Window, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise LookupError("a function of the user")
+
+    client = make_client(log_func=fail)
+    frame, ok = await client.get_single(None, "orders", today.from_dt, today.to_dt)
+    assert ok
+    assert frame.height == 2
+    assert await client.download("0" * 64) == ("Failed", False)
+    await make_client().get(OuterSocket(), "orders", fail)
+    assert (await make_client().get_single(OuterSocket(), "orders", today.from_dt, today.to_dt, fail))[1] is False
+    assert caplog.text.count("failed: a function of the user") == 2
+
+
 async def test_download_gives_a_frame_or_failed(
     container: SandboxContainer, client: FDTCC, today: Window, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,6 +247,18 @@ async def test_other_bad_arguments_are_refused_before_any_work(
         await client.get_single(None, " ", *bounds)
     with pytest.raises(ValueError, match="names is empty"):
         await client.get(None, [])
+    for names in (None, 5):
+        with pytest.raises(ValueError, match="names="):
+            await client.get(None, names)  # type: ignore[arg-type]  # on purpose
+    rid = "ri.foundry.main.dataset.0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+    with pytest.raises(ValueError, match="not a RID") as caught:
+        await client.get_single(None, rid, *bounds)
+    assert rid not in str(caught.value)
+    for arguments in ({"now": datetime(2026, 1, 1)}, {"now": "x"}, {"on_message": 5}, {"directory": None}):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            await client.pull("orders", *bounds, **{"directory": tmp_path, **arguments})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="response_func"):
+        await client.get_single(None, "orders", *bounds, 5)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match="transport"):
         await client.pull("orders", *bounds, directory=tmp_path, transport="rar")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match="directory"):
@@ -268,6 +296,14 @@ async def test_log_func_is_called_sync_or_async_with_host_port_and_log(
     # As the documented examples do, even with a sync function.
     await client.log_func(client, "awaited")
     assert seen[-1].endswith("awaited")
+
+
+async def test_a_failure_is_logged_once(
+    container: SandboxContainer, make_client: ClientMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await make_client(log=True, attempts=1).download("0" * 64)
+    assert caplog.text.count("failed:") == 1
 
 
 async def test_default_logger_logs_only_if_told_to(

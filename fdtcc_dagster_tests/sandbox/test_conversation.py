@@ -50,6 +50,19 @@ async def test_socket_stays_open_after_the_final_frame(container: SandboxContain
         assert container.open_sockets == 1
 
 
+async def test_a_conversation_that_the_client_hangs_up_on_is_over() -> None:
+    """S11: three of them one after the other are never two at a time."""
+    with SandboxContainer(pull_seconds=30) as container:
+        container.set_live("people", CSV)
+        for _ in range(3):
+            async with dial(container) as socket:
+                await socket.send(body("people"))
+                while "Downloading dataset" not in (await receive(socket))["message"]:
+                    pass
+            await eventually(lambda: container.open_sockets == 0)
+        assert container.max_conversations == {"people": 1}
+
+
 async def test_first_pull_has_the_full_sequence_and_its_pointer_serves_the_live_bytes(
     container: SandboxContainer,
 ) -> None:
