@@ -16,6 +16,7 @@ from fdtcc_dagster.client.protocol import MissingVersion
 from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.localtime import zone_of
 from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.schedule import Schedule
 from fdtcc_dagster.slices import TimeColumn, check_time_dtype
@@ -76,8 +77,8 @@ class FoundryDataset:
         Args:
             name: The dataset's name, as the container knows it.
             schedule: The calendar of its refreshes; each date with a refresh becomes a partition.
-            start: With a schedule: the first date that may be a partition key, as a date, a datetime at midnight or
-                `"YYYY-MM-DD"`.
+            start: With a schedule: the first date that may be a partition key, as a date, a datetime at midnight in
+                the schedule's zone, or `"YYYY-MM-DD"`.
             schema: Column → Polars data type or its name, such as `"Datetime(us, UTC)"`; types are inferred if None.
             partitions_def: Instead of a schedule: partitions whose own windows are pulled.
             missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
@@ -220,7 +221,7 @@ def _checked_start(
         raise ScheduleError(f"dataset {name!r}: schedule={schedule!r} is no Schedule", dataset=name)
     try:
         if isinstance(start, dt.datetime) and start.tzinfo is not None:
-            raise ValueError("a date has no time zone")
+            start = start.astimezone(zone_of(schedule.timezone))
         if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
             return dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
         if isinstance(start, dt.datetime):
@@ -231,7 +232,7 @@ def _checked_start(
     except ValueError:
         pass
     raise ScheduleError(
-        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight without a zone or "
+        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
         "'YYYY-MM-DD'",
         dataset=name,
     )

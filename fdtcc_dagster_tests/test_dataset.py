@@ -98,9 +98,11 @@ def test_datasets_are_values() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": ""}, "name=''"),
-        ({"name": "  "}, "name='  '"),
-        ({"name": None}, "name=None"),
+        ({"name": ""}, "dataset's name .* not ''"),
+        ({"name": "  "}, "dataset's name .* not '  '"),
+        ({"name": None}, "dataset's name .* not None"),
+        ({"name": "ri.foundry.main.dataset.0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"}, "not a RID"),
+        ({"start": dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}, "a datetime at midnight"),
         ({"schedule": None}, "either a schedule and a start or a partitions_def"),
         ({"partitions_def": DAILY}, "either a schedule and a start or a partitions_def"),
         ({"schedule": "0 0 * * *"}, "is no Schedule"),

@@ -65,7 +65,9 @@ def to_dtype(column: str, dtype: object) -> DataType:
         try:
             return _checked(dtype)
         except Exception as error:
-            raise ValueError(f"column {column!r}: {dtype!r} cannot be used: {error}; such as {_ALLOWED}") from error
+            raise ValueError(
+                f"column {column!r}: {dtype!r} cannot be used: {_reason(error)}; allowed are {_ALLOWED}"
+            ) from error
     raise _unknown(column, dtype)
 
 
@@ -81,9 +83,14 @@ def _from_name(column: str, name: str) -> DataType:
     try:
         return _checked(_WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(","))))
     except Exception as error:
-        # Polars' advice on time zones is longer than a line, and not for this place.
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"column {column!r}: {name!r} is not a data type: {reason}; allowed are {_ALLOWED}") from error
+        raise ValueError(
+            f"column {column!r}: {name!r} is not a data type: {_reason(error)}; allowed are {_ALLOWED}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    # Polars' advice on time zones is longer than a line, and not for this place.
+    return str(error).partition("\n")[0]
 
 
 def _checked(dtype: DataType) -> DataType:

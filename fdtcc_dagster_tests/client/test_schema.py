@@ -85,7 +85,7 @@ def test_type_that_csv_text_cannot_hold_is_refused_by_name(dtype: object) -> Non
     ids=str,
 )  # fmt: skip
 def test_wrong_arguments_are_refused_with_an_example(dtype: object) -> None:
-    with pytest.raises(ValueError, match=r"(?s)column 'speed': .*such as Int8"):
+    with pytest.raises(ValueError, match=r"(?s)column 'speed': .*allowed are Int8"):
         to_schema({"speed": dtype})
 
 
