@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.protocol import Message, MissingVersion
+from fdtcc_dagster.client.pulling import check_host
 from fdtcc_dagster.waiting import wait_for
 
 
@@ -47,6 +48,11 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         description="Existing directory for snapshots on their way; None: the system's temporary directory. "
         "It needs room for the CSV.",
     )
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        return check_host(host)
 
     _spools: list[Path] = PrivateAttr(default_factory=list)
 

@@ -61,3 +61,9 @@ def test_host_and_port_may_come_from_the_environment(monkeypatch: pytest.MonkeyP
     container = FoundryContainerResource(host=dg.EnvVar("CONTAINER_HOST"), port=dg.EnvVar.int("CONTAINER_PORT"))
     definitions = build_foundry_definitions(DATASETS, resource=container)
     dg.Definitions.validate_loadable(definitions)
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1", "container/path", ""])
+def test_a_host_that_is_none_is_refused_at_once(host: str) -> None:
+    with pytest.raises(ValueError, match="without scheme and path"):
+        FoundryContainerResource(host=host)

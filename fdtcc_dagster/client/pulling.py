@@ -49,8 +49,7 @@ class Puller:
     warn: Log
 
     def __post_init__(self) -> None:
-        if not isinstance(self.host, str) or not self.host or any(c in self.host for c in "/?#@ \t\n"):
-            raise ValueError(f"host={self.host!r} must be a host name or an address, without scheme and path")
+        check_host(self.host)
         if not _is_number(self.port, int) or not 0 < self.port < 1 << 16:
             raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
         if not _is_number(self.attempts, int) or self.attempts < 1:
@@ -158,6 +157,17 @@ class Puller:
 
 def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
+
+
+def check_host(host: object) -> str:
+    """Make sure that something is a host.
+
+    Raises:
+        ValueError: It is not a string, empty, or has a scheme or a path.
+    """
+    if not isinstance(host, str) or not host or any(c in host for c in "/?#@ \t\n"):
+        raise ValueError(f"host={host!r} must be a host name or an address, without scheme and path")
+    return host
 
 
 def check_name(name: object) -> str:

@@ -256,7 +256,7 @@ async def test_other_bad_arguments_are_refused_before_any_work(
     assert rid not in str(caught.value)
     for arguments in ({"now": datetime(2026, 1, 1)}, {"now": "x"}, {"on_message": 5}, {"directory": None}):
         with pytest.raises(ValueError, match=next(iter(arguments))):
-            await client.pull("orders", *bounds, **{"directory": tmp_path, **arguments})  # type: ignore[arg-type]
+            await client.pull("orders", *bounds, **{"directory": tmp_path, **arguments})
     with pytest.raises(ValueError, match="response_func"):
         await client.get_single(None, "orders", *bounds, 5)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match="transport"):
