@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
-from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.transfer import Transport
 from fdtcc_dagster.waiting import Work
 
-Outcome = Snapshot | FdtccError | OSError
+Outcome = Snapshot | Exception
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,21 @@ def pull_each(
     Returns:
         What to enter and iterate over: messages and progress as they arrive, and one `Arrived` for each key, which must
         be handled for the iteration to end.
+
+    Raises:
+        ValueError: The limit is less than 1.
     """
+    if limit < 1:
+        raise ValueError(f"max_concurrency={limit} must be at least 1")
 
     async def work(report: Callable[[Said | Received | Arrived], None]) -> None:
         loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(limit)
 
         async def pull_one(key: str, window: Window, directory: Path) -> None:
             async with slots:
-                os.mkdir(directory)
                 outcome: Outcome
                 try:
+                    os.mkdir(directory)
                     outcome = await client.pull(
                         name,
                         window.from_dt,
@@ -105,7 +109,7 @@ def pull_each(
                         transport=transport,
                         missing_version=missing_version,
                     )
-                except (FdtccError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 (it is this pull's outcome, and not the end of the others)
                     outcome = error
                 handled = asyncio.Event()
                 report(Arrived(key, outcome, lambda: _call_soon(loop, handled.set)))

@@ -15,7 +15,10 @@ from dagster_polars.io_managers import parquet as dagster_polars_parquet
 
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
-from fdtcc_dagster.materializing import STORED, failure
+from fdtcc_dagster.client.stopping import stop_scans
+from fdtcc_dagster.failures import failure, interrupts_end_the_run
+from fdtcc_dagster.materializing import STORED
+from fdtcc_dagster.waiting import interruptibly
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -99,7 +102,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         started = time.monotonic()
         try:
-            rows = self._replace(df, path)
+            with interrupts_end_the_run(lambda: context.step_context.op_retry_policy):
+                rows = self._replace(df, path)
         except FdtccError as error:
             raise failure(error) from error
         name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
@@ -162,6 +166,10 @@ def _is_local(path: UPath) -> bool:
 
 def _sink(df: pl.LazyFrame, target: str | IO[bytes], path: str, options: dict[str, Any] | None) -> int:
     """Write Parquet, and count its rows in its footer."""
-    with source_errors():
-        df.sink_parquet(target, compression="zstd", storage_options=options)
+
+    def sink() -> None:
+        with source_errors():
+            df.sink_parquet(target, compression="zstd", storage_options=options)
+
+    interruptibly(sink, stop_scans)
     return int(pl.scan_parquet(path, storage_options=options).select(pl.len()).collect().item())

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from fdtcc_dagster.client import Snapshot, Window
-from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, is_retryable
+from fdtcc_dagster.client import Snapshot
+from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
 from fdtcc_dagster.fanout import Received, Said, pull_each
 from fdtcc_dagster.metadata import snapshot_metadata
+from fdtcc_dagster.partition_rows import PartitionRows
 from fdtcc_dagster.progress import PullLog
 from fdtcc_dagster.resource import FoundryContainerResource
-from fdtcc_dagster.slices import slice_snapshot
-
-Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
-"""The rows of a partition, what is known of them, and their data version."""
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
+
+# The key by which Dagster's converted source assets say that their events are logged already; not public.
+_EVENTS_ARE_LOGGED = "__source_asset_observation__"
 
 STORED = pl.LazyFrame()
 """The output of a run of several partitions: they are stored already."""
@@ -69,6 +68,7 @@ class PartitionsRun:
         self._asset_key = asset_key
         self._context = context
         self._container = container
+        self._rows = PartitionRows(dataset, container, context.log)
 
     def materialize_one(self, key: str) -> Iterator[AssetEvent]:
         """Pull one partition and leave it to the asset's IO manager, whichever that is.
@@ -83,12 +83,10 @@ class PartitionsRun:
             dagster.Failure: There is no snapshot; its cause is the client's error.
         """
         # The IO manager reads the spooled file after the yield, and this function goes on when it has stored the rows.
-        with self._container.spool() as spool:
+        with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
             try:
-                rows, metadata, sha256 = (
-                    self._snapshot(key, spool) if self._dataset.time is None else self._slice(key, spool)
-                )
-            except FdtccError as error:
+                rows, metadata, sha256 = self._rows.of(key, spool)
+            except (FdtccError, ValueError) as error:
                 raise failure(error) from error
             yield _output(rows, metadata, sha256)
 
@@ -113,92 +111,28 @@ class PartitionsRun:
                 allow_retries=False,
             )
         left = [key for key in keys if key not in self._recorded_before()]
-        failures: dict[str, FdtccError | OSError] = {}
-        with self._container.spool() as spool:
+        failures: dict[str, Exception] = {}
+        with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
             store_each = self._store_snapshots if self._dataset.time is None else self._store_slices
             yield from store_each(left, io_manager, spool, failures)
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
         # more, with one data version for all. What depends on the asset in this run needs an output all the same.
-        yield dg.Output(STORED, metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
-
-    def _snapshot(self, key: str, spool: Path) -> Rows:
-        now = _now()
-        window = self._dataset.window(key, now)
-        self._context.log.info(f"Pulling {self._dataset.name!r}, window {window}")
-        log = PullLog(self._context.log)
-        snapshot = self._container.pull(
-            self._dataset.name,
-            window,
-            directory=spool,
-            on_message=log.message,
-            on_progress=log.progress,
-            missing_version=self._dataset.missing_version,
-            now=now,
-        )
-        rows = snapshot.scan(self._dataset.schema)
-        return rows, snapshot_metadata(snapshot, rows.collect_schema(), now), snapshot.sha256
-
-    def _slice(self, key: str, spool: Path) -> Rows:
-        if missing := self._not_complete([key], _now()):
-            raise missing[key]
-        return self._slices([key], spool)(key)
-
-    def _slices(self, keys: Sequence[str], spool: Path) -> Callable[[str], Rows]:
-        """Pull one snapshot for all slices, and give what makes each of them."""
-        assert self._dataset.time is not None  # noqa: S101  told by the callers
-        now = _now()
-        # Any snapshot pulled since the newest slice was complete has the rows of all of them.
-        since = max(self._dataset.complete_at(key) for key in keys)
-        self._context.log.info(f"Pulling {self._dataset.name!r} once for {len(keys)} slices, as of {since} or later")
-        log = PullLog(self._context.log)
-        snapshot = self._container.pull(
-            self._dataset.name,
-            Window(since, now + timedelta(seconds=1)),
-            directory=spool,
-            on_message=log.message,
-            on_progress=log.progress,
-            now=now,
-        )
-        whole = slice_snapshot(snapshot, self._dataset.schema, self._dataset.time)
-        windows = {key: self._dataset.window(key) for key in keys}
-        counts = whole.count(windows)
-
-        def cut(key: str) -> Rows:
-            metadata = snapshot_metadata(snapshot, whole.schema, now, windows[key])
-            metadata["foundry/slice_rows"] = dg.MetadataValue.int(counts[key])
-            metadata["foundry/snapshot_rows"] = dg.MetadataValue.int(whole.rows)
-            return whole.rows_of(windows[key]), metadata, snapshot.sha256
-
-        return cut
-
-    def _not_complete(self, keys: Sequence[str], now: datetime) -> dict[str, FdtccError | OSError]:
-        complete_at = {key: self._dataset.complete_at(key) for key in keys}
-        return {
-            key: NotYetAvailableError(
-                f"dataset {self._dataset.name!r}: the slice {key}, window {self._dataset.window(key)}, is complete at "
-                f"{instant.isoformat()}, and it is {now.isoformat()}; try again then",
-                dataset=self._dataset.name,
-                window=self._dataset.window(key),
-                available_at=instant,
-            )
-            for key, instant in complete_at.items()
-            if instant > now
-        }
+        yield dg.Output(STORED, metadata={_EVENTS_ARE_LOGGED: True})
 
     def _store_slices(
         self,
         keys: Sequence[str],
         io_manager: StoresPartitions,
         spool: Path,
-        failures: dict[str, FdtccError | OSError],
+        failures: dict[str, Exception],
     ) -> Iterator[dg.AssetMaterialization]:
-        failures.update(self._not_complete(keys, _now()))
+        failures.update(self._rows.not_complete(keys))
         complete = [key for key in keys if key not in failures]
         try:
-            cut = self._slices(complete, spool) if complete else None
-        except (FdtccError, OSError) as error:
+            cut = self._rows.slices(complete, spool) if complete else None
+        except Exception as error:  # noqa: BLE001 (it is reported for each of the slices)
             failures.update(dict.fromkeys(complete, error))
             return
         for key in complete:
@@ -206,7 +140,7 @@ class PartitionsRun:
             rows, metadata, sha256 = cut(key)
             try:
                 yield self._recorded(key, metadata, io_manager.store_partition(self._asset_key, key, rows), sha256)
-            except (FdtccError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
                 failures[key] = error
 
     def _store_snapshots(
@@ -214,10 +148,9 @@ class PartitionsRun:
         keys: Sequence[str],
         io_manager: StoresPartitions,
         spool: Path,
-        failures: dict[str, FdtccError | OSError],
+        failures: dict[str, Exception],
     ) -> Iterator[dg.AssetMaterialization]:
-        now = _now()
-        windows = {key: self._dataset.window(key, now) for key in keys}
+        windows = {key: self._dataset.window(key) for key in keys}
         logs = {key: PullLog(self._context.log, f"{key}: ") for key in keys}
         self._context.log.info(f"Pulling {len(keys)} partitions of {self._dataset.name!r}")
         with pull_each(
@@ -239,19 +172,17 @@ class PartitionsRun:
                 try:
                     if not isinstance(item.outcome, Snapshot):
                         raise item.outcome
-                    yield self._stored(item.key, item.outcome, io_manager, now)
-                except (FdtccError, OSError) as error:
+                    yield self._stored(item.key, item.outcome, io_manager)
+                except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
                     self._context.log.error(f"{item.key}: {error}")
                     failures[item.key] = error
                 item.handled()
             pulls.result()
 
-    def _stored(
-        self, key: str, snapshot: Snapshot, io_manager: StoresPartitions, now: datetime
-    ) -> dg.AssetMaterialization:
+    def _stored(self, key: str, snapshot: Snapshot, io_manager: StoresPartitions) -> dg.AssetMaterialization:
         rows = snapshot.scan(self._dataset.schema)
         stored = io_manager.store_partition(self._asset_key, key, rows)
-        return self._recorded(key, snapshot_metadata(snapshot, rows.collect_schema(), now), stored, snapshot.sha256)
+        return self._recorded(key, snapshot_metadata(snapshot, rows.collect_schema()), stored, snapshot.sha256)
 
     def _recorded(
         self, key: str, metadata: Mapping[str, Any], stored: Mapping[str, Any], sha256: str
@@ -270,35 +201,23 @@ class PartitionsRun:
         if self._context.retry_number == 0:
             return set()
         records = self._context.instance.get_records_for_run(
-            self._context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+            self._context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
         ).records
         materializations = [record.asset_materialization for record in records]
         return {m.partition for m in materializations if m and m.asset_key == self._asset_key and m.partition}
 
-    def _partial_failure(self, asked: int, failures: Mapping[str, FdtccError | OSError]) -> dg.Failure:
+    def _retry_policy(self) -> dg.RetryPolicy | None:
+        policy: dg.RetryPolicy | None = self._context.get_step_execution_context().op_retry_policy
+        return policy
+
+    def _partial_failure(self, asked: int, failures: Mapping[str, Exception]) -> dg.Failure:
         lines = [f"{key}: {type(error).__name__}: {error}" for key, error in sorted(failures.items())]
         return dg.Failure(
             f"dataset {self._dataset.name!r}: {len(failures)} of {asked} partitions failed, the others are stored:\n"
             + "\n".join(lines),
             metadata={"foundry/failed_partitions": dg.MetadataValue.json(sorted(failures))},
-            allow_retries=any(is_retryable(error) for error in failures.values()),
+            allow_retries=any(may_pass(error) for error in failures.values()),
         )
-
-
-def failure(error: FdtccError) -> dg.Failure:
-    """Make a failure of the run that reads well, and is retried only if that may help.
-
-    Args:
-        error: What went wrong.
-
-    Returns:
-        The failure, to be raised from `error`.
-    """
-    return dg.Failure(
-        f"{type(error).__name__}: {error}",
-        metadata={"foundry/error": type(error).__name__},
-        allow_retries=is_retryable(error),
-    )
 
 
 def _output(rows: pl.LazyFrame, metadata: Mapping[str, Any], sha256: str) -> dg.Output[pl.LazyFrame]:
@@ -306,7 +225,3 @@ def _output(rows: pl.LazyFrame, metadata: Mapping[str, Any], sha256: str) -> dg.
         # Data versions of outputs are marked as beta, which is nothing that a reader of the run's log could act on.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Output(rows, metadata=metadata, data_version=dg.DataVersion(sha256))
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

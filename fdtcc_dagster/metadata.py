@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -26,20 +25,19 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
 
 
 def snapshot_metadata(
-    snapshot: Snapshot, schema: pl.Schema, now: datetime, slice_of: Window | None = None
+    snapshot: Snapshot, schema: pl.Schema, slice_of: Window | None = None
 ) -> dict[str, dg.MetadataValue]:
     """Describe a snapshot.
 
     Args:
         snapshot: The verified snapshot.
         schema: The types of its rows.
-        now: When it was pulled.
         slice_of: The window of the slice that was cut from it, or None where the partition is the snapshot.
 
     Returns:
         Metadata under `foundry/`: the window, the origin, the SHA-256, the CSV's bytes, the seconds that the pull
         took, the announced rows where there are any, and `outside_window` where today's data were taken for a window
-        that does not contain `now`; and the column schema where Dagster expects it.
+        that was over or had not begun; and the column schema where Dagster expects it.
     """
     window = slice_of or snapshot.window
     metadata: dict[str, dg.MetadataValue] = {
@@ -53,6 +51,6 @@ def snapshot_metadata(
     }
     if snapshot.announced_rows is not None:
         metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
-    if slice_of is None and snapshot.origin == "fetched" and not snapshot.window.contains(now):
+    if slice_of is None and snapshot.origin == "fetched" and not snapshot.window.contains(snapshot.requested_at):
         metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
     return metadata

@@ -85,6 +85,40 @@ class Work(Generic[Item, Result]):
         return await self._work(self._items.put)
 
 
+def interruptibly(function: Callable[[], Result], stop: Callable[[], None]) -> Result:
+    """Call a function that no interrupt reaches, such as one of Polars, in a helper thread.
+
+    Args:
+        function: The function.
+        stop: Called, from time to time, when this thread is interrupted; lets the function end soon.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        BaseException: What the function raised; or what reached this thread, after the function has ended.
+    """
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="fdtcc-call", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_SLICE_SECONDS)
+    except BaseException:
+        while thread.is_alive():
+            stop()
+            thread.join(_SLICE_SECONDS)
+        raise
+    return outcome.result()
+
+
 def wait_for(
     work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
 ) -> Result:

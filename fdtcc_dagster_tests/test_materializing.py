@@ -215,6 +215,34 @@ def test_assets_and_blocking_checks_of_the_same_run_follow_a_range(site: Site) -
     )
 
 
+def test_whatever_befalls_one_partition_the_others_are_stored(site: Site) -> None:
+    class Breaking(FoundryParquetIOManager):
+        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> dict[str, Any]:
+            if partition_key == DAYS[1]:
+                raise RuntimeError("the object store is not itself")
+            return super().store_partition(asset_key, partition_key, frame)
+
+    result = site.run(DAYS, io_manager=Breaking(base_dir=str(site.parquet)))
+    failure = failure_of(result)
+    assert f"{DAYS[1]}: RuntimeError: the object store is not itself" in failure.user_failure_data.description
+    assert sorted(map(str, site.recorded(result))) == [day for day in DAYS if day != DAYS[1]]
+
+
+def test_a_misconfigured_client_is_not_attempted_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PORT", "0")
+    job = dg.materialize(
+        build_foundry_assets([DATASET], retry_policy=dg.RetryPolicy(max_retries=2, delay=60)),
+        resources={
+            "foundry_container": FoundryContainerResource(port=dg.EnvVar.int("NO_PORT")),
+            "io_manager": FoundryParquetIOManager(base_dir=str(site.parquet)),
+        },
+        instance=site.instance,
+        partition_key=DAYS[0],
+        raise_on_error=False,
+    )
+    assert "port=0 must be an integer from 1 to 65535" in str(failure_of(job).error.to_string())
+
+
 def test_an_io_manager_that_stores_one_partition_per_run_says_what_to_do(site: Site) -> None:
     plain = PolarsParquetIOManager(base_dir=str(site.parquet))
     failure = failure_of(site.run(DAYS, io_manager=plain))

@@ -1,0 +1,56 @@
+"""What ends a run, and whether another attempt may help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._utils import interrupts
+
+from fdtcc_dagster.client.errors import is_retryable
+
+
+@contextmanager
+def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) -> Iterator[None]:
+    """Let an interrupt end the run, whatever the step's retry policy says.
+
+    To Dagster, an interrupt is a reason to try the step again by its retry policy: the in-process executor would sleep,
+    and then run to its end what was terminated.
+
+    Args:
+        retry_policy: Gives the step's retry policy.
+
+    Raises:
+        dagster.Failure: The step was interrupted, and has a retry policy.
+    """
+    try:
+        yield
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interrupt:
+        if retry_policy() is None:
+            raise
+        # A failure ends the step only; the interrupt stays noted, and ends the run before its next step.
+        interrupts._received_interrupt["received"] = True
+        raise dg.Failure("the run was interrupted", allow_retries=False) from interrupt
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether another attempt of the step may help: after passing failures of the container or of a disk."""
+    return is_retryable(error) or isinstance(error, OSError)
+
+
+def failure(error: Exception) -> dg.Failure:
+    """Make a failure of the run that reads well, and is retried only if that may help.
+
+    Args:
+        error: What went wrong.
+
+    Returns:
+        The failure, to be raised from `error`.
+    """
+    return dg.Failure(
+        f"{type(error).__name__}: {error}",
+        metadata={"foundry/error": type(error).__name__},
+        allow_retries=may_pass(error),
+    )
