@@ -370,7 +370,7 @@ def test_a_template_may_stand_for_every_attribute(name: str) -> None:
         (
             'datasets:\n  - name: a\n  - name: "{{ name }}"\n    start: 2026-01-01\n    schedule: ' + DAILY,
             "<string>:3 - datasets.1",
-            "name=None is not allowed",
+            "a string that is not empty, not None",
         ),
         ("from_toml:\n  - path: missing.toml", "<string>:2 - from_toml.0", "missing.toml"),
         (
