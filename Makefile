@@ -15,12 +15,13 @@ INSTALLED := $(VENV)/.installed
 export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test clean
+.PHONY: help demo dev test test-instance clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
 	@echo "make test   linter, type checker and tests"
+	@echo "make test-instance  tests of backfills and termination with a real webserver and daemon (5 minutes)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
@@ -40,6 +41,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-instance: $(INSTALLED)
+	$(BIN)/python -m pytest -m real_instance $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fdtcc_dagster.waiting import wait_for
+from fdtcc_dagster.waiting import interruptibly, wait_for
 
 
 def test_items_are_handled_in_the_calling_thread_in_order() -> None:
@@ -86,3 +86,25 @@ def test_an_interrupt_cancels_the_work_and_waits_for_its_clean_up() -> None:
         signal.signal(signal.SIGINT, previous)
     assert cleaned == [True]
     assert time.monotonic() - started < 5
+
+
+def test_a_function_that_no_interrupt_reaches_has_ended_when_the_interrupt_is_raised() -> None:
+    stopped = threading.Event()
+    ended: list[bool] = []
+
+    def work() -> None:
+        stopped.wait(60)
+        time.sleep(0.1)
+        ended.append(True)
+
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    started = time.monotonic()
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interruptibly(work, stopped.set)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert ended == [True]
+    assert time.monotonic() - started < 30

@@ -22,6 +22,7 @@ from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.inference import infer_schema
+from fdtcc_dagster.client.stopping import stoppable
 from fdtcc_dagster.client.window import Window
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class CsvSource:
                     f"{self._where}the snapshot's CSV is gone: its rows must be stored or collected while it exists; "
                     "an IO manager has to store them when it handles the output"
                 )
-            for block in self._remembering(self._typed(wanted, n_rows)):
+            for block in stoppable(self._remembering(self._typed(wanted, n_rows))):
                 yield block if predicate is None else block.filter(predicate)
 
         return register_io_source(stream, schema=complete)
