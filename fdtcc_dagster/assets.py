@@ -38,7 +38,8 @@ def build_foundry_assets(
     Args:
         datasets: The datasets. The assets need the resource `foundry_container`.
         translator: Gives the assets' keys, groups, tags and so on.
-        io_manager_key: The resource key of an IO manager that stores LazyFrames, such as `FoundryParquetIOManager`.
+        io_manager_key: The resource key of an IO manager that stores LazyFrames, such as `FoundryParquetIOManager`. It
+            must store the rows while it handles the output: the file behind them is gone when the step has ended.
         max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
         pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
         retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried.
