@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import signal
 import socket
@@ -25,8 +26,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path, number: signal.Signals) -> None:
+    # Older versions of dagster-polars warn when they are imported.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(  # noqa: ASYNC220
-        [*COMMAND, str(root), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, str(root), "--port", "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         ready = re.fullmatch(
