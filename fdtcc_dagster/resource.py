@@ -14,8 +14,8 @@ import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
+from fdtcc_dagster.client.endpoint import check_host
 from fdtcc_dagster.client.protocol import Message, MissingVersion
-from fdtcc_dagster.client.pulling import check_host
 from fdtcc_dagster.waiting import wait_for
 
 

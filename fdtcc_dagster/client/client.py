@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import polars as pl
 
+from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
+from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import CsvSource, source_errors
 from fdtcc_dagster.client.protocol import (
     Message,
@@ -31,7 +33,7 @@ from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.snapshot import Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.client.wire import Limits, connected, converse
+from fdtcc_dagster.client.wire import connected, converse
 
 logger = logging.getLogger("fdtcc_dagster.client")
 
@@ -58,6 +60,13 @@ class FoundryDevToolsContainerClient:
         job_timeout: Seconds for a whole conversation.
         attempts: How often a conversation or a download is tried at most when a failure is retryable.
         retry_delay: Seconds before the second attempt; the delay doubles each time.
+        secure: Whether a reverse proxy in front of the container speaks TLS (`https`, `wss`). Its certificate and
+            host name are then verified.
+        ca_file: With `secure`: a PEM file with the certificates of the authorities to trust, instead of the system's.
+        headers: Headers that the proxy wants, sent with the handshake and each download, and never shown.
+        bearer_token: The same for `Authorization: Bearer <token>`.
+        transfer_timeout: Seconds for a whole download.
+        max_bytes: Bytes of a snapshot's CSV beyond which its download is given up, whether it is compressed or not.
 
     Raises:
         ValueError: An argument is not of the kind described here.
@@ -76,6 +85,12 @@ class FoundryDevToolsContainerClient:
         job_timeout: float = 14_400.0,
         attempts: int = 3,
         retry_delay: float = 1.0,
+        secure: bool = False,
+        ca_file: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        bearer_token: str | None = None,
+        transfer_timeout: float = 14_400.0,
+        max_bytes: int = 64 << 30,
     ) -> None:
         if missing_version not in ("raise", "accept"):
             raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
@@ -92,9 +107,8 @@ class FoundryDevToolsContainerClient:
             _checked_callable("log_func", function)
         )
         self._puller = Puller(
-            host,
-            port,
-            Limits(open_timeout, idle_timeout, job_timeout),
+            make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token),
+            Limits(open_timeout, idle_timeout, job_timeout, transfer_timeout, max_bytes),
             attempts,
             retry_delay,
             log=self._log,
@@ -133,7 +147,7 @@ class FoundryDevToolsContainerClient:
             async with AsyncExitStack() as stack:
                 for name in sorted(set(wanted)):
                     await stack.enter_async_context(self._puller.exclusive(name))
-                connection = await stack.enter_async_context(connected(self._puller.socket_url, self._puller.limits))
+                connection = await stack.enter_async_context(connected(self._puller.endpoint, self._puller.limits))
                 request = request_all(wanted, datetime.now(timezone.utc))
                 frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
                 async for frame in frames:

@@ -10,15 +10,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, ServiceConnectionLostError
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.hooks import Log, OnMessage, finished
+from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer, redact
 from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport, fetch
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.client.wire import Limits, connected, converse
+from fdtcc_dagster.client.wire import connected, converse
 
 T = TypeVar("T")
 
@@ -28,9 +30,8 @@ class Puller:
     """Pulls from one container.
 
     Attributes:
-        host: The container's host.
-        port: Its port.
-        limits: How long to wait.
+        endpoint: The container.
+        limits: How long to wait, and how much to take.
         attempts: How often a conversation or a download is tried at most.
         retry_delay: Seconds before the second attempt.
         log: Told of every step.
@@ -40,8 +41,7 @@ class Puller:
         ValueError: An attribute is not of the kind described here.
     """
 
-    host: str
-    port: int
+    endpoint: Endpoint
     limits: Limits
     attempts: int
     retry_delay: float
@@ -49,22 +49,10 @@ class Puller:
     warn: Log
 
     def __post_init__(self) -> None:
-        check_host(self.host)
-        if not _is_number(self.port, int) or not 0 < self.port < 1 << 16:
-            raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
         if not _is_number(self.attempts, int) or self.attempts < 1:
             raise ValueError(f"attempts={self.attempts!r} must be an integer of at least 1")
         if not _is_number(self.retry_delay, int, float) or self.retry_delay < 0:
             raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
-
-    @property
-    def socket_url(self) -> str:
-        """The address of the WebSocket."""
-        return f"ws://{self._base}/get"
-
-    @property
-    def _base(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/fdtc-api/dataset"
 
     async def pull(
         self,
@@ -108,7 +96,7 @@ class Puller:
         )
 
     async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
-        async with connected(self.socket_url, self.limits) as connection:
+        async with connected(self.endpoint, self.limits) as connection:
             await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
             try:
                 async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
@@ -133,12 +121,11 @@ class Puller:
 
         async def fetch_once() -> tuple[Path, int]:
             return await fetch(
-                f"http://{self._base}",
+                self.endpoint,
                 pointer,
                 directory,
                 transport=transport,
-                connect_timeout=self.limits.open_timeout,
-                idle_timeout=self.limits.idle_timeout,
+                limits=self.limits,
                 on_progress=on_progress,
             )
 
@@ -152,22 +139,12 @@ class Puller:
 
     def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
         """Hold the right to talk to the container about a dataset."""
-        return exclusive(self.host, self.port, name, lambda: self.log(f"Waiting for another pull of {name!r} to end"))
+        where = self.endpoint
+        return exclusive(where.host, where.port, name, lambda: self.log(f"Waiting for another pull of {name!r} to end"))
 
 
 def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
-
-
-def check_host(host: object) -> str:
-    """Make sure that something is a host.
-
-    Raises:
-        ValueError: It is not a string, empty, or has a scheme or a path.
-    """
-    if not isinstance(host, str) or not host or any(c in host for c in "/?#@ \t\n"):
-        raise ValueError(f"host={host!r} must be a host name or an address, without scheme and path")
-    return host
 
 
 def check_name(name: object) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import aiohttp
 
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     DatasetRetrievalError,
@@ -22,6 +23,7 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.zipstream import inflate_member
 
 Transport = Literal["csv", "zip"]
@@ -34,24 +36,22 @@ _READ_BYTES = 1 << 20
 
 
 async def fetch(
-    base_url: str,
+    endpoint: Endpoint,
     sha256: str,
     directory: Path,
     *,
     transport: Transport = "csv",
-    connect_timeout: float = 60.0,
-    idle_timeout: float = 600.0,
+    limits: Limits,
     on_progress: OnProgress | None = None,
 ) -> tuple[Path, int]:
     """Download a snapshot's CSV and verify it against its pointer (S19).
 
     Args:
-        base_url: The container's address up to `/dataset`, such as `http://127.0.0.1:8000/fdtc-api/dataset`.
+        endpoint: The container.
         sha256: The pointer, 64 lower-case hex digits.
         directory: Where the file is put, with mode 0600; nothing is left there by a failure.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
-        connect_timeout: Seconds to wait for a connection.
-        idle_timeout: Seconds to wait for the next bytes.
+        limits: Of which all but `job_timeout` count here.
         on_progress: Called about once a second with the number of bytes of the CSV that have arrived.
 
     Returns:
@@ -61,18 +61,17 @@ async def fetch(
         ServiceUnavailableError: The container cannot be reached or answers with a failure. That may be a 404 for a
             moment, between its unlinking and moving the file (S17).
         ServiceConnectionLostError: The connection ended inside the body.
-        IdleTimeoutError: No bytes came for `idle_timeout` seconds.
+        IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
         ChecksumMismatchError: What arrived is not what the pointer names.
         DatasetRetrievalError: The ZIP is not of the form that the container makes.
         OSError: The file cannot be written.
     """
-    url = f"{base_url}/download/{transport}/{sha256}"
     path = directory / f"{sha256}.csv"
     part = directory / f".{sha256}.{secrets.token_hex(4)}.part"
     digest, size, told = hashlib.sha256(), 0, time.monotonic()
     try:
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            async with aclosing(_csv_bytes(url, sha256, transport, connect_timeout, idle_timeout)) as chunks:
+            async with aclosing(_csv_bytes(endpoint, sha256, transport, limits)) as chunks:
                 async for chunk in chunks:
                     digest.update(chunk)
                     size += len(chunk)
@@ -93,10 +92,8 @@ async def fetch(
     return path, size
 
 
-def _csv_bytes(
-    url: str, sha256: str, transport: Transport, connect_timeout: float, idle_timeout: float
-) -> AsyncGenerator[bytes, None]:
-    body = _body(url, connect_timeout, idle_timeout)
+def _csv_bytes(endpoint: Endpoint, sha256: str, transport: Transport, limits: Limits) -> AsyncGenerator[bytes, None]:
+    body = _body(endpoint, endpoint.download_url(transport, sha256), limits)
     return body if transport == "csv" else _inflated(body, f"{sha256}.csv")
 
 
@@ -111,19 +108,23 @@ async def _inflated(body: AsyncGenerator[bytes, None], member: str) -> AsyncGene
         raise DatasetRetrievalError(f"the container's ZIP cannot be read: {error}; use transport='csv'") from error
 
 
-async def _body(url: str, connect_timeout: float, idle_timeout: float) -> AsyncGenerator[bytes, None]:
-    timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
+async def _body(endpoint: Endpoint, url: str, limits: Limits) -> AsyncGenerator[bytes, None]:
+    timeout = aiohttp.ClientTimeout(
+        total=limits.transfer_timeout, connect=limits.open_timeout, sock_read=limits.idle_timeout
+    )
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, read_bufsize=_READ_BYTES) as session,
-            session.get(url, allow_redirects=False) as response,
+            session.get(
+                url, headers=endpoint.headers, ssl=endpoint.ssl_context or True, allow_redirects=False
+            ) as response,
         ):
             if response.status != 200:
                 raise _refusal(response.status)
             async for chunk in response.content.iter_any():
                 yield chunk
     except aiohttp.ServerTimeoutError as error:
-        raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {idle_timeout:g} s") from error
+        raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s") from error
     except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:
         raise ServiceUnavailableError(
             "the container cannot be reached for the download; is it running, and are host and port right?"

@@ -3,56 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.frames import CloseCode
 
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     IdleTimeoutError,
     ProtocolError,
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.limits import Limits
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
+# At level DEBUG, websockets logs all headers and frames as they are: credentials, RIDs.
+_logger = logging.getLogger("fdtcc_dagster.client.websockets")
+_logger.setLevel(logging.INFO)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How long to wait for the container.
-
-    Attributes:
-        open_timeout: Seconds for a connection and its handshake; the container loads credentials before (S16).
-        idle_timeout: Seconds without any frame or byte; the container's loop blocks for minutes at large writes (S15).
-        job_timeout: Seconds for a whole conversation, keepalives or not.
-
-    Raises:
-        ValueError: A limit is not a positive number.
-    """
-
-    open_timeout: float = 60.0
-    idle_timeout: float = 600.0
-    job_timeout: float = 14_400.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name}={value!r} must be a positive number of seconds")
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Any:
+        """Follow none: where one leads is nobody to tell credentials and names of datasets."""
+        return exc
 
 
 @asynccontextmanager
-async def connected(url: str, limits: Limits) -> AsyncIterator[ClientConnection]:
+async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientConnection]:
     """Open the WebSocket and close it on the way out, whatever happens.
 
     The container never closes by itself (S1, S2), sends no pong while it writes (S15), and needs no long frames.
 
     Args:
-        url: The `ws://` address.
+        endpoint: The container.
         limits: Of which `open_timeout` counts here.
 
     Yields:
@@ -61,9 +50,13 @@ async def connected(url: str, limits: Limits) -> AsyncIterator[ClientConnection]
     Raises:
         ServiceUnavailableError: There is no connection, or the handshake was refused or took too long (S16).
     """
+    url = endpoint.websocket_url
     try:
-        connection = await connect(
+        connection = await _Connect(
             url,
+            ssl=endpoint.ssl_context,
+            additional_headers=endpoint.headers,
+            logger=_logger,
             open_timeout=limits.open_timeout,
             ping_interval=None,
             close_timeout=_CLOSE_SECONDS,

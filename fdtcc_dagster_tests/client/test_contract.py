@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
@@ -29,10 +30,11 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.wire import Limits, connected
+from fdtcc_dagster.client.wire import connected
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
 
@@ -329,7 +331,7 @@ async def test_s15_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
 async def test_s15_no_pings_are_sent_for_the_container_may_not_answer_them(
     container: SandboxContainer, client: FoundryDevToolsContainerClient
 ) -> None:
-    async with connected(f"ws://{client.host}:{client.port}/fdtc-api/dataset/get", Limits()) as connection:
+    async with connected(Endpoint(client.host, client.port), Limits()) as connection:
         assert connection.ping_interval is None
 
 

@@ -1,0 +1,144 @@
+"""Where the container is, and what a reverse proxy in front of it wants: TLS and headers."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*[\x21-\x7e]")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_OURS = frozenset(
+    {"accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding"}
+    | {"upgrade"}
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The address of a container, and how to get past the reverse proxy in front of it.
+
+    Attributes:
+        host: The host's name or address.
+        port: The port.
+        secure: Whether to speak TLS (`https`, `wss`); certificate and host name are then verified.
+        ca_file: A PEM file with the certificates of the authorities to trust, instead of the system's.
+        headers: What is sent with the handshake and with each download. Their values are never shown.
+
+    Raises:
+        ValueError: An attribute is not of the kind described here, or the file has no certificates.
+    """
+
+    host: str
+    port: int
+    secure: bool = False
+    ca_file: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check_host(self.host)
+        if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 1 << 16:
+            raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
+        if not isinstance(self.secure, bool):
+            raise ValueError(f"secure={self.secure!r} must be True or False")
+        if self.ca_file is not None and not self.secure:
+            raise ValueError("ca_file is for TLS: set secure=True, or leave ca_file out")
+        # A copy that nobody changes after it was checked.
+        object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
+        check_headers(self.headers)
+        if self.secure:
+            self.ssl_context  # noqa: B018  a file that cannot be read is refused before any work
+
+    @property
+    def websocket_url(self) -> str:
+        """The address of the WebSocket."""
+        return f"{'wss' if self.secure else 'ws'}://{self._authority}/fdtc-api/dataset/get"
+
+    def download_url(self, transport: str, sha256: str) -> str:
+        """The address of a snapshot.
+
+        Args:
+            transport: `"csv"` or `"zip"`.
+            sha256: Its pointer, 64 lower-case hex digits.
+        """
+        scheme = "https" if self.secure else "http"
+        return f"{scheme}://{self._authority}/fdtc-api/dataset/download/{transport}/{sha256}"
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """What verifies the server's certificate and name; None without TLS."""
+        if not self.secure:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"ca_file={self.ca_file!r} cannot be used ({error}): it must be a PEM file with the certificates of "
+                "the authorities to trust"
+            ) from error
+
+    @property
+    def _authority(self) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def make_endpoint(
+    host: str,
+    port: int,
+    *,
+    secure: bool,
+    ca_file: str | Path | None,
+    headers: Mapping[str, str] | None,
+    bearer_token: str | None,
+) -> Endpoint:
+    """Make an endpoint of a client's arguments; see `FoundryDevToolsContainerClient`.
+
+    Raises:
+        ValueError: An argument is not of the kind described there; values of headers and the token are not shown.
+    """
+    if ca_file is not None and not isinstance(ca_file, (str, Path)):
+        raise ValueError(f"ca_file={ca_file!r} must be a path")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ValueError("headers must be a mapping of names to values")
+    all_headers = dict(headers or {})
+    if bearer_token is not None:
+        if not isinstance(bearer_token, str) or not _TOKEN.fullmatch(bearer_token):
+            raise ValueError("bearer_token must be text without spaces, line breaks and non-ASCII characters")
+        if any(str(name).lower() == "authorization" for name in all_headers):
+            raise ValueError("bearer_token is sent as the header Authorization, which is in headers too: give one")
+        all_headers["Authorization"] = f"Bearer {bearer_token}"
+    return Endpoint(host, port, secure, None if ca_file is None else os.fspath(ca_file), all_headers)
+
+
+def check_host(host: object) -> str:
+    """Make sure that something is a host.
+
+    Raises:
+        ValueError: It is not a string, empty, or has a scheme or a path.
+    """
+    if not isinstance(host, str) or not host or any(c in host for c in "/?#@ \t\n"):
+        raise ValueError(f"host={host!r} must be a host name or an address, without scheme and path")
+    return host
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Make sure that headers can be sent as they are, and do not take the place of the protocol's own.
+
+    Raises:
+        ValueError: A name or a value cannot be sent; the value is not shown.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError("a header's name must be of letters, digits and hyphens")
+        if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
+            raise ValueError(f"the header {name!r} belongs to the protocol, and cannot be set")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(
+                f"the value of the header {name!r} must be ASCII text without line breaks, and not end with a space"
+            )

@@ -1,0 +1,33 @@
+"""How long to wait for the container, and how much to take from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a pull that would not end by itself.
+
+    Attributes:
+        open_timeout: Seconds for a connection and its handshake; the container loads credentials before (S16).
+        idle_timeout: Seconds without any frame or byte; the container's loop blocks for minutes at large writes (S15).
+        job_timeout: Seconds for a whole conversation, keepalives or not.
+        transfer_timeout: Seconds for a whole download, however slowly its bytes trickle.
+        max_bytes: Bytes of a snapshot's CSV, also of one that arrives as a ZIP.
+
+    Raises:
+        ValueError: A limit is not a positive number.
+    """
+
+    open_timeout: float = 60.0
+    idle_timeout: float = 600.0
+    job_timeout: float = 14_400.0
+    transfer_timeout: float = 14_400.0
+    max_bytes: int = 64 << 30
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            unit, types = ("bytes", int) if name == "max_bytes" else ("seconds", (int, float))
+            if isinstance(value, bool) or not isinstance(value, types) or not value > 0:
+                raise ValueError(f"{name}={value!r} must be a positive number of {unit}")
