@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
@@ -13,6 +14,15 @@ from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 """Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""
+
+
+class PullConfig(dg.Config):
+    """What a run of a dataset's asset may be told."""
+
+    refetch: bool = Field(
+        default=False,
+        description="Download and store partitions again even where the container's snapshot is stored already.",
+    )
 
 
 def build_foundry_assets(
@@ -98,12 +108,13 @@ def _build_asset(
         pool=pool,
         retry_policy=retry_policy,
     )
-    def pull_partitions(context: dg.AssetExecutionContext) -> Iterator[AssetEvent]:
-        run = PartitionsRun(dataset, spec.key, context, context.resources.foundry_container)
+    def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
+        container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
+        run = PartitionsRun(dataset, spec.key, context, container, refetch=config.refetch)
         keys = context.partition_keys
         if len(keys) == 1:
-            yield from run.materialize_one(keys[0])
+            yield from run.materialize_one(keys[0], io_manager)
         else:
-            yield from run.materialize_each(keys, getattr(context.resources, io_manager_key))
+            yield from run.materialize_each(keys, io_manager)
 
     return pull_partitions

@@ -1,19 +1,24 @@
-"""Pulling several windows of one dataset at once, each handed over as soon as it has arrived."""
+"""Pulling several windows of one dataset at once, each read as it arrives and handed over as soon as it is complete."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.protocol import Message, MissingVersion
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.overlap import fetch_and_read
 from fdtcc_dagster.waiting import Work
 
-Outcome = Snapshot | Exception
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,54 +41,86 @@ class Received:
     Attributes:
         key: The partition whose pull it belongs to.
         size_bytes: How many bytes have arrived.
+        total_bytes: How many there will be, or None where nobody said so.
     """
 
     key: str
     size_bytes: int
+    total_bytes: int | None
 
 
 @dataclass(frozen=True)
-class Arrived:
+class Unchanged:
+    """The end of a pull that was not needed.
+
+    Attributes:
+        key: The partition.
+        announcement: What the container has, which is there already.
+    """
+
+    key: str
+    announcement: Announcement
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
     """The end of a pull.
 
     Attributes:
         key: The partition.
-        outcome: The snapshot, or why there is none.
-        handled: To be called when the snapshot's file is not needed any more: it is removed, and another pull begins.
+        snapshot: The verified snapshot, whose file is gone.
+        result: What became of its rows.
     """
 
     key: str
-    outcome: Outcome
-    handled: Callable[[], None]
+    snapshot: Snapshot
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end of a pull or of its reading.
+
+    Attributes:
+        key: The partition.
+        error: What went wrong.
+    """
+
+    key: str
+    error: Exception
 
 
 def pull_each(
     client: FoundryDevToolsContainerClient,
     name: str,
     windows: Mapping[str, Window],
+    read: Callable[[str, ArrivingSnapshot], Result],
     *,
+    is_there: Callable[[str, Announcement], bool],
     spool: Path,
     limit: int,
     transport: Transport,
     missing_version: MissingVersion,
-) -> Work[Said | Received | Arrived, None]:
-    """Pull a dataset once for each window.
+    now: datetime | None = None,
+) -> Work[Said | Received | Unchanged | Done[Result] | Failed, None]:
+    """Pull a dataset once for each window, and read each snapshot as it arrives.
 
-    The conversations with the container follow one another (S17), while downloads overlap with them and with the
-    handling of what has arrived.
+    The conversations with the container follow one another (S17), while downloads and readings overlap.
 
     Args:
         client: A client of the container.
         name: The dataset's name.
         windows: Partition key → window, in the order in which they are requested.
+        read: Reads a partition's rows; called in threads.
+        is_there: Says whether what the container announces for a partition is there already, and need not be pulled.
         spool: A directory for the snapshots' files.
-        limit: How many pulls are under way or waiting to be handled at a time, and so how many files are in the spool.
+        limit: How many pulls are under way at a time, and so how many files are in the spool at most.
         transport: `"csv"` or `"zip"`.
         missing_version: `"raise"` or `"accept"`.
+        now: The current aware instant; None asks the clock.
 
     Returns:
-        What to enter and iterate over: messages and progress as they arrive, and one `Arrived` for each key, which must
-        be handled for the iteration to end.
+        What to enter and iterate over: messages and progress as they arrive, and for each key its end.
 
     Raises:
         ValueError: The limit is less than 1.
@@ -91,38 +128,43 @@ def pull_each(
     if limit < 1:
         raise ValueError(f"max_concurrency={limit} must be at least 1")
 
-    async def work(report: Callable[[Said | Received | Arrived], None]) -> None:
-        loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(limit)
+    async def work(report: Callable[[Said | Received | Unchanged | Done[Result] | Failed], None]) -> None:
+        slots = asyncio.Semaphore(limit)
+
+        async def pull(key: str, window: Window, directory: Path) -> Unchanged | Done[Result]:
+            announcement = await client.request(
+                name,
+                window.from_dt,
+                window.to_dt,
+                on_message=lambda message: report(Said(key, message)),
+                missing_version=missing_version,
+                now=now,
+            )
+            if is_there(key, announcement):
+                return Unchanged(key, announcement)
+            os.mkdir(directory)
+            try:
+                snapshot, result = await fetch_and_read(
+                    client,
+                    announcement,
+                    lambda arriving: read(key, arriving),
+                    directory=directory,
+                    transport=transport,
+                    on_progress=lambda size, total: report(Received(key, size, total)),
+                )
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+            return Done(key, snapshot, result)
 
         async def pull_one(key: str, window: Window, directory: Path) -> None:
             async with slots:
-                outcome: Outcome
                 try:
-                    os.mkdir(directory)
-                    outcome = await client.pull(
-                        name,
-                        window.from_dt,
-                        window.to_dt,
-                        directory=directory,
-                        on_message=lambda message: report(Said(key, message)),
-                        on_progress=lambda size: report(Received(key, size)),
-                        transport=transport,
-                        missing_version=missing_version,
-                    )
-                except Exception as error:  # noqa: BLE001 (it is this pull's outcome, and not the end of the others)
-                    outcome = error
-                handled = asyncio.Event()
-                report(Arrived(key, outcome, lambda: _call_soon(loop, handled.set)))
-                await handled.wait()
-                if isinstance(outcome, Snapshot):
-                    outcome.path.unlink(missing_ok=True)
+                    report(await pull(key, window, directory))
+                except Exception as error:  # noqa: BLE001 (it is this pull's end, and not the end of the others)
+                    report(Failed(key, error))
 
         await asyncio.gather(
             *(pull_one(key, window, spool / str(number)) for number, (key, window) in enumerate(windows.items()))
         )
 
     return Work(work)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    loop.call_soon_threadsafe(function)

@@ -17,7 +17,7 @@ from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
-from fdtcc_dagster.materializing import STORED
+from fdtcc_dagster.storing import STORED, StoredPartition
 from fdtcc_dagster.waiting import interruptibly
 
 if TYPE_CHECKING:
@@ -61,15 +61,18 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
                 "for each of them"
             )
         for key, frame in obj.items():
-            self.store_partition(context.asset_key, key, frame.lazy())
+            self.store_partition(context.asset_key, key, frame.lazy(), {})
 
-    def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> dict[str, Any]:
+    def store_partition(
+        self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, provenance: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Store one partition of an asset, whichever partitions the run has.
 
         Args:
             asset_key: The asset.
             partition_key: The partition.
             frame: Its rows.
+            provenance: Where they come from; kept in the Parquet file's own metadata.
 
         Returns:
             Metadata: the path, the rows and the seconds that it took.
@@ -78,15 +81,35 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             FdtccError: The rows are not as declared or announced; the previous file stays.
             OSError: The file cannot be written; the previous file stays.
         """
-        path = self._with_extension(self._base_path.joinpath(*asset_key.path, partition_key))
+        path = self._partition_path(asset_key, partition_key)
         self.make_directory(path.parent)
         started = time.monotonic()
-        rows = self._replace(frame, path)
-        return {
-            "path": dg.MetadataValue.path(str(path)),
-            "dagster/partition_row_count": rows,
-            "foundry/store_seconds": round(time.monotonic() - started, 3),
-        }
+        rows = self._replace(frame, path, provenance)
+        return {**_described(path, rows), "foundry/store_seconds": round(time.monotonic() - started, 3)}
+
+    def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
+        """Say what is stored as a partition.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+
+        Returns:
+            What its file says, or None if there is no file, or none that can be read on this machine.
+        """
+        path = self._partition_path(asset_key, partition_key)
+        if not _is_local(path) or not path.exists():
+            return None
+        try:
+            frame = pl.scan_parquet(path.path)
+            schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
+            provenance = pl.read_parquet_metadata(path.path)
+        except (OSError, pl.exceptions.PolarsError):
+            return None
+        return StoredPartition(provenance, schema, rows, _described(path, rows))
+
+    def _partition_path(self, asset_key: dg.AssetKey, partition_key: str) -> UPath:
+        return self._with_extension(self._base_path.joinpath(*asset_key.path, partition_key))
 
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> None:
         """Store a LazyFrame, in flat memory.
@@ -109,17 +132,17 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
         context.add_output_metadata({name: rows, "foundry/store_seconds": round(time.monotonic() - started, 3)})
 
-    def _replace(self, df: pl.LazyFrame, path: UPath) -> int:
+    def _replace(self, df: pl.LazyFrame, path: UPath, provenance: Mapping[str, str] | None = None) -> int:
         """Write a file as a whole or not at all, and count its rows."""
         if not _is_local(path):
             # An object store shows an object when it has been uploaded as a whole.
-            return _sink(df, str(path), str(path), self._polars_options())
+            return _sink(df, str(path), str(path), self._polars_options(), provenance)
         target = Path(path.path)
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             # An open file: by its path, Polars may create it in the background after it has reported a failure.
             with part.open("xb") as file:
-                rows = _sink(df, file, str(part), None)
+                rows = _sink(df, file, str(part), None, provenance)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -164,12 +187,27 @@ def _is_local(path: UPath) -> bool:
     return not getattr(path, "protocol", "") or path.protocol in ("file", "local")
 
 
-def _sink(df: pl.LazyFrame, target: str | IO[bytes], path: str, options: dict[str, Any] | None) -> int:
+def _described(path: UPath, rows: int) -> dict[str, Any]:
+    return {"path": dg.MetadataValue.path(str(path)), "dagster/partition_row_count": rows}
+
+
+def _sink(
+    df: pl.LazyFrame,
+    target: str | IO[bytes],
+    path: str,
+    options: dict[str, Any] | None,
+    provenance: Mapping[str, str] | None,
+) -> int:
     """Write Parquet, and count its rows in its footer."""
 
     def sink() -> None:
         with source_errors():
-            df.sink_parquet(target, compression="zstd", storage_options=options)
+            df.sink_parquet(
+                target,
+                compression="zstd",
+                storage_options=options,
+                metadata=dict(provenance) if provenance else None,
+            )
 
     interruptibly(sink, stop_scans)
     return int(pl.scan_parquet(path, storage_options=options).select(pl.len()).collect().item())

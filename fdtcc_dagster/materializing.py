@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client import Snapshot
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
-from fdtcc_dagster.fanout import Received, Said, pull_each
-from fdtcc_dagster.metadata import snapshot_metadata
-from fdtcc_dagster.partition_rows import PartitionRows
-from fdtcc_dagster.progress import PullLog
+from fdtcc_dagster.partition_rows import rows_of
+from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
 from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.storing import STORED, StoresPartitions
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
 
 # The key by which Dagster's converted source assets say that their events are logged already; not public.
 _EVENTS_ARE_LOGGED = "__source_asset_observation__"
-
-STORED = pl.LazyFrame()
-"""The output of a run of several partitions: they are stored already."""
-
-
-@runtime_checkable
-class StoresPartitions(Protocol):
-    """An IO manager that stores partitions one by one, outside of an output."""
-
-    def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> Mapping[str, Any]:
-        """Store one partition.
-
-        Args:
-            asset_key: The asset.
-            partition_key: The partition.
-            frame: Its rows.
-
-        Returns:
-            Metadata of what was stored.
-        """
-        ...
 
 
 class PartitionsRun:
@@ -55,6 +31,7 @@ class PartitionsRun:
         asset_key: The key of its asset.
         context: Dagster's context of the step.
         container: The resource.
+        refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
     """
 
     def __init__(
@@ -63,32 +40,42 @@ class PartitionsRun:
         asset_key: dg.AssetKey,
         context: dg.AssetExecutionContext,
         container: FoundryContainerResource,
+        *,
+        refetch: bool = False,
     ) -> None:
         self._dataset = dataset
         self._asset_key = asset_key
         self._context = context
         self._container = container
-        self._rows = PartitionRows(dataset, container, context.log)
+        self._refetch = refetch
 
-    def materialize_one(self, key: str) -> Iterator[AssetEvent]:
-        """Pull one partition and leave it to the asset's IO manager, whichever that is.
+    def materialize_one(self, key: str, io_manager: object) -> Iterator[AssetEvent]:
+        """Pull one partition, and store it, or leave it to an IO manager of another kind.
 
         Args:
             key: The partition key.
+            io_manager: The asset's IO manager.
 
         Yields:
-            The output: the rows, and what is known of them.
+            The output: that the rows are stored, or the rows; and what is known of them.
 
         Raises:
             dagster.Failure: There is no snapshot; its cause is the client's error.
         """
-        # The IO manager reads the spooled file after the yield, and this function goes on when it has stored the rows.
+        # Another IO manager reads the spooled file after the yield, and this function goes on when it has stored the
+        # rows.
         with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
             try:
-                rows, metadata, sha256 = self._rows.of(key, spool)
+                if isinstance(io_manager, StoresPartitions):
+                    (end,) = self._pull(io_manager).run([key], spool)
+                    if isinstance(end, NotStored):
+                        raise end.error
+                    output = _output(STORED, end.metadata, end.sha256)
+                else:
+                    output = _output(*rows_of(self._dataset, key, self._container, spool, self._context.log))
             except (FdtccError, ValueError) as error:
                 raise failure(error) from error
-            yield _output(rows, metadata, sha256)
+            yield output
 
     def materialize_each(self, keys: Sequence[str], io_manager: object) -> Iterator[AssetEvent]:
         """Pull several partitions, and store and record each of them as soon as it has arrived.
@@ -110,89 +97,33 @@ class PartitionsRun:
                 "max_partitions_per_run=1, or use FoundryParquetIOManager",
                 allow_retries=False,
             )
-        left = [key for key in keys if key not in self._recorded_before()]
+        recorded = self._recorded_before()
+        left = [key for key in keys if key not in recorded]
         failures: dict[str, Exception] = {}
         with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
-            store_each = self._store_snapshots if self._dataset.time is None else self._store_slices
-            yield from store_each(left, io_manager, spool, failures)
+            for end in self._pull(io_manager).run(left, spool):
+                if isinstance(end, Stored):
+                    yield self._materialization(end)
+                else:
+                    failures[end.key] = end.error
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
         # more, with one data version for all. What depends on the asset in this run needs an output all the same.
         yield dg.Output(STORED, metadata={_EVENTS_ARE_LOGGED: True})
 
-    def _store_slices(
-        self,
-        keys: Sequence[str],
-        io_manager: StoresPartitions,
-        spool: Path,
-        failures: dict[str, Exception],
-    ) -> Iterator[dg.AssetMaterialization]:
-        failures.update(self._rows.not_complete(keys))
-        complete = [key for key in keys if key not in failures]
-        try:
-            cut = self._rows.slices(complete, spool) if complete else None
-        except Exception as error:  # noqa: BLE001 (it is reported for each of the slices)
-            failures.update(dict.fromkeys(complete, error))
-            return
-        for key in complete:
-            assert cut is not None  # noqa: S101  there are complete ones
-            rows, metadata, sha256 = cut(key)
-            try:
-                yield self._recorded(key, metadata, io_manager.store_partition(self._asset_key, key, rows), sha256)
-            except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
-                failures[key] = error
+    def _pull(self, io_manager: StoresPartitions) -> PartitionsPull:
+        return PartitionsPull(
+            self._dataset, self._asset_key, self._container, io_manager, self._context.log, refetch=self._refetch
+        )
 
-    def _store_snapshots(
-        self,
-        keys: Sequence[str],
-        io_manager: StoresPartitions,
-        spool: Path,
-        failures: dict[str, Exception],
-    ) -> Iterator[dg.AssetMaterialization]:
-        windows = {key: self._dataset.window(key) for key in keys}
-        logs = {key: PullLog(self._context.log, f"{key}: ") for key in keys}
-        self._context.log.info(f"Pulling {len(keys)} partitions of {self._dataset.name!r}")
-        with pull_each(
-            self._container.get_client(),
-            self._dataset.name,
-            windows,
-            spool=spool,
-            limit=self._container.max_concurrency,
-            transport=self._container.transport,
-            missing_version=self._dataset.missing_version,
-        ) as pulls:
-            for item in pulls:
-                if isinstance(item, Said):
-                    logs[item.key].message(item.message)
-                    continue
-                if isinstance(item, Received):
-                    logs[item.key].progress(item.size_bytes)
-                    continue
-                try:
-                    if not isinstance(item.outcome, Snapshot):
-                        raise item.outcome
-                    yield self._stored(item.key, item.outcome, io_manager)
-                except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
-                    self._context.log.error(f"{item.key}: {error}")
-                    failures[item.key] = error
-                item.handled()
-            pulls.result()
-
-    def _stored(self, key: str, snapshot: Snapshot, io_manager: StoresPartitions) -> dg.AssetMaterialization:
-        rows = snapshot.scan(self._dataset.schema)
-        stored = io_manager.store_partition(self._asset_key, key, rows)
-        return self._recorded(key, snapshot_metadata(snapshot, rows.collect_schema()), stored, snapshot.sha256)
-
-    def _recorded(
-        self, key: str, metadata: Mapping[str, Any], stored: Mapping[str, Any], sha256: str
-    ) -> dg.AssetMaterialization:
-        tags = {"dagster/data_version": sha256}
+    def _materialization(self, stored: Stored) -> dg.AssetMaterialization:
+        tags = {"dagster/data_version": stored.sha256}
         backfill = self._context.run.tags.get("dagster/backfill")
         return dg.AssetMaterialization(
             asset_key=self._asset_key,
-            partition=key,
-            metadata={**metadata, **stored},
+            partition=stored.key,
+            metadata=stored.metadata,
             tags=tags if backfill is None else {**tags, "dagster/backfill": backfill},
         )
 

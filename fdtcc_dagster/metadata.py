@@ -10,6 +10,7 @@ import polars as pl
 
 from fdtcc_dagster.client import Snapshot, Window
 from fdtcc_dagster.client.schema import dtype_name
+from fdtcc_dagster.client.snapshot import Announcement
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
@@ -25,32 +26,69 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
 
 
 def snapshot_metadata(
-    snapshot: Snapshot, schema: pl.Schema, slice_of: Window | None = None
+    snapshot: Announcement, schema: pl.Schema, *, unchanged: bool = False
 ) -> dict[str, dg.MetadataValue]:
     """Describe a snapshot.
 
     Args:
-        snapshot: The verified snapshot.
+        snapshot: The verified snapshot, or the announcement of one that is stored already.
         schema: The types of its rows.
-        slice_of: The window of the slice that was cut from it, or None where the partition is the snapshot.
+        unchanged: Whether it was stored already, and neither downloaded nor stored again.
 
     Returns:
-        Metadata under `foundry/`: the window, the origin, the SHA-256, the CSV's bytes, the seconds that the pull
-        took, the announced rows where there are any, and `outside_window` where today's data were taken for a window
-        that was over or had not begun; and the column schema where Dagster expects it.
+        Metadata under `foundry/`: the window, the origin, the SHA-256, the seconds that the pull took, the CSV's bytes
+        where it was downloaded, the announced rows where there are any, and `outside_window` where today's data were
+        taken for a window that was over or had not begun; and the column schema where Dagster expects it.
     """
-    window = slice_of or snapshot.window
+    metadata = _metadata(snapshot, schema, snapshot.window, unchanged)
+    if snapshot.origin == "fetched" and not snapshot.window.contains(snapshot.requested_at):
+        metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
+    return metadata
+
+
+def slice_metadata(
+    snapshot: Announcement,
+    schema: pl.Schema,
+    window: Window,
+    rows: int,
+    snapshot_rows: int,
+    *,
+    unchanged: bool = False,
+) -> dict[str, dg.MetadataValue]:
+    """Describe a slice.
+
+    Args:
+        snapshot: The verified snapshot that it was cut from, or its announcement if the slice is stored already.
+        schema: The types of its rows.
+        window: The slice's own window.
+        rows: How many rows it has.
+        snapshot_rows: How many rows the snapshot has.
+        unchanged: Whether the slice was stored already, and not stored again.
+
+    Returns:
+        Metadata as of the snapshot, but with the slice's window, and both numbers of rows.
+    """
+    metadata = _metadata(snapshot, schema, window, unchanged)
+    metadata["foundry/slice_rows"] = dg.MetadataValue.int(rows)
+    metadata["foundry/snapshot_rows"] = dg.MetadataValue.int(snapshot_rows)
+    return metadata
+
+
+def _metadata(
+    snapshot: Announcement, schema: pl.Schema, window: Window, unchanged: bool
+) -> dict[str, dg.MetadataValue]:
     metadata: dict[str, dg.MetadataValue] = {
         "foundry/window_from": dg.MetadataValue.timestamp(window.from_dt),
         "foundry/window_to": dg.MetadataValue.timestamp(window.to_dt),
         "foundry/origin": dg.MetadataValue.text(snapshot.origin),
         "foundry/sha256": dg.MetadataValue.text(snapshot.sha256),
-        "foundry/size_bytes": dg.MetadataValue.int(snapshot.size_bytes),
         "foundry/pull_seconds": dg.MetadataValue.float(round(snapshot.seconds, 3)),
         "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
     }
+    if isinstance(snapshot, Snapshot):
+        metadata["foundry/size_bytes"] = dg.MetadataValue.int(snapshot.size_bytes)
+    if unchanged:
+        metadata["foundry/unchanged"] = dg.MetadataValue.bool(value=True)
     if snapshot.announced_rows is not None:
         metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
-    if slice_of is None and snapshot.origin == "fetched" and not snapshot.window.contains(snapshot.requested_at):
-        metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
     return metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,130 +11,142 @@ import polars as pl
 
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.errors import NotYetAvailableError
+from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.metadata import snapshot_metadata
+from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
 from fdtcc_dagster.progress import PullLog
 from fdtcc_dagster.resource import FoundryContainerResource
-from fdtcc_dagster.slices import slice_snapshot
+from fdtcc_dagster.slices import cut
+from fdtcc_dagster.storing import StoredPartition
 from fdtcc_dagster.waiting import interruptibly
 
 Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
 """The rows of a partition, what is known of them, and their data version."""
 
 
-class PartitionRows:
-    """Pulls what the partitions of one dataset are made of.
+def rows_of(
+    dataset: FoundryDataset, key: str, container: FoundryContainerResource, spool: Path, log: dg.DagsterLogManager
+) -> Rows:
+    """Pull one partition, for whatever stores LazyFrames.
 
     Args:
         dataset: The dataset.
+        key: The partition key.
         container: The resource.
+        spool: Where the snapshot is put; its file is read whenever the rows are.
         log: The run's log.
+
+    Returns:
+        Its rows, metadata and data version.
+
+    Raises:
+        FdtccError: There is no snapshot of its window, or it is not as declared.
     """
-
-    def __init__(self, dataset: FoundryDataset, container: FoundryContainerResource, log: dg.DagsterLogManager) -> None:
-        self._dataset = dataset
-        self._container = container
-        self._log = log
-
-    def of(self, key: str, spool: Path) -> Rows:
-        """Pull one partition.
-
-        Args:
-            key: The partition key.
-            spool: Where the snapshot is put; its file is read whenever the rows are.
-
-        Returns:
-            Its rows, metadata and data version.
-
-        Raises:
-            FdtccError: There is no snapshot of its window, or it is not as declared.
-        """
-        return self._snapshot(key, spool) if self._dataset.time is None else self._slice(key, spool)
-
-    def _snapshot(self, key: str, spool: Path) -> Rows:
-        window = self._dataset.window(key)
-        self._log.info(f"Pulling {self._dataset.name!r}, window {window}")
-        log = PullLog(self._log)
-        snapshot = self._container.pull(
-            self._dataset.name,
-            window,
-            directory=spool,
-            on_message=log.message,
-            on_progress=log.progress,
-            missing_version=self._dataset.missing_version,
-        )
-        rows = snapshot.scan(self._dataset.schema)
+    for error in not_complete(dataset, [key]).values():
+        raise error
+    now = now_in_utc()
+    window = request_window(dataset, [key], now)
+    log.info(f"Pulling {dataset.name!r}, window {window}")
+    told = PullLog(log)
+    snapshot = container.pull(
+        dataset.name,
+        window,
+        directory=spool,
+        on_message=told.message,
+        on_progress=told.progress,
+        missing_version=dataset.missing_version,
+        now=None if dataset.time is None else now,
+    )
+    if dataset.time is None:
+        rows = snapshot.scan(dataset.schema)
         return rows, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256
+    time, windows = dataset.time, {key: dataset.window(key)}
+    slices = interruptibly(lambda: cut(snapshot.source, dataset.schema, time, windows, spool), stop_scans)
+    metadata = slice_metadata(snapshot, slices.schema, windows[key], slices.counts[key], slices.rows)
+    return slices.rows_of(key), metadata, snapshot.sha256
 
-    def _slice(self, key: str, spool: Path) -> Rows:
-        if missing := self.not_complete([key]):
-            raise missing[key]
-        return self.slices([key], spool)(key)
 
-    def slices(self, keys: Sequence[str], spool: Path) -> Callable[[str], Rows]:
-        """Pull one snapshot for several slices.
+def request_window(dataset: FoundryDataset, keys: Sequence[str], now: datetime) -> Window:
+    """The window in which the container must have pulled a snapshot that has the rows of some partitions.
 
-        Args:
-            keys: The partition keys, of slices that are complete.
-            spool: Where the snapshot is put.
+    Args:
+        dataset: The dataset.
+        keys: One partition key, or those of several slices that are complete.
+        now: The current instant.
 
-        Returns:
-            A function of a partition key that gives what `of` gives.
+    Returns:
+        The partition's own window; for slices the time since the newest one was complete.
+    """
+    if dataset.time is None:
+        (key,) = keys
+        return dataset.window(key)
+    return Window(max(dataset.complete_at(key) for key in keys), now + timedelta(seconds=1))
 
-        Raises:
-            FdtccError: There is no snapshot, or it is not as declared.
-        """
-        assert self._dataset.time is not None  # noqa: S101  told by the callers
-        now = _now()
-        # Any snapshot pulled since the newest slice was complete has the rows of all of them.
-        since = max(self._dataset.complete_at(key) for key in keys)
-        self._log.info(f"Pulling {self._dataset.name!r} once for {len(keys)} slices, as of {since} or later")
-        log = PullLog(self._log)
-        snapshot = self._container.pull(
-            self._dataset.name,
-            Window(since, now + timedelta(seconds=1)),
-            directory=spool,
-            on_message=log.message,
-            on_progress=log.progress,
-            now=now,
+
+def not_complete(dataset: FoundryDataset, keys: Sequence[str]) -> dict[str, Exception]:
+    """Give an error for each slice that is not complete yet.
+
+    Args:
+        dataset: The dataset.
+        keys: The partition keys.
+
+    Returns:
+        Partition key → an error that says when it will be; nothing where partitions are no slices.
+    """
+    if dataset.time is None:
+        return {}
+    now = now_in_utc()
+    complete_at = {key: dataset.complete_at(key) for key in keys}
+    return {
+        key: NotYetAvailableError(
+            f"dataset {dataset.name!r}: the slice {key}, window {dataset.window(key)}, is complete at "
+            f"{instant.isoformat()}, and it is {now.isoformat()}; try again then",
+            dataset=dataset.name,
+            window=dataset.window(key),
+            available_at=instant,
         )
-        time = self._dataset.time
-        whole = interruptibly(lambda: slice_snapshot(snapshot, self._dataset.schema, time), stop_scans)
-        windows = {key: self._dataset.window(key) for key in keys}
-        counts = whole.count(windows)
-
-        def cut(key: str) -> Rows:
-            metadata = snapshot_metadata(snapshot, whole.schema, windows[key])
-            metadata["foundry/slice_rows"] = dg.MetadataValue.int(counts[key])
-            metadata["foundry/snapshot_rows"] = dg.MetadataValue.int(whole.rows)
-            return whole.rows_of(windows[key]), metadata, snapshot.sha256
-
-        return cut
-
-    def not_complete(self, keys: Sequence[str]) -> dict[str, Exception]:
-        """Give an error for each slice that is not complete yet.
-
-        Args:
-            keys: The partition keys.
-
-        Returns:
-            Partition key → an error that says when it will be.
-        """
-        now = _now()
-        complete_at = {key: self._dataset.complete_at(key) for key in keys}
-        return {
-            key: NotYetAvailableError(
-                f"dataset {self._dataset.name!r}: the slice {key}, window {self._dataset.window(key)}, is complete at "
-                f"{instant.isoformat()}, and it is {now.isoformat()}; try again then",
-                dataset=self._dataset.name,
-                window=self._dataset.window(key),
-                available_at=instant,
-            )
-            for key, instant in complete_at.items()
-            if instant > now
-        }
+        for key, instant in complete_at.items()
+        if instant > now
+    }
 
 
-def _now() -> datetime:
+def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement) -> dict[str, str]:
+    """What a stored partition says of its origin; where it says the same, it need not be stored again.
+
+    Args:
+        dataset: The dataset.
+        key: The partition key.
+        announcement: The snapshot that its rows are of.
+
+    Returns:
+        Names under `foundry/` and their values.
+    """
+    provenance = {
+        "foundry/sha256": announcement.sha256,
+        "foundry/types": "inferred" if dataset.schema is None else "declared",
+    }
+    if dataset.time is not None:
+        provenance["foundry/slice"] = f"{dataset.time.name} in {dataset.window(key)}"
+    return provenance
+
+
+def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition | None, announcement: Announcement) -> bool:
+    """Say whether a stored partition is what would be stored of a snapshot.
+
+    Args:
+        dataset: The dataset.
+        key: The partition key.
+        stored: What is stored.
+        announcement: The snapshot.
+    """
+    if stored is None or (dataset.schema is not None and stored.schema != dataset.schema):
+        return False
+    if dataset.time is None and announcement.announced_rows not in (None, stored.rows):
+        return False
+    return provenance_of(dataset, key, announcement).items() <= stored.provenance.items()
+
+
+def now_in_utc() -> datetime:
+    """The current instant."""
     return datetime.now(timezone.utc)

@@ -7,6 +7,7 @@ import time
 import dagster as dg
 
 from fdtcc_dagster.client.protocol import Message
+from fdtcc_dagster.fanout import Received, Said
 
 _PROGRESS_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 300.0
@@ -28,6 +29,13 @@ class PullLog:
         self._began = self._alive = self._told = time.monotonic()
         self._downloading: float | None = None
 
+    def show(self, item: Said | Received) -> None:
+        """Show what was reported of a pull."""
+        if isinstance(item, Said):
+            self.message(item.message)
+        else:
+            self.progress(item.size_bytes, item.total_bytes)
+
     def message(self, message: Message) -> None:
         """Show a message of the container."""
         kind, text = message.get("type"), f"{self._prefix}container: {message.get('message')}"
@@ -41,8 +49,13 @@ class PullLog:
         else:
             self._log.info(text)
 
-    def progress(self, size_bytes: int) -> None:
-        """Show how much of a download has arrived. The container tells no length, so there is no percentage."""
+    def progress(self, size_bytes: int, total_bytes: int | None = None) -> None:
+        """Show how much of a download has arrived.
+
+        Args:
+            size_bytes: The bytes that have arrived.
+            total_bytes: How many there will be. The container does not tell, but a proxy in front of it may.
+        """
         now = time.monotonic()
         if self._downloading is None:
             # Progress is told a second after the first bytes.
@@ -50,4 +63,5 @@ class PullLog:
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
             rate = size_bytes / (now - self._downloading)
-            self._log.info(f"{self._prefix}{size_bytes / 1e6:,.0f} MB arrived, {rate / 1e6:,.0f} MB/s")
+            percent = f" ({size_bytes / total_bytes:.0%})" if total_bytes else ""
+            self._log.info(f"{self._prefix}{size_bytes / 1e6:,.0f} MB{percent} arrived, {rate / 1e6:,.0f} MB/s")

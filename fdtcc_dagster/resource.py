@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -105,7 +106,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         *,
         directory: Path,
         on_message: Callable[[Message], None] | None = None,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int, int | None], None] | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
     ) -> Snapshot:
@@ -119,7 +120,8 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             window: The window to request.
             directory: Where the CSV is put, such as that of `spool()`.
             on_message: Called in this thread with every message of the container.
-            on_progress: Called in this thread, about once a second, with the number of bytes that have arrived.
+            on_progress: Called in this thread, about once a second, with the number of bytes that have arrived, and
+                their total or None.
             missing_version: `"raise"` or `"accept"`.
             now: The current aware instant; None asks the clock.
 
@@ -130,22 +132,17 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             FdtccError: As `FoundryDevToolsContainerClient.pull` does.
         """
 
-        async def work(report: Callable[[Message | int], None]) -> Snapshot:
+        async def work(report: Callable[[Callable[[], None]], None]) -> Snapshot:
             return await self.get_client().pull(
                 name,
                 window.from_dt,
                 window.to_dt,
                 directory=directory,
-                on_message=report,
-                on_progress=report,
+                on_message=None if on_message is None else lambda message: report(partial(on_message, message)),
+                on_progress=None if on_progress is None else lambda *sizes: report(partial(on_progress, *sizes)),
                 transport=self.transport,
                 missing_version=missing_version,
                 now=now,
             )
 
-        def handle(item: Message | int) -> None:
-            handler = on_progress if isinstance(item, int) else on_message
-            if handler is not None:
-                handler(item)  # type: ignore[arg-type]  # the one that belongs to the item
-
-        return wait_for(work, handle)
+        return wait_for(work, lambda call: call())

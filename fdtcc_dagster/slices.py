@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client import Snapshot, Window
+from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.casting import read_instants
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
-from fdtcc_dagster.client.parsing import source_errors
+from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.localtime import instant_of, zone_of
 
 _INSTANT = "__fdtcc_instant"
+_INTERVAL = "__fdtcc_interval"
+_HELD_BYTES = 128 << 20
+"""Rows of slices in memory; beyond it, they are written to files."""
 
 
 @dataclass(frozen=True)
@@ -37,115 +40,152 @@ class TimeColumn:
 
 
 @dataclass(frozen=True)
-class SlicedSnapshot:
-    """A snapshot as typed Parquet, ready to be cut.
+class Slices:
+    """A snapshot, cut.
 
     Attributes:
-        path: The Parquet file, which may have a column of instants besides those of the dataset.
         schema: The dataset's columns.
-        time: The time column.
-        instant: What holds a row's time in the file: the time column, or the instants parsed from its strings.
         rows: The snapshot's rows.
-        nulls: How many of them have no time.
+        counts: How many rows each slice has.
     """
 
-    path: Path
     schema: pl.Schema
-    time: TimeColumn
-    instant: str
     rows: int
-    nulls: int
+    counts: Mapping[str, int]
+    _parts: Mapping[str, list[Path]] = field(repr=False)
 
-    def rows_of(self, window: Window) -> pl.LazyFrame:
-        """Give the rows with from_dt ≤ time < to_dt, in the snapshot's order.
+    def rows_of(self, key: str) -> pl.LazyFrame:
+        """Give the rows with from_dt ≤ time < to_dt of a slice, in the snapshot's order.
 
         Args:
-            window: The slice's window.
+            key: The slice's key.
 
         Returns:
             The rows, with the dataset's columns.
         """
-        return pl.scan_parquet(self.path).filter(self._within(window)).select(list(self.schema))
+        parts = self._parts.get(key, [])
+        return pl.scan_ipc(parts) if parts else self.schema.to_frame().lazy()
 
-    def count(self, windows: Mapping[str, Window]) -> dict[str, int]:
-        """Count the rows of each window, in one pass over the time column.
-
-        Args:
-            windows: Partition key → window.
-
-        Returns:
-            Partition key → number of rows.
-
-        Raises:
-            RowCountMismatchError: Windows that follow one another without a gap, and the rows before, after and without
-                a time, do not add up to the snapshot.
-        """
-        ordered = sorted(windows.values(), key=lambda window: window.from_dt)
-        dtype = pl.read_parquet_schema(self.path)[self.instant]
-        counts = {key: self._within(window).sum().alias(key) for key, window in windows.items()}
-        column = pl.col(self.instant)
-        outside = (column < _bound(ordered[0].from_dt, dtype, self.time.timezone)).sum() + (
-            column >= _bound(ordered[-1].to_dt, dtype, self.time.timezone)
-        ).sum()
-        row = pl.scan_parquet(self.path).select(**counts, **{_INSTANT: outside}).collect().row(0, named=True)
-        contiguous = all(a.to_dt == b.from_dt for a, b in itertools.pairwise(ordered))
-        if contiguous and sum(row.values()) + self.nulls != self.rows:
-            raise RowCountMismatchError(
-                f"the slices, with {row[_INSTANT]} rows outside of them and {self.nulls} without a time, have "
-                f"{sum(row.values()) + self.nulls} rows, but the snapshot has {self.rows}"
-            )
-        return {key: int(row[key]) for key in windows}
-
-    def _within(self, window: Window) -> pl.Expr:
-        dtype = pl.read_parquet_schema(self.path)[self.instant]
-        column, zone = pl.col(self.instant), self.time.timezone
-        return (column >= _bound(window.from_dt, dtype, zone)) & (column < _bound(window.to_dt, dtype, zone))
+    def remove(self, key: str) -> None:
+        """Remove a slice's rows, which are not needed any more."""
+        for part in self._parts.get(key, []):
+            part.unlink(missing_ok=True)
 
 
-def slice_snapshot(snapshot: Snapshot, schema: pl.Schema | None, time: TimeColumn) -> SlicedSnapshot:
-    """Parse a snapshot once, verify it, and make it ready to be cut; its CSV is removed.
+def cut(
+    source: CsvSource, schema: pl.Schema | None, time: TimeColumn, windows: Mapping[str, Window], directory: Path
+) -> Slices:
+    """Read a snapshot once, verify it, and cut it into slices.
 
     Args:
-        snapshot: The snapshot; the Parquet file is put beside its CSV.
+        source: The snapshot's CSV, which may still be arriving.
         schema: The types of all columns, or None to infer them.
         time: The time column.
+        windows: Key → window of each slice. Windows do not overlap.
+        directory: Where the slices' rows are put.
 
     Returns:
-        The snapshot as Parquet.
+        The slices; rows outside of all windows are left out.
 
     Raises:
         SchemaMismatchError: A value does not fit; the time column is missing, is of another type, or has text that is
             no ISO 8601; or rows have no time and must have one.
         RowCountMismatchError: The CSV has not as many rows as announced.
+        FdtccError: The CSV did not arrive.
     """
-    rows = snapshot.scan(schema)
-    types = rows.collect_schema()
-    instant, parsed = _instant_of(types, time, snapshot)
-    path = snapshot.path.with_suffix(".parquet")
-    with source_errors(), path.open("xb") as file:
-        # Statistics of row groups let a slice skip those of other times.
-        rows.with_columns(**parsed).sink_parquet(file, compression="zstd", statistics=True)
-    counts = (
-        pl.scan_parquet(path)
-        .select(
-            rows=pl.len(),
-            untimed=pl.col(time.name).null_count(),
-            unread=(pl.col(instant).is_null() & pl.col(time.name).is_not_null()).sum(),
-        )
-        .collect()
-        .row(0, named=True)
-    )
-    if counts["unread"]:
-        raise _mismatch(snapshot, time, f"{counts['unread']} rows have text that is no ISO 8601 time")
-    if counts["untimed"] and not time.allow_nulls:
+    types = source.resolve(schema)
+    instant = _instant_of(types, time, source)
+    dtype = types.to_frame().select(instant).dtypes[0]
+    bounds = _Bounds(windows, dtype, time.timezone)
+    cutter = _Cutter(bounds, directory)
+    rows = untimed = unread = 0
+    for block in source.frames(types):
+        instants = block.select(instant)[_INSTANT]
+        rows += block.height
+        nulls = block[time.name].null_count()
+        untimed += nulls
+        unread += instants.null_count() - nulls
+        cutter.take(block, instants)
+    if unread:
+        raise _mismatch(source, time, f"{unread} rows have text that is no ISO 8601 time")
+    if untimed and not time.allow_nulls:
         raise _mismatch(
-            snapshot,
+            source,
             time,
-            f"{counts['untimed']} of {counts['rows']} rows have no time, and belong to no slice; "
-            "allow_null_times=True leaves them out",
+            f"{untimed} of {rows} rows have no time, and belong to no slice; allow_null_times=True leaves them out",
         )
-    snapshot.path.unlink()
-    return SlicedSnapshot(path, types, time, instant, counts["rows"], counts["untimed"])
+    cutter.flush()
+    if (found := sum(cutter.counts.values()) + cutter.outside + untimed) != rows:
+        raise RowCountMismatchError(
+            f"dataset {source.dataset!r}: the slices, with {cutter.outside} rows outside of them and {untimed} "
+            f"without a time, have {found} rows, but the snapshot has {rows}",
+            dataset=source.dataset,
+            window=source.window,
+        )
+    return Slices(types, rows, cutter.counts, cutter.parts)
+
+
+class _Bounds:
+    """The windows' bounds in order of time, as values of the time column's type."""
+
+    def __init__(self, windows: Mapping[str, Window], dtype: DataType, timezone: str) -> None:
+        instants = sorted({bound for window in windows.values() for bound in (window.from_dt, window.to_dt)})
+        self._sorted = pl.concat([pl.select(_bound(instant, dtype, timezone).alias("b")) for instant in instants])["b"]
+        # The rows between one bound and the next one are of the slice that begins with it, if any does.
+        keys = {window.from_dt: key for key, window in windows.items()}
+        self.keys = {number: keys[instant] for number, instant in enumerate(instants, 1) if instant in keys}
+
+    def interval_of(self, instants: pl.Series) -> pl.Series:
+        """The number of the bounds that are not later than each instant."""
+        found = self._sorted.to_physical().search_sorted(instants.to_physical(), side="right")
+        return found.alias(_INTERVAL)
+
+
+class _Cutter:
+    """Gathers the rows of each slice, in files when they are many."""
+
+    def __init__(self, bounds: _Bounds, directory: Path) -> None:
+        self._bounds, self._directory = bounds, directory
+        self._held: dict[str, list[pl.DataFrame]] = {}
+        self._size = 0
+        self._numbers = itertools.count()
+        self.outside = 0
+        self.counts = dict.fromkeys(bounds.keys.values(), 0)
+        self.parts: dict[str, list[Path]] = {}
+
+    def take(self, block: pl.DataFrame, instants: pl.Series) -> None:
+        for interval, rows in self._pieces(block, instants):
+            key = self._bounds.keys.get(interval)
+            if key is None:
+                self.outside += rows.height
+                continue
+            self._held.setdefault(key, []).append(rows)
+            self.counts[key] += rows.height
+        # Pieces of a block share its text.
+        self._size += int(block.estimated_size())
+        if self._size > _HELD_BYTES:
+            self.flush()
+
+    def _pieces(self, block: pl.DataFrame, instants: pl.Series) -> Iterator[tuple[int, pl.DataFrame]]:
+        if instants.null_count():
+            block, instants = block.filter(instants.is_not_null()), instants.drop_nulls()
+        if block.is_empty():
+            return
+        intervals = self._bounds.interval_of(instants)
+        if intervals.min() == intervals.max():
+            yield int(intervals[0]), block
+            return
+        pieces = block.with_columns(intervals).partition_by(_INTERVAL, include_key=False, as_dict=True)
+        for (interval,), rows in pieces.items():
+            yield int(interval), rows
+
+    def flush(self) -> None:
+        for key, frames in self._held.items():
+            part = self._directory / f"slice-{next(self._numbers)}.arrow"
+            with part.open("xb") as file:
+                pl.concat(frames, rechunk=False).write_ipc(file)
+            self.parts.setdefault(key, []).append(part)
+        self._held, self._size = {}, 0
 
 
 def check_time_dtype(name: str, dtype: DataType | None) -> None:
@@ -164,14 +204,14 @@ def check_time_dtype(name: str, dtype: DataType | None) -> None:
         raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
 
 
-def _instant_of(types: pl.Schema, time: TimeColumn, snapshot: Snapshot) -> tuple[str, dict[str, pl.Expr]]:
+def _instant_of(types: pl.Schema, time: TimeColumn, source: CsvSource) -> pl.Expr:
     try:
         check_time_dtype(time.name, types.get(time.name))
     except ValueError as error:
-        raise _mismatch(snapshot, time, str(error)) from error
-    if isinstance(types[time.name], pl.String):
-        return _INSTANT, {_INSTANT: _instants(pl.col(time.name), time.timezone)}
-    return time.name, {}
+        raise _mismatch(source, time, str(error)) from error
+    column = pl.col(time.name)
+    text = isinstance(types[time.name], pl.String)
+    return (_instants(column, time.timezone) if text else column).alias(_INSTANT)
 
 
 def _instants(text: pl.Expr, timezone: str) -> pl.Expr:
@@ -204,10 +244,10 @@ def _bound(instant: dt.datetime, dtype: DataType, timezone: str) -> pl.Expr:
     return value.cast(dtype)
 
 
-def _mismatch(snapshot: Snapshot, time: TimeColumn, text: str) -> FdtccError:
+def _mismatch(source: CsvSource, time: TimeColumn, text: str) -> FdtccError:
     return SchemaMismatchError(
-        f"dataset {snapshot.dataset!r}, window {snapshot.window}: time column {time.name!r}: {text}",
-        dataset=snapshot.dataset,
-        window=snapshot.window,
+        f"dataset {source.dataset!r}, window {source.window}: time column {time.name!r}: {text}",
+        dataset=source.dataset,
+        window=source.window,
         column=time.name,
     )

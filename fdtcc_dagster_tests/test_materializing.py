@@ -178,10 +178,10 @@ def test_conversations_follow_one_another_and_the_spool_stays_bounded(site: Site
     most = 0
 
     class Watching(FoundryParquetIOManager):
-        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> dict[str, Any]:
+        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
             nonlocal most
             most = max(most, len(list(site.spool.rglob("*.csv"))))
-            return super().store_partition(asset_key, partition_key, frame)
+            return super().store_partition(asset_key, partition_key, *arguments)
 
     assert site.run(DAYS, io_manager=Watching(base_dir=str(site.parquet)), max_concurrency=2).success
     assert 1 <= most <= 2
@@ -217,10 +217,10 @@ def test_assets_and_blocking_checks_of_the_same_run_follow_a_range(site: Site) -
 
 def test_whatever_befalls_one_partition_the_others_are_stored(site: Site) -> None:
     class Breaking(FoundryParquetIOManager):
-        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame) -> dict[str, Any]:
+        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
             if partition_key == DAYS[1]:
                 raise RuntimeError("the object store is not itself")
-            return super().store_partition(asset_key, partition_key, frame)
+            return super().store_partition(asset_key, partition_key, *arguments)
 
     result = site.run(DAYS, io_manager=Breaking(base_dir=str(site.parquet)))
     failure = failure_of(result)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import BinaryIO
+
+from fdtcc_dagster.client.arriving import Readable
 
 BLOCK_BYTES = 16 << 20
 
 
-def record_blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """Cut a CSV stream at record ends.
 
     A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.

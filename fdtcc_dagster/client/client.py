@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
@@ -28,9 +29,9 @@ from fdtcc_dagster.client.protocol import (
     redact,
     request_all,
 )
-from fdtcc_dagster.client.pulling import Puller, check_name
+from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
-from fdtcc_dagster.client.snapshot import Snapshot
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.client.wire import connected, converse
@@ -212,7 +213,7 @@ class FoundryDevToolsContainerClient:
                         f"dataset {name!r}: the window {window} has no version, so these are today's data; "
                         'missing_version="raise" refuses them'
                     )
-                source = CsvSource(snapshot.path, snapshot.announced_rows, name, window)
+                source = CsvSource(lambda: snapshot.path.open("rb"), snapshot.announced_rows, name, window)
                 return await asyncio.to_thread(_collected, source, overrides), True
         except Exception as error:  # noqa: BLE001 (the documented face reports every failure by its False)
             await self._log_failure(f"get_single({name!r}) failed: {error}")
@@ -239,8 +240,9 @@ class FoundryDevToolsContainerClient:
         overrides = _overrides(schema_overwrite)
         try:
             with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
-                path, _ = await self._puller.fetch(pointer, Path(directory), "zip" if use_zip else "csv")
-                frame = await asyncio.to_thread(_collected, CsvSource(path), overrides)
+                file = ArrivingFile(Path(directory), pointer)
+                await self._puller.download(file, "zip" if use_zip else "csv")
+                frame = await asyncio.to_thread(_collected, CsvSource(file.open), overrides)
             await self._log(f"Downloaded and parsed {pointer}")
         except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
             await self._log_failure(f"download({pointer}) failed: {error}")
@@ -272,7 +274,8 @@ class FoundryDevToolsContainerClient:
             missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
                 that it has no version of it, `"accept"` takes today's data.
             now: The current aware instant; None asks the clock.
-            on_progress: Called about once a second of the download with the number of bytes that have arrived.
+            on_progress: Called about once a second of the download with the number of bytes that have arrived, and with
+                their total, or None where the service does not tell it.
 
         Returns:
             The snapshot; its file belongs to the caller.
@@ -291,20 +294,53 @@ class FoundryDevToolsContainerClient:
             ProtocolError: It said something that its protocol does not know.
             OSError: The file cannot be written.
         """
+        check_directory(directory)
+        check_transport(transport)
+        announcement = await self.request(
+            name, from_dt, to_dt, on_message=on_message, missing_version=missing_version, now=now
+        )
+        arriving = ArrivingSnapshot.of(announcement, directory)
+        return await self.fetch(arriving, transport=transport, on_progress=on_progress)
+
+    async def request(
+        self,
+        name: str,
+        from_dt: datetime | str,
+        to_dt: datetime | str,
+        *,
+        on_message: OnMessage | None = None,
+        missing_version: MissingVersion = "raise",
+        now: datetime | None = None,
+    ) -> Announcement:
+        """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
+
+        The arguments and errors are those of `pull`.
+
+        Returns:
+            What the container announced; the snapshot's bytes are still there.
+        """
         if on_message is not None:
             _checked_callable("on_message", on_message)
-        if not isinstance(directory, (str, Path)):
-            raise ValueError(f"directory={directory!r} must be a path")
-        return await self._puller.pull(
-            name,
-            Window.of(from_dt, to_dt),
-            Path(directory),
-            on_message,
-            transport,
-            missing_version,
-            now,
-            on_progress,
-        )
+        return await self._puller.request(name, Window.of(from_dt, to_dt), on_message, missing_version, now)
+
+    async def fetch(
+        self, arriving: ArrivingSnapshot, *, transport: Transport = "csv", on_progress: OnProgress | None = None
+    ) -> Snapshot:
+        """Download what the container announced, and verify it: the second half of `pull`.
+
+        The arguments and errors are those of `pull`, and besides:
+
+        Args:
+            arriving: What `ArrivingSnapshot.of` made of the announcement. Its rows may be read in other threads
+                meanwhile.
+            transport: As for `pull`.
+            on_progress: As for `pull`.
+
+        Returns:
+            The snapshot; its file belongs to the caller.
+        """
+        check_transport(transport)
+        return await self._puller.fetch(arriving, transport, on_progress)
 
     async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
         await self._log(f"Received: {redact(message)}")

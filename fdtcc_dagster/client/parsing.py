@@ -8,16 +8,16 @@ import csv
 import io
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import polars as pl
 from polars.datatypes import DataType
 from polars.io.plugins import register_io_source
 
+from fdtcc_dagster.client.arriving import Readable
 from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
@@ -35,13 +35,13 @@ class CsvSource:
     """A CSV file in pandas' dialect (S20), and what is known of it.
 
     Attributes:
-        path: The file.
+        opener: Opens the file at its beginning.
         announced_rows: How many rows it must have (S18), or None where nobody said so.
         dataset: The dataset's name, for error messages.
         window: The window, for error messages.
     """
 
-    path: Path
+    opener: Callable[[], AbstractContextManager[Readable]]
     announced_rows: int | None = None
     dataset: str | None = None
     window: Window | None = None
@@ -62,17 +62,7 @@ class CsvSource:
         Raises:
             SchemaMismatchError: The columns are not those of the schema, or the file has no header.
         """
-        header = self._header()
-        if schema is None:
-            schema = self._inferred(overrides or {})
-        elif sorted(schema) != sorted(header):
-            missing, extra = [c for c in schema if c not in header], [c for c in header if c not in schema]
-            raise self._mismatch(
-                f"the CSV's columns are not those of the schema: missing {missing}, not declared {extra}; "
-                "adapt the schema to the dataset",
-                column=(missing or extra)[0],
-            )
-        complete = schema
+        complete = self.resolve(schema, overrides)
 
         def stream(
             with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -80,18 +70,55 @@ class CsvSource:
             # Of no columns, as for a mere count, a frame would have no height.
             columns = list(complete)[:1] if with_columns == [] else with_columns or list(complete)
             wanted = pl.Schema({column: complete[column] for column in columns})
-            if not self.path.exists():
-                raise FileNotFoundError(
-                    f"{self._where}the snapshot's CSV is gone: its rows must be stored or collected while it exists; "
-                    "an IO manager has to store them when it handles the output"
-                )
-            for block in stoppable(self._remembering(self._typed(wanted, n_rows))):
+            for block in self.frames(wanted, n_rows):
                 yield block if predicate is None else block.filter(predicate)
 
         return register_io_source(stream, schema=complete)
 
+    def resolve(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> pl.Schema:
+        """Give the types of all columns; the arguments and errors are those of `scan`."""
+        header = self._header()
+        if schema is None:
+            return self._inferred(overrides or {})
+        if sorted(schema) != sorted(header):
+            missing, extra = [c for c in schema if c not in header], [c for c in header if c not in schema]
+            raise self._mismatch(
+                f"the CSV's columns are not those of the schema: missing {missing}, not declared {extra}; "
+                "adapt the schema to the dataset",
+                column=(missing or extra)[0],
+            )
+        return schema
+
+    def frames(self, schema: pl.Schema, n_rows: int | None = None) -> Iterator[pl.DataFrame]:
+        """Give the typed rows, block by block.
+
+        Args:
+            schema: The types of the columns that are wanted.
+            n_rows: How many rows are wanted; all if None.
+
+        Yields:
+            Frames of some ten thousand rows, in order.
+
+        Raises:
+            SchemaMismatchError: A value does not fit, or the file cannot be read.
+            RowCountMismatchError: At the end, when the file has another number of rows than announced.
+        """
+        return stoppable(self._remembering(self._typed(schema, n_rows)))
+
+    @contextmanager
+    def _opened(self) -> Iterator[Readable]:
+        try:
+            opened = self.opener()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self._where}the snapshot's CSV is gone: its rows must be stored or collected while it exists; "
+                "an IO manager has to store them when it handles the output"
+            ) from error
+        with opened as file:
+            yield file
+
     def _header(self) -> list[str]:
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             try:
                 header, _ = split_header(next(record_blocks(file, 1 << 16), b""))
             except ValueError as error:
@@ -112,7 +139,7 @@ class CsvSource:
 
     def _text(self) -> Iterator[pl.DataFrame]:
         """The file as blocks of string columns; at least one, which may be empty."""
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             blocks = record_blocks(file)
             head = next(blocks)
             names, first = split_header(head)

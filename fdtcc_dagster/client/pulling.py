@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
+from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, ServiceConnectionLostError
 from fdtcc_dagster.client.exclusive import exclusive
@@ -17,8 +18,8 @@ from fdtcc_dagster.client.hooks import Log, OnMessage, finished
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer, redact
 from fdtcc_dagster.client.retrying import retrying
-from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.transfer import OnProgress, Transport, fetch
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
+from fdtcc_dagster.client.transfer import OnProgress, Transport, download
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.client.wire import connected, converse
 
@@ -54,46 +55,40 @@ class Puller:
         if not _is_number(self.retry_delay, int, float) or self.retry_delay < 0:
             raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
 
-    async def pull(
+    async def request(
         self,
         name: str,
         window: Window,
-        directory: Path,
         on_message: OnMessage | None,
-        transport: Transport,
         missing_version: MissingVersion,
         now: datetime | None,
-        on_progress: OnProgress | None,
-    ) -> Snapshot:
-        """Do what `FoundryDevToolsContainerClient.pull` promises."""
-        _check_request(name, window, directory, transport, missing_version, now or _now())
+    ) -> Announcement:
+        """Do what `FoundryDevToolsContainerClient.request` promises."""
+        _check_request(name, window, missing_version, now or _now())
         started = time.monotonic()
 
-        async def converse_once() -> tuple[Pointer, datetime]:
+        async def converse_once() -> Announcement:
             async with self.exclusive(name):
                 # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
                 requested_at = now or _now()
                 conversation = Conversation(name, window, now=requested_at, missing_version=missing_version)
-                return await self._converse(conversation, on_message), requested_at
+                pointer = await self._converse(conversation, on_message)
+            seconds = time.monotonic() - started
+            return Announcement(
+                name, window, pointer.sha256, pointer.announced_rows, pointer.origin, requested_at, seconds
+            )
 
-        try:
-            pointer, requested_at = await self._retrying(converse_once)
-            path, size = await self.fetch(pointer.sha256, directory, transport, on_progress)
-        except FdtccError as error:
-            if error.dataset is not None:
-                raise
-            raise _located(error, name, window) from error
-        return Snapshot(
-            dataset=name,
-            path=path,
-            sha256=pointer.sha256,
-            size_bytes=size,
-            announced_rows=pointer.announced_rows,
-            origin=pointer.origin,
-            window=window,
-            requested_at=requested_at,
-            seconds=time.monotonic() - started,
-        )
+        with _located(name, window):
+            return await self._retrying(converse_once)
+
+    async def fetch(self, arriving: ArrivingSnapshot, transport: Transport, on_progress: OnProgress | None) -> Snapshot:
+        """Do what `FoundryDevToolsContainerClient.fetch` promises."""
+        started = time.monotonic()
+        known, file = arriving.announcement, arriving.file
+        with _located(known.dataset, known.window):
+            await self.download(file, transport, on_progress)
+        seconds = known.seconds + time.monotonic() - started
+        return Snapshot(**{**vars(known), "seconds": seconds}, path=file.path, size_bytes=file.size)
 
     async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
         async with connected(self.endpoint, self.limits) as connection:
@@ -114,22 +109,18 @@ class Puller:
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
 
-    async def fetch(
-        self, pointer: str, directory: Path, transport: Transport, on_progress: OnProgress | None = None
-    ) -> tuple[Path, int]:
-        """Download and verify the CSV of a pointer; see `fdtcc_dagster.client.transfer.fetch`."""
+    async def download(self, file: ArrivingFile, transport: Transport, on_progress: OnProgress | None = None) -> None:
+        """Download and verify a CSV; see `fdtcc_dagster.client.transfer.download`."""
 
-        async def fetch_once() -> tuple[Path, int]:
-            return await fetch(
-                self.endpoint,
-                pointer,
-                directory,
-                transport=transport,
-                limits=self.limits,
-                on_progress=on_progress,
-            )
+        async def download_once() -> None:
+            await download(self.endpoint, file, transport=transport, limits=self.limits, on_progress=on_progress)
 
-        return await self._retrying(fetch_once)
+        try:
+            await self._retrying(download_once)
+        except BaseException as error:
+            file.close(error)
+            raise
+        file.close()
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
@@ -161,18 +152,34 @@ def check_name(name: object) -> str:
     return name
 
 
-def _check_request(
-    name: str, window: Window, directory: Path, transport: str, missing_version: str, now: datetime
-) -> None:
-    check_name(name)
+def check_directory(directory: object) -> None:
+    """Make sure that something is a directory.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(directory, (str, Path)):
+        raise ValueError(f"directory={directory!r} must be a path")
+    if not Path(directory).is_dir():
+        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
+
+
+def check_transport(transport: object) -> None:
+    """Make sure that something is a transport.
+
+    Raises:
+        ValueError: It is not.
+    """
     if transport not in ("csv", "zip"):
         raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
+
+
+def _check_request(name: str, window: Window, missing_version: str, now: datetime) -> None:
+    check_name(name)
     if missing_version not in ("raise", "accept"):
         raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise ValueError(f"now={now!r} has no time zone; give an aware datetime, or leave it out")
-    if not directory.is_dir():
-        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
     if now < window.from_dt:
         raise NotYetAvailableError(
             f"dataset {name!r}, window {window}: its data are available from {window.from_dt.isoformat()}, "
@@ -187,5 +194,13 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def _located(error: FdtccError, name: str, window: Window) -> FdtccError:
-    return type(error)(f"dataset {name!r}, window {window}: {error}", dataset=name, window=window)
+@contextmanager
+def _located(name: str, window: Window) -> Iterator[None]:
+    """Let errors name the dataset and the window."""
+    try:
+        yield
+    except FdtccError as error:
+        if error.dataset is not None:
+            raise
+        located = type(error)(f"dataset {name!r}, window {window}: {error}", dataset=name, window=window)
+        raise located from error

@@ -1,13 +1,16 @@
-"""The result of a pull: one verified CSV."""
+"""The result of a pull: one verified CSV; and what is known of it before."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
+from fdtcc_dagster.client.arriving import ArrivingFile, Readable
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import Origin
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
@@ -15,30 +18,87 @@ from fdtcc_dagster.client.window import Window
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """One pull of a whole dataset, as a CSV file whose bytes were verified against the pointer.
+class Announcement:
+    """What the container said at the end of a conversation: which snapshot a dataset has in a window.
 
     Attributes:
         dataset: The dataset's name.
-        path: The CSV, in the directory that was given to `pull`; it belongs to the caller.
-        sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the file (S19).
-        size_bytes: The file's size in bytes.
+        window: The window that was asked for.
+        sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the snapshot's bytes (S19).
         announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
         origin: `"cached"` for a version of the window, `"fetched"` for data that was pulled from Foundry just now.
-        window: The window that was asked for.
         requested_at: The aware instant at which the container was asked.
-        seconds: How long the conversation and the transfer took together.
+        seconds: How long it took until it was announced.
     """
 
     dataset: str
-    path: Path
+    window: Window
     sha256: str
-    size_bytes: int
     announced_rows: int | None
     origin: Origin
-    window: Window
     requested_at: datetime
     seconds: float
+
+
+@dataclass(frozen=True)
+class ArrivingSnapshot:
+    """A snapshot whose bytes are still on their way.
+
+    Attributes:
+        announcement: What the container said of it.
+        file: Its bytes, as far as they have arrived.
+    """
+
+    announcement: Announcement
+    file: ArrivingFile
+
+    @classmethod
+    def of(cls, announcement: Announcement, directory: Path | str) -> ArrivingSnapshot:
+        """Make ready for the bytes of a snapshot; nothing is written yet.
+
+        Args:
+            announcement: What the container said of it.
+            directory: An existing directory, in which its file is going to be put.
+
+        Returns:
+            The snapshot, to be given to `FoundryDevToolsContainerClient.fetch`.
+        """
+        return cls(announcement, ArrivingFile(Path(directory), announcement.sha256))
+
+    @property
+    def source(self) -> CsvSource:
+        """Where its rows are read from."""
+        return _source(self.file.open, self.announcement)
+
+    def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:
+        """Give the typed rows; see `Snapshot.scan`.
+
+        Bytes that have not arrived yet are waited for, and those at the end until all are verified: collecting or
+        sinking the rows raises what ended the download, or `ChecksumMismatchError` where it began anew with other bytes
+        than those that were read.
+
+        Args:
+            schema: As for `Snapshot.scan`. Without one, types are inferred while the bytes arrive, so this returns when
+                all have.
+
+        Returns:
+            The LazyFrame; it is of use until the arrival is closed.
+        """
+        return self.source.scan(None if schema is None else to_schema(schema))
+
+
+@dataclass(frozen=True)
+class Snapshot(Announcement):
+    """One pull of a whole dataset, as a CSV file whose bytes were verified against the pointer.
+
+    Attributes:
+        path: The CSV, in the directory that was given to `pull`; it belongs to the caller.
+        size_bytes: The file's size in bytes.
+        seconds: How long the announcement and the transfer took together.
+    """
+
+    path: Path
+    size_bytes: int
 
     def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:
         """Give the typed rows as a LazyFrame that streams from `path`.
@@ -56,7 +116,16 @@ class Snapshot:
             ValueError: The schema has an unknown data type.
             SchemaMismatchError: The CSV's columns are not those of the schema.
         """
-        return self._source().scan(None if schema is None else to_schema(schema))
+        return self.source.scan(None if schema is None else to_schema(schema))
 
-    def _source(self) -> CsvSource:
-        return CsvSource(self.path, self.announced_rows, self.dataset, self.window)
+    @property
+    def source(self) -> CsvSource:
+        """Where its rows are read from."""
+        return _source(self._open, self)
+
+    def _open(self) -> AbstractContextManager[Readable]:
+        return self.path.open("rb")
+
+
+def _source(opened: Callable[[], AbstractContextManager[Readable]], known: Announcement) -> CsvSource:
+    return CsvSource(opened, known.announced_rows, known.dataset, known.window)

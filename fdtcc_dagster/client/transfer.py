@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import secrets
 import time
-import zlib
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from pathlib import Path
 from typing import Literal
 
 import aiohttp
 
+from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
@@ -24,38 +21,38 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.zipstream import inflate_member
+from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 
 Transport = Literal["csv", "zip"]
 """How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams (S21)."""
 
-OnProgress = Callable[[int], None]
-"""`on_progress(bytes)`, called in the event loop."""
+OnProgress = Callable[[int, "int | None"], None]
+"""`on_progress(bytes, total)`, called in the event loop; the total is None where the service does not tell it."""
 
 _READ_BYTES = 1 << 20
+_HANDED_OVER_BYTES = 1 << 20
+_HELD_BYTES = 8 << 20
+"""What has arrived and is not written yet; beyond it, nothing more is taken from the socket."""
 
 
-async def fetch(
+async def download(
     endpoint: Endpoint,
-    sha256: str,
-    directory: Path,
+    arriving: ArrivingFile,
     *,
     transport: Transport = "csv",
     limits: Limits,
     on_progress: OnProgress | None = None,
-) -> tuple[Path, int]:
-    """Download a snapshot's CSV and verify it against its pointer (S19).
+) -> None:
+    """Make one attempt to download a snapshot's CSV, and verify it against its pointer (S19).
+
+    Inflating, hashing and writing are done in a thread of their own, beside the event loop.
 
     Args:
         endpoint: The container.
-        sha256: The pointer, 64 lower-case hex digits.
-        directory: Where the file is put, with mode 0600; nothing is left there by a failure.
+        arriving: The file; it may be read in the meantime. To be closed by the caller after the last attempt.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
         limits: Of which all but `job_timeout` count here.
-        on_progress: Called about once a second with the number of bytes of the CSV that have arrived.
-
-    Returns:
-        The file `<directory>/<sha256>.csv` and its size in bytes.
+        on_progress: Called about once a second with the number of bytes that have arrived and how many there will be.
 
     Raises:
         ServiceUnavailableError: The container cannot be reached or answers with a failure. That may be a 404 for a
@@ -66,49 +63,55 @@ async def fetch(
         DatasetRetrievalError: The ZIP is not of the form that the container makes.
         OSError: The file cannot be written.
     """
-    path = directory / f"{sha256}.csv"
-    part = directory / f".{sha256}.{secrets.token_hex(4)}.part"
-    digest, size, told = hashlib.sha256(), 0, time.monotonic()
+    url = endpoint.download_url(transport, arriving.sha256)
+    inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
+
+    def write(chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            for data in [chunk] if inflater is None else inflater.feed(chunk):
+                arriving.write(data)
+
+    def finish() -> None:
+        if inflater is not None:
+            inflater.finish()
+        arriving.finish()
+
+    arriving.begin()
     try:
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            async with aclosing(_csv_bytes(endpoint, sha256, transport, limits)) as chunks:
-                async for chunk in chunks:
-                    digest.update(chunk)
-                    size += len(chunk)
-                    file.write(chunk)
-                    if on_progress is not None and time.monotonic() - told > 1.0:
-                        told = time.monotonic()
-                        on_progress(size)
-        if part.stat().st_size != size:
-            raise OSError(f"{size} bytes were written to {part.name}, but the file has {part.stat().st_size}")
-        if digest.hexdigest() != sha256:
-            raise ChecksumMismatchError(
-                f"{size} bytes arrived with the SHA-256 {digest.hexdigest()}, but {sha256} was announced: "
-                "truncated or altered on the way, or in the container; try again"
-            )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path, size
-
-
-def _csv_bytes(endpoint: Endpoint, sha256: str, transport: Transport, limits: Limits) -> AsyncGenerator[bytes, None]:
-    body = _body(endpoint, endpoint.download_url(transport, sha256), limits)
-    return body if transport == "csv" else _inflated(body, f"{sha256}.csv")
-
-
-async def _inflated(body: AsyncGenerator[bytes, None], member: str) -> AsyncGenerator[bytes, None]:
-    try:
-        async with aclosing(body), aclosing(inflate_member(body, member)) as inflated:
-            async for chunk in inflated:
-                yield chunk
-    except zlib.error as error:
+        async with aclosing(_body(endpoint, url, limits, on_progress)) as body:
+            await _write_beside(body, write, finish)
+    except DamagedError as error:
         raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
-    except ValueError as error:
+    except OtherArchiveError as error:
         raise DatasetRetrievalError(f"the container's ZIP cannot be read: {error}; use transport='csv'") from error
 
 
-async def _body(endpoint: Endpoint, url: str, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _write_beside(
+    chunks: AsyncGenerator[bytes, None], write: Callable[[list[bytes]], None], finish: Callable[[], None]
+) -> None:
+    """Call `write` with all chunks, some at a time, and then `finish`, while more of them arrive."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-write") as thread:
+        writing: asyncio.Future[None] = loop.run_in_executor(thread, write, [])
+        held: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks:
+                held.append(chunk)
+                size += len(chunk)
+                if size < (_HANDED_OVER_BYTES if writing.done() else _HELD_BYTES):
+                    continue
+                await writing
+                writing, held, size = loop.run_in_executor(thread, write, held), [], 0
+        finally:
+            await writing
+        await loop.run_in_executor(thread, write, held)
+        await loop.run_in_executor(thread, finish)
+
+
+async def _body(
+    endpoint: Endpoint, url: str, limits: Limits, on_progress: OnProgress | None
+) -> AsyncGenerator[bytes, None]:
     timeout = aiohttp.ClientTimeout(
         total=limits.transfer_timeout, connect=limits.open_timeout, sock_read=limits.idle_timeout
     )
@@ -121,8 +124,13 @@ async def _body(endpoint: Endpoint, url: str, limits: Limits) -> AsyncGenerator[
         ):
             if response.status != 200:
                 raise _refusal(response.status)
+            size, told = 0, time.monotonic()
             async for chunk in response.content.iter_any():
                 yield chunk
+                size += len(chunk)
+                if on_progress is not None and time.monotonic() - told > 1.0:
+                    told = time.monotonic()
+                    on_progress(size, response.content_length)
     except aiohttp.ServerTimeoutError as error:
         raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s") from error
     except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:

@@ -7,8 +7,10 @@ member, so its local header is enough; the caller's SHA-256 of the inflated byte
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Iterator
+from typing import cast
+
+from isal import isal_zlib
 
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _SIGNATURE = b"PK\x03\x04"
@@ -16,37 +18,58 @@ _ENCRYPTED = 0x1
 _DEFLATED = 8
 _OUTPUT_BYTES = 4 << 20
 
+DamagedError = cast("type[Exception]", isal_zlib.error)
+"""What `Inflater` raises where the deflated bytes are corrupt, or end too early."""
 
-async def inflate_member(chunks: AsyncIterator[bytes], name: str) -> AsyncGenerator[bytes, None]:
-    """Inflate the first member of a ZIP.
+
+class OtherArchiveError(ValueError):
+    """An archive is not of the form that the container makes."""
+
+
+class Inflater:
+    """Inflates the first member of a ZIP.
 
     Args:
-        chunks: The archive's bytes as they arrive.
         name: The name that the member must have.
-
-    Yields:
-        Inflated bytes, at most 4 MiB at a time whatever the compression ratio.
-
-    Raises:
-        ValueError: The archive does not begin with a deflated member of that name.
-        zlib.error: The deflated bytes are corrupt, or end inside the member.
     """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    head: bytes | None = b""
-    async for chunk in chunks:
-        data = chunk
-        if head is not None:
-            head += chunk
-            start = _data_start(head, name)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._head: bytes | None = b""
+        self._inflater = isal_zlib.decompressobj(wbits=-15)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the archive's next bytes.
+
+        Args:
+            data: The bytes as they arrive.
+
+        Yields:
+            Inflated bytes, at most 4 MiB at a time whatever the compression ratio.
+
+        Raises:
+            OtherArchiveError: The archive does not begin with a deflated member of that name.
+            DamagedError: The deflated bytes are corrupt.
+        """
+        if self._head is not None:
+            self._head += data
+            start = _data_start(self._head, self._name)
             if start is None:
-                continue
-            data, head = head[start:], None
+                return
+            data, self._head = self._head[start:], None
         # Output may be left when all input is taken, and what follows the member is none of it.
-        while not inflater.eof and (inflated := inflater.decompress(data, _OUTPUT_BYTES)):
+        while not self._inflater.eof and (inflated := self._inflater.decompress(data, _OUTPUT_BYTES)):
             yield inflated
-            data = inflater.unconsumed_tail
-    if not inflater.eof:
-        raise zlib.error("it ends inside its member")
+            data = self._inflater.unconsumed_tail
+
+    def finish(self) -> None:
+        """End the archive.
+
+        Raises:
+            DamagedError: It ends inside its member.
+        """
+        if not self._inflater.eof:
+            raise DamagedError("it ends inside its member")
 
 
 def _data_start(head: bytes, name: str) -> int | None:
@@ -55,13 +78,13 @@ def _data_start(head: bytes, name: str) -> int | None:
         return None
     signature, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL_HEADER.unpack_from(head)
     if signature != _SIGNATURE:
-        raise ValueError("it does not begin with a member")
+        raise OtherArchiveError("it does not begin with a member")
     if flags & _ENCRYPTED or method != _DEFLATED:
-        raise ValueError(f"its member is not deflated (method {method}, flags {flags:#x})")
+        raise OtherArchiveError(f"its member is not deflated (method {method}, flags {flags:#x})")
     if len(head) < _LOCAL_HEADER.size + name_length:
         return None
     found = head[_LOCAL_HEADER.size :][:name_length].decode("utf-8", "replace")
     if found != name:
-        raise ValueError(f"its member is named {found[:80]!r}, not {name!r}")
+        raise OtherArchiveError(f"its member is named {found[:80]!r}, not {name!r}")
     start = int(_LOCAL_HEADER.size + name_length + extra_length)
     return start if len(head) >= start else None

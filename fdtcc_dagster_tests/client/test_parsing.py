@@ -33,7 +33,7 @@ def write(tmp_path: Path) -> Write:
     def write(data: bytes, announced_rows: int | None = None) -> CsvSource:
         path = tmp_path / "snapshot.csv"
         path.write_bytes(data)
-        return CsvSource(path, announced_rows, "cars", WINDOW)
+        return CsvSource(lambda: path.open("rb"), announced_rows, "cars", WINDOW)
 
     return write
 

@@ -1,0 +1,214 @@
+"""Pulling partitions of a dataset, and storing each as soon as it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
+from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
+from fdtcc_dagster.partition_rows import is_same, not_complete, now_in_utc, provenance_of, request_window
+from fdtcc_dagster.progress import PullLog
+from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.slices import Slices, cut
+from fdtcc_dagster.storing import StoredPartition, StoresPartitions
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A partition that is stored.
+
+    Attributes:
+        key: The partition key.
+        metadata: What is known of it.
+        sha256: The snapshot that its rows are of.
+    """
+
+    key: str
+    metadata: Mapping[str, Any]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NotStored:
+    """A partition that is not.
+
+    Attributes:
+        key: The partition key.
+        error: Why.
+    """
+
+    key: str
+    error: Exception
+
+
+End = Stored | NotStored
+
+_SNAPSHOT_ROWS = "foundry/snapshot_rows"
+
+
+class PartitionsPull:
+    """Pulls partitions of one dataset into one IO manager.
+
+    Args:
+        dataset: The dataset.
+        asset_key: The key of its asset.
+        container: The resource.
+        io_manager: Stores the partitions.
+        log: The run's log.
+        refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
+    """
+
+    def __init__(
+        self,
+        dataset: FoundryDataset,
+        asset_key: dg.AssetKey,
+        container: FoundryContainerResource,
+        io_manager: StoresPartitions,
+        log: dg.DagsterLogManager,
+        *,
+        refetch: bool,
+    ) -> None:
+        self._dataset, self._asset_key = dataset, asset_key
+        self._container, self._io_manager = container, io_manager
+        self._log, self._refetch = log, refetch
+
+    def run(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
+        """Pull and store partitions.
+
+        Args:
+            keys: The partition keys.
+            spool: A directory for what is on its way.
+
+        Yields:
+            Whether each partition is stored, in the order in which that is known.
+        """
+        there = {} if self._refetch else {key: self._io_manager.stored_partition(self._asset_key, key) for key in keys}
+        if self._dataset.time is None:
+            yield from self._snapshots(keys, there, spool)
+            return
+        incomplete = not_complete(self._dataset, keys)
+        yield from (NotStored(key, error) for key, error in incomplete.items())
+        complete = [key for key in keys if key not in incomplete]
+        if complete:
+            yield from self._slices(complete, there, spool)
+
+    def _snapshots(
+        self, keys: Sequence[str], there: Mapping[str, StoredPartition | None], spool: Path
+    ) -> Iterator[End]:
+        dataset = self._dataset
+        windows = {key: dataset.window(key) for key in keys}
+        logs = {key: PullLog(self._log, "" if len(keys) == 1 else f"{key}: ") for key in keys}
+
+        def read(key: str, arriving: ArrivingSnapshot) -> tuple[pl.Schema, Mapping[str, Any]]:
+            rows = arriving.scan(dataset.schema)
+            return rows.collect_schema(), self._store(key, rows, arriving.announcement)
+
+        what = f"window {windows[keys[0]]}" if len(keys) == 1 else f"{len(keys)} partitions"
+        self._log.info(f"Pulling {dataset.name!r}, {what}")
+        with pull_each(
+            self._container.get_client(),
+            dataset.name,
+            windows,
+            read,
+            is_there=lambda key, announcement: is_same(dataset, key, there.get(key), announcement),
+            spool=spool,
+            limit=self._container.max_concurrency,
+            transport=self._container.transport,
+            missing_version=dataset.missing_version,
+        ) as pulls:
+            for item in pulls:
+                if isinstance(item, (Said, Received)):
+                    logs[item.key].show(item)
+                elif isinstance(item, Failed):
+                    if len(keys) > 1:
+                        self._log.error(f"{item.key}: {item.error}")
+                    yield NotStored(item.key, item.error)
+                elif isinstance(item, Unchanged):
+                    yield self._unchanged(item.key, item.announcement, there[item.key])
+                else:
+                    schema, stored = item.result
+                    metadata = {**snapshot_metadata(item.snapshot, schema), **stored}
+                    yield Stored(item.key, metadata, item.snapshot.sha256)
+            pulls.result()
+
+    def _slices(self, keys: Sequence[str], there: Mapping[str, StoredPartition | None], spool: Path) -> Iterator[End]:
+        dataset, time = self._dataset, self._dataset.time
+        assert time is not None  # noqa: S101  told by the caller
+        now, log, wanted = now_in_utc(), PullLog(self._log), list(keys)
+        window = request_window(dataset, keys, now)
+
+        def is_there(_: str, announcement: Announcement) -> bool:
+            wanted[:] = [key for key in keys if not is_same(dataset, key, there.get(key), announcement)]
+            return not wanted
+
+        def read(_: str, arriving: ArrivingSnapshot) -> Slices:
+            windows = {key: dataset.window(key) for key in wanted}
+            return cut(arriving.source, dataset.schema, time, windows, spool)
+
+        # Any snapshot pulled since the newest slice was complete has the rows of all of them.
+        self._log.info(f"Pulling {dataset.name!r} once for {len(keys)} slices, as of {window.from_dt} or later")
+        with pull_each(
+            self._container.get_client(),
+            dataset.name,
+            {dataset.name: window},
+            read,
+            is_there=is_there,
+            spool=spool,
+            limit=1,
+            transport=self._container.transport,
+            missing_version="raise",
+            now=now,
+        ) as pulls:
+            for item in pulls:
+                if isinstance(item, (Said, Received)):
+                    log.show(item)
+                elif isinstance(item, Failed):
+                    yield from (NotStored(key, item.error) for key in keys)
+                else:
+                    announcement = item.announcement if isinstance(item, Unchanged) else item.snapshot
+                    yield from (self._unchanged(k, announcement, there[k]) for k in keys if k not in wanted)
+                    if isinstance(item, Done):
+                        yield from (self._stored_slice(key, item) for key in wanted)
+            pulls.result()
+
+    def _stored_slice(self, key: str, done: Done[Slices]) -> End:
+        snapshot, slices = done.snapshot, done.result
+        try:
+            stored = self._store(key, slices.rows_of(key), snapshot, {_SNAPSHOT_ROWS: str(slices.rows)})
+        except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
+            return NotStored(key, error)
+        finally:
+            slices.remove(key)
+        window = self._dataset.window(key)
+        metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
+        return Stored(key, {**metadata, **stored}, snapshot.sha256)
+
+    def _unchanged(self, key: str, announcement: Announcement, stored: StoredPartition | None) -> Stored:
+        assert stored is not None  # noqa: S101  nothing else is unchanged
+        self._log.info(f"{key}: unchanged, the container's snapshot is stored already")
+        if self._dataset.time is None:
+            metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
+        else:
+            metadata = slice_metadata(
+                announcement,
+                stored.schema,
+                self._dataset.window(key),
+                stored.rows,
+                int(stored.provenance[_SNAPSHOT_ROWS]),
+                unchanged=True,
+            )
+        return Stored(key, {**metadata, **stored.metadata}, announcement.sha256)
+
+    def _store(
+        self, key: str, rows: pl.LazyFrame, announcement: Announcement, more: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
+        provenance = {**provenance_of(self._dataset, key, announcement), **(more or {})}
+        return self._io_manager.store_partition(self._asset_key, key, rows, provenance)

@@ -1,0 +1,60 @@
+"""What an IO manager has to do to store the partitions of a run one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import dagster as dg
+import polars as pl
+
+STORED = pl.LazyFrame()
+"""An output whose rows are stored already."""
+
+
+@dataclass(frozen=True)
+class StoredPartition:
+    """What is stored as a partition.
+
+    Attributes:
+        provenance: What `store_partition` was told of the rows' origin.
+        schema: The columns.
+        rows: How many rows there are.
+        metadata: What `store_partition` returned of the place and the rows.
+    """
+
+    provenance: Mapping[str, str]
+    schema: pl.Schema
+    rows: int
+    metadata: Mapping[str, Any]
+
+
+@runtime_checkable
+class StoresPartitions(Protocol):
+    """An IO manager that stores partitions one by one, outside of an output, in several threads."""
+
+    def store_partition(
+        self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, provenance: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """Store one partition.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+            frame: Its rows.
+            provenance: Where they come from.
+
+        Returns:
+            Metadata of what was stored.
+        """
+        ...
+
+    def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
+        """Say what is stored as a partition, if it can be told.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+        """
+        ...
