@@ -287,7 +287,7 @@ class FoundryDevToolsContainerClient:
             ServiceConnectionLostError: The connection ended before the result or inside the download.
             IdleTimeoutError: The container stayed silent for longer than the limits allow.
             DatasetNotFoundError: It does not know the name.
-            DatasetRetrievalError: Its own job failed.
+            DatasetRetrievalError: Its own job failed, or the CSV is larger than `max_bytes`.
             EmptyDatasetError: The dataset has no rows.
             NoVersionInWindowError: A past window has no version.
             ChecksumMismatchError: What arrived is not what was announced, in every attempt.

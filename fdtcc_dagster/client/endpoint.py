@@ -55,6 +55,9 @@ class Endpoint:
         if self.secure:
             self.ssl_context  # noqa: B018  a file that cannot be read is refused before any work
 
+    def __str__(self) -> str:
+        return f"the container at {self._authority}"
+
     @property
     def websocket_url(self) -> str:
         """The address of the WebSocket."""

@@ -3,7 +3,8 @@
 ```
 Exception
 └── FdtccError
-    ├── ServiceUnavailableError       retryable  the container cannot be reached or refuses the handshake (S16)
+    ├── ServiceUnavailableError       retryable  the container cannot be reached or refuses the handshake (S16); not
+    │                                            retried where it is `permanent`, as for a certificate
     ├── ServiceConnectionLostError    retryable  it went away before its result (S31)
     ├── IdleTimeoutError              retryable  it is connected and says nothing, or nothing but keepalives (S1, S15)
     ├── ChecksumMismatchError         retryable  the bytes that arrived are not the ones that were announced (S19)
@@ -46,7 +47,23 @@ class FdtccError(Exception):
 
 
 class ServiceUnavailableError(FdtccError):
-    """The container cannot be reached, or it refused the handshake (S16)."""
+    """The container cannot be reached, or it refused the handshake (S16).
+
+    Attributes:
+        permanent: Whether the same request would fail again: a certificate is not trusted, credentials are refused,
+            or only one side speaks TLS. Such a failure is not retried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        permanent: bool = False,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.permanent = permanent
 
 
 class ServiceConnectionLostError(FdtccError):
@@ -149,6 +166,6 @@ def is_retryable(error: BaseException) -> bool:
         error: Any exception.
 
     Returns:
-        True for the errors marked retryable in the tree above, False for all else.
+        True for the errors marked retryable in the tree above, unless they are `permanent`; False for all else.
     """
-    return isinstance(error, RETRYABLE)
+    return isinstance(error, RETRYABLE) and not getattr(error, "permanent", False)

@@ -78,7 +78,7 @@ def check_pointer(sha256: object) -> str:
     """
     if isinstance(sha256, str) and _POINTER.fullmatch(sha256):
         return sha256.lower()
-    raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {_excerpt(redact(sha256))}")
+    raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {excerpt(redact(sha256))}")
 
 
 def redact(value: Any) -> Any:
@@ -123,9 +123,9 @@ def parse_frame(data: str | bytes) -> Message:
         # Very deep nesting ends in a RecursionError.
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"the container sent a frame that is not JSON: {_excerpt(redact(data))}") from error
+        raise ProtocolError(f"the container sent a frame that is not JSON: {excerpt(redact(data))}") from error
     if not isinstance(message, dict):
-        raise ProtocolError(f"the container sent a frame that is not an object: {_excerpt(redact(data))}")
+        raise ProtocolError(f"the container sent a frame that is not an object: {excerpt(redact(data))}")
     return message
 
 
@@ -180,7 +180,7 @@ class Conversation:
         shown: Message = redact(message)
         kind, text = message.get("type"), str(shown.get("message", ""))
         if kind != "keepalive":
-            self._last = _excerpt(text)
+            self._last = excerpt(text)
         if kind == "error":
             self.outcome = self._refused(text)
         elif kind == "final":
@@ -224,19 +224,19 @@ class Conversation:
                     'missing_version="accept" on the dataset to store today\'s data in its place',
                 )
         elif message.get("success") is False and message.get("type") == "update":
-            self._failures.append(_excerpt(text))
+            self._failures.append(excerpt(text))
 
     def _refused(self, text: str) -> FdtccError:
         if _UNKNOWN_DATASET.match(text):
             return self._error(
                 DatasetNotFoundError,
-                f"the container does not know this name ({_excerpt(text)}); check it against foundry_datasets.toml",
+                f"the container does not know this name ({excerpt(text)}); check it against foundry_datasets.toml",
             )
-        return self._error(DatasetRetrievalError, f"the container refused the request: {_excerpt(text)}")
+        return self._error(DatasetRetrievalError, f"the container refused the request: {excerpt(text)}")
 
     def _ended(self, message: Message, text: str) -> Pointer | FdtccError:
         if message.get("success") is not True:
-            shown = _excerpt(text)
+            shown = excerpt(text)
             if text.startswith("No rows found"):
                 return self._error(EmptyDatasetError, f"the dataset has no rows in Foundry ({shown})")
             if text.startswith("ERROR"):
@@ -246,7 +246,7 @@ class Conversation:
         pointer = named[0] if isinstance(named, list) and len(named) == 1 else named
         if not (isinstance(pointer, str) and _POINTER.fullmatch(pointer)):
             # A failed job ends with success and the text of its exception; the cause came before (S5, S6).
-            cause = "; ".join([*self._failures[-3:], _excerpt(redact(pointer))])
+            cause = "; ".join([*self._failures[-3:], excerpt(redact(pointer))])
             return self._error(DatasetRetrievalError, f"the container's job failed: {cause}")
         if self._guarded and self._origin != "cached":
             return self._error(
@@ -270,6 +270,7 @@ def request_all(names: Sequence[str], now: datetime) -> str:
     return json.dumps({"names": list(names), "from_dt": instant, "to_dt": instant})
 
 
-def _excerpt(value: object) -> str:
+def excerpt(value: object) -> str:
+    """The beginning of a text, on one line."""
     text = " ".join(str(value).split())
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -202,5 +203,7 @@ def _located(name: str, window: Window) -> Iterator[None]:
     except FdtccError as error:
         if error.dataset is not None:
             raise
-        located = type(error)(f"dataset {name!r}, window {window}: {error}", dataset=name, window=window)
+        located = copy.copy(error)
+        located.args = (f"dataset {name!r}, window {window}: {error}",)
+        located.dataset, located.window = name, window
         raise located from error

@@ -21,6 +21,9 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.protocol import excerpt, redact
+from fdtcc_dagster.client.refusals import refused, unreachable
+from fdtcc_dagster.client.room import Room, too_large
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 
 Transport = Literal["csv", "zip"]
@@ -60,15 +63,17 @@ async def download(
         ServiceConnectionLostError: The connection ended inside the body.
         IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
         ChecksumMismatchError: What arrived is not what the pointer names.
-        DatasetRetrievalError: The ZIP is not of the form that the container makes.
-        OSError: The file cannot be written.
+        DatasetRetrievalError: The ZIP is not of the form that the container makes, or there are more than `max_bytes`.
+        OSError: The file cannot be written, or would fill the disk.
     """
+    room = Room(arriving.path.parent, limits.max_bytes)
     url = endpoint.download_url(transport, arriving.sha256)
     inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
 
     def write(chunks: list[bytes]) -> None:
         for chunk in chunks:
             for data in [chunk] if inflater is None else inflater.feed(chunk):
+                room.check(arriving.size + len(data))
                 arriving.write(data)
 
     def finish() -> None:
@@ -115,33 +120,46 @@ async def _body(
     timeout = aiohttp.ClientTimeout(
         total=limits.transfer_timeout, connect=limits.open_timeout, sock_read=limits.idle_timeout
     )
+    # A proxy is not to compress on its own: transport="zip" does, and what it inflates to is counted.
+    headers = {"Accept-Encoding": "identity", **endpoint.headers}
+    received = 0
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, read_bufsize=_READ_BYTES) as session,
-            session.get(
-                url, headers=endpoint.headers, ssl=endpoint.ssl_context or True, allow_redirects=False
-            ) as response,
+            aiohttp.ClientSession(timeout=timeout, read_bufsize=_READ_BYTES, headers=headers) as session,
+            session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise _refusal(response.status)
-            size, told = 0, time.monotonic()
+                raise _refusal(endpoint, response.status)
+            told = time.monotonic()
             async for chunk in response.content.iter_any():
+                received += len(chunk)
+                if received > limits.max_bytes:
+                    raise too_large(limits.max_bytes)
                 yield chunk
-                size += len(chunk)
                 if on_progress is not None and time.monotonic() - told > 1.0:
                     told = time.monotonic()
-                    on_progress(size, response.content_length)
-    except aiohttp.ServerTimeoutError as error:
+                    on_progress(received, response.content_length)
+    except aiohttp.SocketTimeoutError as error:
         raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s") from error
-    except (aiohttp.ClientConnectorError, asyncio.TimeoutError) as error:
+    except aiohttp.ConnectionTimeoutError as error:
         raise ServiceUnavailableError(
-            "the container cannot be reached for the download; is it running, and are host and port right?"
+            f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
         ) from error
+    except asyncio.TimeoutError as error:
+        raise IdleTimeoutError(
+            f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
+            "for a slow link, raise transfer_timeout or set transport='zip'"
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        raise unreachable(endpoint, error.os_error) from None
     except aiohttp.ClientError as error:
-        raise ServiceConnectionLostError(f"the connection ended inside the download: {error}") from error
+        # Without a cause: its text may be the server's as it is, and its `repr` the headers that were sent.
+        raise ServiceConnectionLostError(
+            f"the connection ended inside the download: {excerpt(redact(str(error)))}"
+        ) from None
 
 
-def _refusal(status: int) -> ServiceUnavailableError:
+def _refusal(endpoint: Endpoint, status: int) -> ServiceUnavailableError:
     if status == 404:
         return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
-    return ServiceUnavailableError(f"the container answers the download with HTTP {status}")
+    return refused(endpoint, status, handshake=False)

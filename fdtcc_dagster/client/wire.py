@@ -20,6 +20,8 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.protocol import excerpt, redact
+from fdtcc_dagster.client.refusals import refused, unreachable
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
@@ -50,10 +52,9 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
     Raises:
         ServiceUnavailableError: There is no connection, or the handshake was refused or took too long (S16).
     """
-    url = endpoint.websocket_url
     try:
         connection = await _Connect(
-            url,
+            endpoint.websocket_url,
             ssl=endpoint.ssl_context,
             additional_headers=endpoint.headers,
             logger=_logger,
@@ -64,18 +65,13 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
             proxy=None,
         )
     except InvalidStatus as error:
-        raise ServiceUnavailableError(
-            f"the container at {url} refuses the connection with HTTP {error.response.status_code}; "
-            "its Foundry credentials may be missing"
-        ) from error
+        raise refused(endpoint, error.response.status_code, handshake=True) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise ServiceUnavailableError(
-            f"the container at {url} did not accept the connection within {limits.open_timeout:g} s"
+            f"{endpoint} did not accept the connection within {limits.open_timeout:g} s"
         ) from error
     except (OSError, InvalidHandshake) as error:
-        raise ServiceUnavailableError(
-            f"the container at {url} cannot be reached ({error}); is it running, and are host and port right?"
-        ) from error
+        raise unreachable(endpoint, error) from None
     async with connection:
         yield connection
 
@@ -110,9 +106,13 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
     except ConnectionClosed as error:
         if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
             raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
-        raise ServiceConnectionLostError(_how(error)) from error
+        # Without a cause: its text has the server's reason as it is.
+        raise ServiceConnectionLostError(_how(error)) from None
 
 
 def _how(error: ConnectionClosed) -> str:
     close = error.rcvd or error.sent
-    return f"close code {close.code}" if close else "without a close frame"
+    if close is None:
+        return "without a close frame"
+    reason = excerpt(redact(close.reason))
+    return f"close code {close.code}, {reason!r}" if reason else f"close code {close.code}"

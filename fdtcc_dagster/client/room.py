@@ -1,0 +1,58 @@
+"""How much a download may take: of bytes, and of the disk that it shares with others."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from fdtcc_dagster.client.errors import DatasetRetrievalError
+
+_STEP_BYTES = 8 << 20
+_RESERVE = 0.02
+_MOST_RESERVED_BYTES = 1 << 30
+
+
+def too_large(max_bytes: int) -> DatasetRetrievalError:
+    """Make the error for a download that is larger than allowed."""
+    return DatasetRetrievalError(f"the download has more than {max_bytes} bytes; if that is right, raise max_bytes")
+
+
+class Room:
+    """Ends a download that grows beyond a limit, or would fill the disk.
+
+    A ZIP of some megabytes can inflate to any size, and a body need not end. What is left free is 2 % of the file
+    system, at most 1 GiB, which small downloads may use.
+
+    Args:
+        directory: Where the file grows.
+        max_bytes: The limit.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._next = _STEP_BYTES
+
+    def check(self, size: int) -> None:
+        """Check how much there is now.
+
+        Args:
+            size: The file's bytes, to be told before they are written.
+
+        Raises:
+            DatasetRetrievalError: There are more than the limit.
+            OSError: The disk is nearly full.
+        """
+        if size > self._max_bytes:
+            raise too_large(self._max_bytes)
+        if size < self._next:
+            return
+        self._next = size + _STEP_BYTES
+        usage = shutil.disk_usage(self._directory)
+        if usage.free - _STEP_BYTES < min(int(usage.total * _RESERVE), _MOST_RESERVED_BYTES):
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk of {self._directory} has {usage.free} bytes left, {size} bytes into the snapshot; "
+                "make room, or give another spool directory",
+            )
