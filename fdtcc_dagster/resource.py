@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, field_validator
+from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.endpoint import check_host
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.waiting import wait_for
 
+SECRETS = ("bearer_token", "headers")
+"""The fields whose values are shown nowhere."""
+
 
 class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for old-style values
     """A Foundry DevTools Container, as the resource `foundry_container`."""
+
+    # A misspelled `secure` must not be passed over, and an error must not show what stands where a token should.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     # Until a run resolves it, an `EnvVar.int` is 0: where that is no value, it is refused when it is used.
     host: str = Field(default="project-fdt-container", description="The container's host.")
@@ -38,6 +45,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         gt=0,
     )
     job_timeout: float = Field(default=14_400.0, description="Seconds for the container's whole job.", gt=0)
+    transfer_timeout: float = Field(default=14_400.0, description="Seconds for a whole download.", gt=0)
     attempts: int = Field(default=3, description="How often a request is tried when a failure is passing.", ge=0)
     max_concurrency: int = Field(
         default=4,
@@ -49,11 +57,46 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         description="Existing directory for snapshots on their way; None: the system's temporary directory. "
         "It needs room for the CSV.",
     )
+    max_bytes: int = Field(
+        default=64 << 30, description="Bytes of a snapshot's CSV beyond which its download is given up.", ge=0
+    )
+    secure: bool = Field(
+        default=False, description="Whether a proxy in front of the container speaks TLS; its certificate is verified."
+    )
+    ca_file: str | None = Field(
+        default=None,
+        description="With secure: a PEM file with the authorities to trust, instead of those of the system.",
+    )
+    bearer_token: str | None = Field(
+        default=None, description="A token that the proxy wants: an EnvVar, so that it is stored nowhere.", repr=False
+    )
+    headers: dict[str, str] = Field(
+        default={}, description="Other headers that the proxy wants; each value an EnvVar, as the token.", repr=False
+    )
 
     @field_validator("host")
     @classmethod
     def _check_host(cls, host: str) -> str:
         return check_host(host)
+
+    def get_resource_definition(self) -> ConfigurableResourceFactoryResourceDefinition:
+        """Give Dagster the definition, of which it stores the configuration and shows it in its UI.
+
+        Returns:
+            The definition.
+
+        Raises:
+            dagster.DagsterInvalidDefinitionError: A secret is not an `EnvVar`, so its value would be in there.
+        """
+        secrets = {"bearer_token": self.bearer_token, **{f"headers[{name!r}]": v for name, v in self.headers.items()}}
+        for name, value in secrets.items():
+            if value is not None and not isinstance(value, dg.EnvVar):
+                raise dg.DagsterInvalidDefinitionError(
+                    f"{name} of FoundryContainerResource is a secret, and Dagster stores and shows what it is given: "
+                    'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
+                    "that environment variable where runs are executed"
+                )
+        return super().get_resource_definition()
 
     _spools: list[Path] = PrivateAttr(default_factory=list)
 
@@ -71,6 +114,12 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             idle_timeout=self.idle_timeout,
             job_timeout=self.job_timeout,
             attempts=self.attempts,
+            secure=self.secure,
+            ca_file=self.ca_file,
+            headers=self.headers,
+            bearer_token=self.bearer_token,
+            transfer_timeout=self.transfer_timeout,
+            max_bytes=self.max_bytes,
         )
 
     @contextmanager

@@ -28,7 +28,12 @@ from fdtcc_dagster.components.foundry_datasets.options import (
     to_schedules,
     to_sensor,
 )
-from fdtcc_dagster.components.foundry_datasets.resolving import resolve_datasets, resolve_toml, resolver_of
+from fdtcc_dagster.components.foundry_datasets.resolving import (
+    resolve_datasets,
+    resolve_resource,
+    resolve_toml,
+    resolver_of,
+)
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, without_unions
 from fdtcc_dagster.dataset import FoundryDataset
@@ -70,7 +75,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     resource: Annotated[
         "FoundryContainerResource | None",  # quoted: Dagster would look for limits in its fields, and refuse them
         dg.Resolver(
-            resolver_of(lambda values: FoundryContainerResource(**values)),
+            resolve_resource,
             model_field_type=ResourceModel,
             description="The container. Left out, the project has a resource 'foundry_container' elsewhere.",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,8 +13,10 @@ from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_
 from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
+from fdtcc_dagster.resource import SECRETS, FoundryContainerResource
 
 _T = TypeVar("_T")
+_ENV = re.compile(r"\s*\{\{\s*env\.(\w+)\s*\}\}\s*")
 
 
 def resolver_of(build: Callable[[Any], _T]) -> Callable[[dg.ResolutionContext, Any], _T]:
@@ -52,8 +55,25 @@ def resolve_toml(context: dg.ResolutionContext, models: Sequence[Any]) -> list[F
     ]
 
 
-def _located(context: dg.ResolutionContext, model: Any, build: Callable[[Any], _T]) -> _T:
-    values = render(context, to_plain(model))
+def resolve_resource(context: dg.ResolutionContext, model: Any) -> FoundryContainerResource:
+    """Resolve the field `resource`; the arguments are those of every resolver.
+
+    A secret's `{{ env.NAME }}` is left to the run: its value here would be stored and shown as configuration.
+    """
+    plain = to_plain(model)
+    deferred = {name: _as_env_vars(plain[name]) for name in SECRETS if name in plain}
+    return _located(context, model, lambda values: FoundryContainerResource(**values), {**plain, **deferred})
+
+
+def _as_env_vars(value: object) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_env_vars(item) for name, item in value.items()}
+    match = _ENV.fullmatch(value) if isinstance(value, str) else None
+    return dg.EnvVar(match[1]) if match else value
+
+
+def _located(context: dg.ResolutionContext, model: Any, build: Callable[[Any], _T], plain: object = None) -> _T:
+    values = render(context, to_plain(model) if plain is None else plain)
     try:
         return build(values)
     except (FdtccError, OSError, TypeError, ValueError) as error:
