@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import ssl
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+
+logger = logging.getLogger(__name__)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*[\x21-\x7e]")
@@ -52,6 +55,10 @@ class Endpoint:
         # A copy that nobody changes after it was checked.
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
         check_headers(self.headers)
+        if self.headers and not self.secure:
+            logger.warning(
+                "headers for %s are sent unencrypted: set secure=True, unless something else encrypts them", self
+            )
         if self.secure:
             self.ssl_context  # noqa: B018  a file that cannot be read is refused before any work
 
