@@ -7,19 +7,12 @@ its fields can say, and whoever uses it compares the two.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 
+from fdtcc_dagster.days import LAST, Years, all_kinds_of_years, union
 from fdtcc_dagster.schedule import Refresh
-
-LAST = 32
-"""Stands for cron's `L`, the last day of the month, among the days of a month."""
-
-_ONE_DAY = dt.timedelta(days=1)
-_FULL_MONTH, _FULL_YEAR, _FULL_WEEK = frozenset(range(1, 32)), frozenset(range(1, 13)), frozenset(range(7))
 
 
 @dataclass(frozen=True)
@@ -36,24 +29,12 @@ class DayCron:
     months: frozenset[int] = frozenset()
     weekdays: frozenset[int] = frozenset()
 
-    def matches(self, day: dt.date) -> bool:
-        """Tell whether a cron with these fields ticks on a day."""
-        if self.months and day.month not in self.months:
-            return False
-        if not self.days and not self.weekdays:
-            return True
-        return day.day in self.days or _weekday(day) in self.weekdays or (LAST in self.days and _is_last_of_month(day))
-
-    def dates(self, years: Years) -> frozenset[dt.date]:
-        """All days of some years on which a cron with these fields ticks."""
-        index = years.index
+    def ticks(self, years: Years) -> int:
+        """The set of the days of some years on which a cron with these fields ticks."""
         days = years.all
         if self.days or self.weekdays:
-            found = [index["day", day] for day in self.days] + [index["weekday", day] for day in self.weekdays]
-            days = frozenset().union(*found)
-        if self.months:
-            days = days & frozenset().union(*(index["month", month] for month in self.months))
-        return days
+            days = union([years.of_month[day] for day in self.days] + [years.of_week[day] for day in self.weekdays])
+        return days & union(years.of_year[month] for month in self.months) if self.months else days
 
     def render(self, minute: str, hour: str) -> str:
         """The whole cron string."""
@@ -69,66 +50,25 @@ class DayCron:
         )
 
 
-class Years:
-    """The days of some years, found by their month, day of the month and weekday.
-
-    Attributes:
-        years: The years.
-        all: All their days.
-        index: Days by `("month", 1…12)`, `("day", 1…31 or LAST)` and `("weekday", 0…6)`.
-    """
-
-    def __init__(self, years: Iterable[int]) -> None:
-        self.years = tuple(years)
-        index: defaultdict[Hashable, set[dt.date]] = defaultdict(set)
-        for year in self.years:
-            for ordinal in range(dt.date(year, 1, 1).toordinal(), dt.date(year + 1, 1, 1).toordinal()):
-                day = dt.date.fromordinal(ordinal)
-                index["month", day.month].add(day)
-                index["day", day.day].add(day)
-                index["weekday", _weekday(day)].add(day)
-                if _is_last_of_month(day):
-                    index["day", LAST].add(day)
-        self.index = {key: frozenset(days) for key, days in index.items()}
-        self.all = frozenset().union(*self.index.values())
-
-    def of(self, rule: Refresh) -> frozenset[dt.date]:
-        """The days of these years on which a rule asks for a refresh."""
-        return frozenset(day for year in self.years for day in rule.days(dt.date(year, 1, 1), dt.date(year, 12, 31)))
-
-
-@lru_cache(maxsize=64)
-def years_between(first: int, last: int) -> Years:
-    """The years from `first` to `last` inclusive."""
-    return Years(range(first, last + 1))
-
-
-def all_kinds_of_years() -> Years:
-    """28 years with all 14 kinds: leap or not, times the weekday of New Year.
-
-    Rules and crons look at nothing but the place of a day in its year, so what agrees here agrees in every year.
-    """
-    return years_between(2000, 2027)
-
-
-def fit(dates: frozenset[dt.date], years: Years) -> DayCron:
-    """The day fields that tick on all of some dates and on as few others of the years as possible.
+def fit(days: int, years: Years) -> DayCron:
+    """The day fields that tick on all of some days and on as few others of the years as possible.
 
     Args:
-        dates: At least one date, in those years.
+        days: A set of at least one day of those years.
         years: The years that count.
 
     Returns:
-        The tightest of a few obvious candidates; compare `dates()` of it to know whether it is exact.
+        The tightest of a few obvious candidates; compare `ticks()` of it to know whether it is exact.
     """
-    months = _unless(_FULL_YEAR, {day.month for day in dates})
-    not_last = {day.day for day in dates if not _is_last_of_month(day)}
+    months, weekdays = _met(days, years.of_year), _met(days, years.of_week)
+    of_month = _met(days, {day: found for day, found in years.of_month.items() if day != LAST})
+    not_last = _met(days & ~years.of_month[LAST], years.of_month)
     candidates = (
-        DayCron(months=months, weekdays=_unless(_FULL_WEEK, {_weekday(day) for day in dates})),
-        DayCron(months=months, days=_unless(_FULL_MONTH, {day.day for day in dates})),
-        DayCron(months=months, days=frozenset(not_last | {LAST})),
+        DayCron(months=months, weekdays=weekdays),
+        DayCron(months=months, days=of_month),
+        DayCron(months=months, days=not_last | {LAST}),
     )
-    return _tightest([cron for cron in candidates if dates <= cron.dates(years)], years)
+    return _tightest([cron for cron in candidates if not days & ~cron.ticks(years)], years)
 
 
 def superset(rules: Iterable[Refresh]) -> tuple[DayCron, bool]:
@@ -145,37 +85,27 @@ def superset(rules: Iterable[Refresh]) -> tuple[DayCron, bool]:
 
 @lru_cache(maxsize=1024)
 def _superset(rules: frozenset[Refresh]) -> tuple[DayCron, bool]:
-    dates = frozenset().union(*(_days_of(rule) for rule in rules))
+    years = all_kinds_of_years()
+    days = union(years.named(rule) for rule in rules)
     each: Callable[[DayCron, DayCron], DayCron] = DayCron.__or__
     combined = reduce(each, (_fit_rule(rule) for rule in rules))
-    cron = _tightest([combined, fit(dates, all_kinds_of_years()), DayCron()], all_kinds_of_years())
-    return cron, cron.dates(all_kinds_of_years()) == dates
-
-
-@lru_cache(maxsize=1024)
-def _days_of(rule: Refresh) -> frozenset[dt.date]:
-    return all_kinds_of_years().of(rule)
+    cron = _tightest([combined, fit(days, years), DayCron()], years)
+    return cron, cron.ticks(years) == days
 
 
 @lru_cache(maxsize=1024)
 def _fit_rule(rule: Refresh) -> DayCron:
-    return fit(_days_of(rule), all_kinds_of_years())
+    return fit(all_kinds_of_years().named(rule), all_kinds_of_years())
 
 
 def _tightest(crons: Iterable[DayCron], years: Years) -> DayCron:
-    return min(crons, key=lambda cron: (len(cron.dates(years)), len(cron.render("0", "0"))))
+    return min(crons, key=lambda cron: (cron.ticks(years).bit_count(), len(cron.render("0", "0"))))
 
 
-def _unless(full: frozenset[int], values: set[int]) -> frozenset[int]:
-    return frozenset() if values == full else frozenset(values)
-
-
-def _weekday(day: dt.date) -> int:
-    return day.isoweekday() % 7
-
-
-def _is_last_of_month(day: dt.date) -> bool:
-    return (day + _ONE_DAY).month != day.month
+def _met(days: int, groups: Mapping[int, int]) -> frozenset[int]:
+    """The groups in which some of the days are; none if that is all, as for a field that is `*`."""
+    met = frozenset(number for number, group in groups.items() if days & group)
+    return frozenset() if len(met) == len(groups) else met
 
 
 def _field(values: frozenset[int]) -> str:

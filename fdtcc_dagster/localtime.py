@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytz
@@ -12,6 +13,7 @@ from fdtcc_dagster.client.errors import ScheduleError
 
 UTC = dt.timezone.utc
 _DAY = dt.timedelta(days=1)
+_SHORTEST = 5  # days: no clocks have ever been changed and changed back within so few
 
 
 def zone_of(name: str) -> dt.tzinfo:
@@ -84,9 +86,31 @@ def _offset_at(zone: dt.tzinfo, utc: dt.datetime) -> dt.timedelta:
     return offset
 
 
-@lru_cache(maxsize=1 << 17)
+def offsets_throughout(zone: dt.tzinfo, first: dt.date, last: dt.date) -> list[dt.timedelta | None]:
+    """The offsets of a zone during consecutive days.
+
+    Args:
+        zone: A zone of `zone_of` or `dagster_zone`.
+        first: The first day.
+        last: The last day.
+
+    Returns:
+        For each day the offset that the zone's clocks keep from the day before to the day after, or None if they
+        change it in between.
+    """
+    begin, count = dt.datetime.combine(first, dt.time()) - _DAY, (last - first).days + 4
+    steps = [*range(0, count - 1, _SHORTEST), count - 1]
+    offsets = [_offset_at(zone, begin)]
+    for number, following in pairwise(steps):
+        offset = _offset_at(zone, begin + following * _DAY)
+        if offset == offsets[-1]:
+            offsets += [offset] * (following - number)
+        else:
+            offsets += [_offset_at(zone, begin + day * _DAY) for day in range(number + 1, following + 1)]
+    return [before if before == after else None for before, after in zip(offsets, offsets[3:], strict=False)]
+
+
+@lru_cache(maxsize=1 << 16)
 def _offset_throughout(zone: dt.tzinfo, day: dt.date) -> dt.timedelta | None:
     """The offset during a day, or None near a change. Cached: hundreds of calendars ask for the same days."""
-    midnight = dt.datetime.combine(day, dt.time())
-    before, after = _offset_at(zone, midnight - _DAY), _offset_at(zone, midnight + 2 * _DAY)
-    return before if before == after else None
+    return offsets_throughout(zone, day, day)[0]

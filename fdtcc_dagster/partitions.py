@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import dagster as dg
 
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.cron import superset, years_between
+from fdtcc_dagster.cron import superset
+from fdtcc_dagster.days import Years, union, years_between
 from fdtcc_dagster.localtime import dagster_zone, date_of, instant_of, is_repeated, zone_of
 from fdtcc_dagster.schedule import Refresh, Schedule
 
 KEY_FORMAT = "%Y-%m-%d"
 _KEY = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}")
 _HORIZON = dt.date(2040, 1, 1)
-_MIDNIGHT, _A_MINUTE_LATER = dt.time(), dt.time(minute=1)
+_MIDNIGHT = dt.time()
+_A_MINUTE_LATER = "1 0 * * *"
 _ONE_DAY, _LONGEST_GAP = dt.timedelta(days=1), dt.timedelta(days=400)
 
 
@@ -109,7 +111,8 @@ def slice_window(schedule: Schedule, partition_key: str) -> Window:
 class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
     """Partitions with excluded ticks, whose windows nevertheless leave no holes.
 
-    Overrides nothing else: the webserver and the daemon rebuild the plain class and must arrive at the same keys.
+    Overrides nothing that concerns keys: the webserver and the daemon rebuild the plain class and must arrive at the
+    same ones.
     """
 
     def time_window_for_partition_key(  # type: ignore[override]  # the base wraps its method in a cache
@@ -121,6 +124,14 @@ class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
         ends = [window_end for window_end in (self.end, following and following.start) if window_end]
         return dg.TimeWindow(tick.start, min(ends, key=dt.datetime.timestamp))
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # As the base, which writes out all exclusions each time that one of its caches is asked.
+        return hash(tuple(repr(self)))
+
 
 @lru_cache(maxsize=1024)
 def _build(
@@ -129,9 +140,12 @@ def _build(
     schedule = Schedule(rules, timezone=timezone)
     cron, exact = superset(rules)
     end = schedule.refresh_dates(horizon, horizon + _LONGEST_GAP)[0]
-    refreshed = set(schedule.refresh_dates(start, end - _ONE_DAY))
-    ticks = {day for day in cron.dates(years_between(start.year, end.year)) if start <= day < end}
-    _prove(schedule, ticks, refreshed, exact)
+    # From the year before, for the zone's clocks may skip the last day of it.
+    years = years_between(start.year - 1, end.year)
+    span = years.between(start, end)
+    refreshed = union(years.refreshed(rule, zone_of(timezone)) for rule in rules) & span
+    ticks = cron.ticks(years) & span
+    _prove(schedule, years, ticks, refreshed, exact)
     begin = dt.datetime.combine(start, _MIDNIGHT)
     if exact:
         return dg.TimeWindowPartitionsDefinition(
@@ -143,34 +157,40 @@ def _build(
         )
     # Dagster counts a window only when it is over, and it is over at the next tick, excluded or not. So a second tick
     # a minute later makes a key appear on its date; with `end_offset=1` instead, a future key would exist already.
-    excluded = [(day, _MIDNIGHT) for day in sorted(ticks - refreshed)]
+    excluded, near_changes = ticks & ~refreshed, years.near_changes(dagster_zone(timezone))
+    exclusions: list[str | dt.datetime] = []
     if not over:
-        excluded += [(day, _A_MINUTE_LATER) for day in sorted(ticks)]
+        # Dagster reads a cron of days and one of every day in two ways, which differ where midnight comes twice.
+        exclusions = [_A_MINUTE_LATER, *(_tick(timezone, day, minute=1) for day in years.dates(ticks & near_changes))]
+    exclusions += [dt.datetime.combine(day, _MIDNIGHT) for day in years.dates(excluded & ~near_changes)]
+    exclusions += [_tick(timezone, day) for day in years.dates(excluded & near_changes)]
     return _RefreshPartitionsDefinition(
         start=begin,
         end=dt.datetime.combine(end, _MIDNIGHT),
         fmt=KEY_FORMAT,
         timezone=timezone,
         cron_schedule=cron.render("0" if over else "0,1", "0"),
-        exclusions=[_tick(timezone, day, clock) for day, clock in excluded],
+        exclusions=exclusions,
     )
 
 
-def _prove(schedule: Schedule, ticks: set[dt.date], refreshed: set[dt.date], exact: bool) -> None:
+def _prove(schedule: Schedule, years: Years, ticks: int, refreshed: int, exact: bool) -> None:
     """Compare what cron says with the calendar, day by day."""
     zone = zone_of(schedule.timezone)
-    skipped = {day for day in ticks if date_of(zone, day, _MIDNIGHT) != day}
-    wrong = skipped | (refreshed ^ ticks if exact else refreshed - ticks)
+    near_changes = years.dates(ticks & years.near_changes(zone))
+    skipped = years.of(day for day in near_changes if date_of(zone, day, _MIDNIGHT) != day)
+    wrong = skipped | (refreshed ^ ticks if exact else refreshed & ~ticks)
     if wrong:
         raise ScheduleError(
             f"the partitions of {schedule!r} would differ from its refresh dates on "
-            f"{', '.join(map(str, sorted(wrong)[:5]))}: the clocks of {schedule.timezone} skip that day or that time; "
-            "start later, or choose another time or zone"
+            f"{', '.join(map(str, years.dates(wrong)[:5]))}: the clocks of {schedule.timezone} skip that day or that "
+            "time; start later, or choose another time or zone"
         )
 
 
-def _tick(timezone: str, day: dt.date, clock: dt.time) -> dt.datetime:
-    """An excluded tick as Dagster reads it: of a time that the clocks show twice, it ticks at the second."""
+def _tick(timezone: str, day: dt.date, minute: int = 0) -> dt.datetime:
+    """A tick after midnight as Dagster reads it in a cron: of a time that clocks show twice, it is the second."""
+    clock = dt.time(minute=minute)
     wall = dt.datetime.combine(day, clock)
     return wall.replace(fold=1) if is_repeated(dagster_zone(timezone), day, clock) else wall
 

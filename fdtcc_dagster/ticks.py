@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
 import dagster as dg
 
 from fdtcc_dagster.client.errors import ScheduleError
-from fdtcc_dagster.cron import DayCron, fit, years_between
-from fdtcc_dagster.localtime import UTC, dagster_zone, instant_of, is_repeated
-from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.cron import fit
+from fdtcc_dagster.days import Years, union, years_between
+from fdtcc_dagster.localtime import UTC, dagster_zone, instant_of, is_repeated, zone_of
+from fdtcc_dagster.schedule import Refresh, Schedule
 
 _YEARS = (2024, 2037)  # pytz knows no change of the clocks after that
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MINUTE, _ONE_DAY = dt.timedelta(minutes=1), dt.timedelta(days=1)
 
 
@@ -110,31 +111,46 @@ def waits(schedule: Schedule, *, once_a_date: bool = False) -> tuple[dt.timedelt
 def _render(schedule: Schedule, delay: dt.timedelta) -> tuple[tuple[str, ...], bool]:
     """Crons that tick for all refreshes, and whether they tick at no other time."""
     years = years_between(*_YEARS)
-    crons: dict[dt.time, set[DayCron]] = defaultdict(set)
+    wanted: defaultdict[dt.time, int] = defaultdict(int)
+    ticking: defaultdict[dt.time, int] = defaultdict(int)
     rendered: dict[str, None] = {}
-    ticks: list[dt.datetime] = []
     for rule in schedule.refreshs:
-        days_at: dict[dt.time, set[dt.date]] = defaultdict(set)
-        for tick in _ticks(Schedule([rule], schedule.buffer, schedule.timezone), delay):
-            ticks.append(tick)
-            days_at[tick.time()].add(tick.date())
-        for clock, days in sorted(days_at.items(), key=lambda group: (-len(group[1]), group[0])):
-            cron = fit(frozenset(days), years)
-            crons[clock].add(cron)
+        days_at = _ticks(rule, schedule, delay)
+        for clock, days in sorted(days_at.items(), key=lambda group: (-group[1].bit_count(), group[0])):
+            cron = fit(days, years)
             rendered[cron.render(str(clock.minute), str(clock.hour))] = None
-    for tick in ticks:
-        if not any(cron.matches(tick.date()) for cron in crons[tick.time()]):
-            raise ScheduleError(f"the crons {list(rendered)} of {schedule!r} do not tick at {tick.isoformat()}")
-    wanted: dict[dt.time, set[dt.date]] = defaultdict(set)
-    for tick in ticks:
-        wanted[tick.time()].add(tick.date())
-    exact = all(frozenset().union(*(cron.dates(years) for cron in crons[clock])) == wanted[clock] for clock in wanted)
-    return tuple(rendered), exact
+            wanted[clock] |= days
+            ticking[clock] |= cron.ticks(years)
+    for clock, days in wanted.items():
+        if missed := years.dates(days & ~ticking[clock]):
+            raise ScheduleError(f"the crons {list(rendered)} of {schedule!r} do not tick at {clock} on {missed[0]}")
+    return tuple(rendered), wanted == ticking
 
 
-def _ticks(schedule: Schedule, delay: dt.timedelta) -> Iterator[dt.datetime]:
-    first, end = (dt.datetime(year, 1, 1, tzinfo=UTC) - schedule.buffer for year in (_YEARS[0], _YEARS[1] + 1))
-    for refresh in schedule.refreshes(first - 2 * _ONE_DAY, end + 2 * _ONE_DAY):
-        tick = tick_of(schedule, refresh, delay)
-        if _YEARS[0] <= tick.year <= _YEARS[1]:
-            yield tick
+def _ticks(rule: Refresh, schedule: Schedule, delay: dt.timedelta) -> dict[dt.time, int]:
+    """Local time → the days on which a rule's refreshes are requested then."""
+    years, window = years_between(_YEARS[0] - 2, _YEARS[1]), years_between(*_YEARS)  # no buffer is longer
+    named = years.named(rule)
+    # Where no clock changes between a refresh and its tick, the time of day and the number of days are always the same.
+    wait = max(dt.datetime.combine(_EPOCH, rule.clock(), UTC) - _EPOCH + schedule.buffer, delay)
+    shift, rest = divmod(-(-wait // _ONE_MINUTE) * _ONE_MINUTE, _ONE_DAY)
+    usual = named & _undisturbed(schedule.timezone, years, shift)
+    before = (dt.date(_YEARS[0], 1, 1) - dt.date(_YEARS[0] - 2, 1, 1)).days
+    found = defaultdict(int, {(_EPOCH + rest).time(): (usual << shift >> before) & window.all})
+    days_at: defaultdict[dt.time, list[dt.date]] = defaultdict(list)
+    zone = zone_of(schedule.timezone)
+    for day in years.dates(named & ~usual):
+        tick = tick_of(schedule, instant_of(zone, day, rule.clock()).astimezone(zone), delay)
+        days_at[tick.time()].append(tick.date())
+    for clock, days in days_at.items():
+        found[clock] |= window.of(days)
+    return {clock: days for clock, days in found.items() if days}
+
+
+@lru_cache(maxsize=1024)
+def _undisturbed(timezone: str, years: Years, shift: int) -> int:
+    """The days on which a zone's clocks keep the offset that they also keep some days later."""
+    ours, dagsters = (years.offsets(zone) for zone in (zone_of(timezone), dagster_zone(timezone)))
+    # pytz and the system may know changes of the clocks from databases of another age.
+    same = [days & dagsters.get(offset, 0) for offset, days in ours.items()]
+    return union(days & (days >> shift) for days in same)
