@@ -1,0 +1,34 @@
+"""A code location with 300 datasets, whose calendars no two of them share and most of which no cron can say."""
+
+import datetime as dt
+
+import fdtcc_dagster as fd
+
+DATASETS = 300
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Sydney")
+
+
+def _calendar(number: int) -> fd.Schedule:
+    clock = f"{number % 24:02}:{number % 60:02}:00"
+    weekday = ("Monday", "Wednesday", "Friday", "Sunday")[number // 4 % 4]
+    rules: dict[int, list[dict[str, object]]] = {
+        # From the second-to-last day of the month to the last but thirty.
+        0: [{"cycle": "monthly", "day": -2 - number // 4 % 30, "time": clock}],
+        # Clamped in short months.
+        1: [{"cycle": "monthly", "day": 29 + number // 4 % 2, "time": clock}],
+        2: [
+            {"cycle": "quarterly", "day": 1 + number // 4 % 28, "month": 1 + number % 3, "time": clock},
+            {"cycle": "weekly", "day": weekday, "time": clock},
+        ],
+        3: [
+            {"cycle": "monthly", "day": -2 - number // 4 % 30, "time": clock},
+            {"cycle": "weekly", "day": weekday, "time": "06:00:00"},
+        ],
+    }
+    return fd.Schedule(rules[number % 4], dt.timedelta(minutes=90 + number), ZONES[number % len(ZONES)])
+
+
+defs = fd.build_foundry_definitions(
+    [fd.FoundryDataset(f"dataset_{number}", _calendar(number), "2020-01-01") for number in range(DATASETS)],
+    resource=fd.FoundryContainerResource(host="127.0.0.1"),
+)
