@@ -1,0 +1,1 @@
+"""Benchmarks of the way from the container to Parquet: `make bench`."""
