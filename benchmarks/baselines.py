@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import polars as pl
 
-from benchmarks.data import SCHEMA
+from benchmarks.data import DATETIME_FORMAT, SCHEMA
 from benchmarks.job import Work
 
 
@@ -42,14 +42,16 @@ def sha256(path: str) -> Work:
 def polars_sink(path: str, target: str) -> Work:
     """Let Polars turn a CSV on disk into Parquet by itself, in its streaming engine.
 
-    It gets the declared types where it can read them: pandas' integers beside nulls (`4.0`) are floats to it.
+    Written as somebody would who knows Polars well: `scan_csv` takes three times as long when it parses datetimes itself.
+    pandas' integers beside nulls (`4.0`) stay floats, which is all that Polars can read them as.
     """
-    types = {"Int64": pl.Int64, "Float64": pl.Float64, "Boolean": pl.Boolean, "String": pl.String}
-    schema = pl.Schema({column: types.get(name, pl.Datetime("us")) for column, name in SCHEMA.items()})
+    types = {"Int64": pl.Int64, "Float64": pl.Float64, "Boolean": pl.Boolean}
+    schema = pl.Schema({column: types.get(name, pl.String) for column, name in SCHEMA.items()})
     schema["rating"] = pl.Float64()
+    datetimes = [pl.col(column).str.to_datetime(DATETIME_FORMAT) for column in ("created_at", "updated_at")]
 
     def work() -> dict[str, Any]:
-        pl.scan_csv(path, schema=schema).sink_parquet(target, compression="zstd")
+        pl.scan_csv(path, schema=schema).with_columns(datetimes).sink_parquet(target, compression="zstd")
         return {"path": target}
 
     return work

@@ -25,6 +25,7 @@ SCHEMA = {
 
 FIRST_WEEK = datetime(2024, 1, 1)  # noqa: DTZ001  pandas' datetimes have no zone here
 WEEKS = 52
+DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _BYTES_PER_ROW = 117.3
 _BLOCK_ROWS = 200_000
@@ -57,7 +58,7 @@ def make_csv(path: Path, size: int, *, first_id: int = 0) -> Path:
         file.write(",".join(SCHEMA).encode() + b"\n")
         for start in range(0, rows, _BLOCK_ROWS):
             block = _block(start, min(start + _BLOCK_ROWS, rows), rows, first_id, notes)
-            block.write_csv(file, include_header=False, datetime_format="%Y-%m-%d %H:%M:%S")
+            block.write_csv(file, include_header=False, datetime_format=DATETIME_FORMAT)
     os.replace(unfinished, path)
     return path
 
@@ -77,7 +78,7 @@ def _block(start: int, end: int, rows: int, first_id: int, notes: pl.Series) -> 
         id=number,
         customer=pl.lit("C") + dice(10_000_000, 3).cast(pl.String).str.zfill(7),
         note=pl.lit(notes).gather(dice(len(notes), 4)),
-        amount=dice(10_000_000, 5) / 100,
+        amount=(dice(10_000_000, 5) / 100).round(2),
         quantity=dice(1_000, 6),
         rating=pl.when(dice(5, 7) > 0).then(dice(5, 8).cast(pl.Float64)),
         ratio=dice(1 << 32, 9) / (1 << 32),
