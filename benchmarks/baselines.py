@@ -12,21 +12,22 @@ from typing import Any
 import aiohttp
 import polars as pl
 
-from benchmarks.data import DATETIME_FORMAT, SCHEMA
+from benchmarks.data import DATETIME_FORMAT, SCHEMA, VERSION_DAY
 from benchmarks.job import Work
+from benchmarks.processes import HOST
 
 
-def curl(url: str, target: str) -> Work:
+def curl(directory: str, url: str) -> Work:
     """Download a file by curl: the container's own limit."""
 
     def work() -> dict[str, Any]:
-        subprocess.run(["curl", "--silent", "--fail", "--output", target, url], check=True)  # noqa: S603, S607
-        return {"path": target}
+        subprocess.run(["curl", "--silent", "--fail", "--output", f"{directory}/curl.csv", url], check=True)  # noqa: S603, S607
+        return {}
 
     return work
 
 
-def sha256(path: str) -> Work:
+def sha256(directory: str, path: str) -> Work:
     """Hash a file."""
 
     def work() -> dict[str, Any]:
@@ -39,7 +40,7 @@ def sha256(path: str) -> Work:
     return work
 
 
-def polars_sink(path: str, target: str) -> Work:
+def polars_sink(directory: str, path: str) -> Work:
     """Let Polars turn a CSV on disk into Parquet by itself, in its streaming engine.
 
     Written as somebody would who knows Polars well: `scan_csv` takes three times as long when it parses datetimes itself.
@@ -48,23 +49,26 @@ def polars_sink(path: str, target: str) -> Work:
     types = {"Int64": pl.Int64, "Float64": pl.Float64, "Boolean": pl.Boolean}
     schema = pl.Schema({column: types.get(name, pl.String) for column, name in SCHEMA.items()})
     schema["rating"] = pl.Float64()
+    target = f"{directory}/sink.parquet"
     datetimes = [pl.col(column).str.to_datetime(DATETIME_FORMAT) for column in ("created_at", "updated_at")]
 
     def work() -> dict[str, Any]:
         pl.scan_csv(path, schema=schema).with_columns(datetimes).sink_parquet(target, compression="zstd")
-        return {"path": target}
+        return {"paths": [target]}
 
     return work
 
 
-def reference(host: str, port: int, dataset: str, from_dt: str, to_dt: str, target: str) -> Work:
+def reference(directory: str, port: int, dataset: str = "big") -> Work:
     """Do it as the reference client does: the whole body in memory, then the whole frame, then Parquet."""
-    base = f"http://{host}:{port}/fdtc-api/dataset"
+    base = f"http://{HOST}:{port}/fdtc-api/dataset"
+    window = {"from_dt": f"{VERSION_DAY}T00:00:00+00:00", "to_dt": f"{VERSION_DAY}T23:59:59+00:00"}
+    target = f"{directory}/reference.parquet"
 
     async def download() -> bytes:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             async with session.ws_connect(f"{base}/get") as socket:
-                await socket.send_json({"names": [dataset], "from_dt": from_dt, "to_dt": to_dt})
+                await socket.send_json({"names": [dataset], **window})
                 while (frame := await socket.receive_json())["type"] != "final":
                     pass
             async with session.get(f"{base}/download/csv/{frame['datasets']}") as response:
@@ -73,6 +77,6 @@ def reference(host: str, port: int, dataset: str, from_dt: str, to_dt: str, targ
     def work() -> dict[str, Any]:
         body = asyncio.run(download())
         pl.read_csv(io.BytesIO(body)).write_parquet(target)
-        return {"path": target}
+        return {"paths": [target]}
 
     return work

@@ -23,8 +23,10 @@ SCHEMA = {
 }
 """What a user would declare; `rating` has nulls, so pandas writes its integers as `4.0`."""
 
-FIRST_WEEK = datetime(2024, 1, 1)  # noqa: DTZ001  pandas' datetimes have no zone here
-WEEKS = 52
+FIRST_DAY, WEEKS = "2024-01-01", 52
+"""The rows' times are spread over whole weeks."""
+VERSION_DAY = "2025-01-05"
+"""When the snapshots were pulled."""
 DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _BYTES_PER_ROW = 117.3
@@ -81,10 +83,11 @@ def _block(start: int, end: int, rows: int, first_id: int, notes: pl.Series) -> 
         amount=(dice(10_000_000, 5) / 100).round(2),
         quantity=dice(1_000, 6),
         rating=pl.when(dice(5, 7) > 0).then(dice(5, 8).cast(pl.Float64)),
-        ratio=dice(1 << 32, 9) / (1 << 32),
+        # Not below 0.0001, where pandas writes exponents.
+        ratio=(dice(1 << 32, 9) + (1 << 28)) / (1 << 33),
         active=pl.when(dice(3, 10) > 0).then(pl.lit("True")).otherwise(pl.lit("False")),
-        created_at=pl.lit(FIRST_WEEK) + pl.duration(seconds=rising),
-        updated_at=pl.lit(FIRST_WEEK) + pl.duration(seconds=anywhere),
+        created_at=pl.lit(datetime.fromisoformat(FIRST_DAY)) + pl.duration(seconds=rising),
+        updated_at=pl.lit(datetime.fromisoformat(FIRST_DAY)) + pl.duration(seconds=anywhere),
     )
 
 

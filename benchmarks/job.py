@@ -1,7 +1,8 @@
 """One job in a process of its own: `python -m benchmarks.job '{"job": "baselines.curl", …}'`.
 
 A job is a function that prepares and returns what is to be measured, as a function without arguments. Imports and
-preparations are not counted. The result is one line of JSON: seconds, peak memory in MB, and what the job returned.
+preparations are not counted. The result is one line of JSON: seconds, peak memory in MB, the bytes that went through
+`read` and `write`, and what the job returned.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ def main(specification: str) -> None:
     arguments: dict[str, Any] = json.loads(specification)
     module, function = arguments.pop("job").split(".")
     work: Work = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**arguments)
-    started = time.perf_counter()
+    before, started = _transferred(), time.perf_counter()
     found = work()
-    seconds = time.perf_counter() - started
-    sys.stdout.write(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), **found}) + "\n")
+    seconds, after = time.perf_counter() - started, _transferred()
+    result = {"seconds": seconds, "peak_mb": peak_mb(), "read": after[0] - before[0], "written": after[1] - before[1]}
+    sys.stdout.write(json.dumps(result | found) + "\n")
 
 
 def peak_mb() -> float:
@@ -40,6 +42,13 @@ def peak_mb() -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024 / 1e6
+
+
+def _transferred() -> tuple[int, int]:
+    """The bytes that this process has read and written so far, from and to files; what came by sockets is not in it."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["rchar"]), int(counts["wchar"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""A place to measure in: data, a container that serves them, and jobs that are run in turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from websockets.sync.client import connect
+
+from benchmarks.data import VERSION_DAY, make_csv, rows_of
+from benchmarks.processes import HOST, run_job, serving
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job and what it must come to.
+
+    Attributes:
+        name: The job, see `benchmarks.job`.
+        rows: How many rows it must have stored, or None if it stores none.
+        arguments: Its arguments, besides the directory that it may write to.
+    """
+
+    name: str
+    rows: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a job came to, round by round.
+
+    Attributes:
+        seconds: How long it took.
+        peak_mb: The most memory that its process had at once, in MB.
+        results: All that it told, see `benchmarks.job`; and the bytes of the Parquet files that it stored.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    peak_mb: list[float] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def per(self, *baselines: Measured) -> list[float]:
+        """Its seconds as a multiple of those of baselines one after the other, in each round."""
+        return [
+            own / sum(others)
+            for own, *others in zip(self.seconds, *(each.seconds for each in baselines), strict=True)
+        ]
+
+
+class Container:
+    """A running container.
+
+    Args:
+        port: Its port.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def pointer(self, dataset: str, day: str = VERSION_DAY) -> str:
+        """Ask for the version of a day. Afterwards the sandbox knows its hash and answers at once."""
+        request = {"names": [dataset], "from_dt": f"{day}T00:00:00+00:00", "to_dt": f"{day}T23:59:59+00:00"}
+        with connect(f"ws://{HOST}:{self.port}/fdtc-api/dataset/get", proxy=None) as socket:
+            socket.send(json.dumps(request))
+            while (frame := json.loads(socket.recv()))["type"] != "final":
+                pass
+        return str(frame["datasets"])
+
+    def url(self, dataset: str, *, transport: str = "csv", port: int | None = None) -> str:
+        """Where a snapshot is downloaded."""
+        return f"http://{HOST}:{port or self.port}/fdtc-api/dataset/download/{transport}/{self.pointer(dataset)}"
+
+    def prepare_zip(self, dataset: str) -> None:
+        """Let the sandbox make a snapshot's ZIP, which the real container has at once."""
+        url = self.url(dataset, transport="zip")
+        subprocess.run(["curl", "--silent", "--fail", "--output", os.devnull, url], check=True)  # noqa: S603, S607
+
+
+class Bench:
+    """A directory for data and results.
+
+    Args:
+        directory: The directory.
+        size: Bytes of the snapshot that most jobs work with.
+        rounds: How often the jobs are run.
+    """
+
+    def __init__(self, directory: Path, size: int, rounds: int) -> None:
+        self.size, self.rounds = size, rounds
+        self._root, self._work, self._scratch = (directory / name for name in ("root", "work", "scratch"))
+
+    def snapshot(self, dataset: str, size: int | None = None, days: Sequence[str] = (VERSION_DAY,)) -> Path:
+        """Make a dataset with a version for each of some days.
+
+        Args:
+            dataset: The dataset.
+            size: Bytes of each version; None: `self.size`.
+            days: When they were pulled.
+
+        Returns:
+            The last version's file.
+        """
+        size = size or self.size
+        for number, day in enumerate(days):
+            path = make_csv(self._path(dataset, day), size, first_id=number * rows_of(size))
+        return path
+
+    def copy(self, dataset: str, of: Path) -> None:
+        """Make a dataset of one version with the data of another."""
+        path = self._path(dataset, VERSION_DAY)
+        path.parent.mkdir(parents=True)
+        os.link(of, path)
+
+    @contextmanager
+    def container(self, *datasets: str) -> Iterator[Container]:
+        """Serve all datasets that have been made; those that are named here are removed afterwards."""
+        self._scratch.mkdir(parents=True)
+        try:
+            with serving("fdtcc_dagster.sandbox", str(self._root), "--port", "0", scratch=self._scratch) as port:
+                container = Container(port)
+                for folder in self._root.iterdir():
+                    for path in folder.iterdir():
+                        container.pointer(folder.name, path.name.partition("T")[0])
+                yield container
+        finally:
+            shutil.rmtree(self._scratch)
+            for dataset in datasets:
+                shutil.rmtree(self._root / dataset)
+
+    @contextmanager
+    def link(self, container: Container, megabytes_per_second: float) -> Iterator[int]:
+        """Serve a container over a link of limited speed; yields its port."""
+        arguments = str(container.port), str(megabytes_per_second)
+        with serving("benchmarks.throttle", *arguments, scratch=self._scratch) as port:
+            yield port
+
+    def measure(self, jobs: Mapping[str, Job], rounds: int | None = None) -> dict[str, Measured]:
+        """Run jobs in turns, each in a process of its own with an empty directory.
+
+        Args:
+            jobs: The jobs by name.
+            rounds: How often; None: `self.rounds`.
+
+        Returns:
+            What they came to, by name.
+
+        Raises:
+            RuntimeError: A job failed, or did not store what it must.
+        """
+        measured = {name: Measured() for name in jobs}
+        for _ in range(rounds or self.rounds):
+            for name, job in jobs.items():
+                self._work.mkdir(parents=True)
+                try:
+                    result = run_job(job.name, directory=str(self._work), **job.arguments)
+                    paths = [Path(path) for path in result.get("paths", ())]
+                    rows = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in paths)
+                    if rows != (job.rows or 0):
+                        raise RuntimeError(f"{name} stored {rows} rows instead of {job.rows}")
+                    result["stored"] = sum(path.stat().st_size for path in paths)
+                finally:
+                    shutil.rmtree(self._work)
+                measured[name].seconds.append(result["seconds"])
+                measured[name].peak_mb.append(result["peak_mb"])
+                measured[name].results.append(result)
+        return measured
+
+    def _path(self, dataset: str, day: str) -> Path:
+        return self._root / dataset / f"{day}T04-00-00Z.csv"

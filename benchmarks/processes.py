@@ -1,0 +1,79 @@
+"""The processes of a benchmark: servers, and jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
+    """Run a server of this machine, and end it.
+
+    Args:
+        module: Its module, which writes its address to the standard output when it is ready.
+        arguments: Its command line.
+        scratch: Where it may put temporary files.
+
+    Yields:
+        Its port.
+
+    Raises:
+        RuntimeError: It did not start.
+    """
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment() | {"TMPDIR": str(scratch)},
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101  a pipe
+        ready = process.stdout.readline()
+        found = re.search(r":(\d+)\b", ready)
+        if found is None:
+            raise RuntimeError(f"{module} did not start: {ready!r}")
+        yield int(found[1])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_job(job: str, **arguments: Any) -> dict[str, Any]:
+    """Run a job in a new process.
+
+    Args:
+        job: The job, see `benchmarks.job`.
+        arguments: Its arguments.
+
+    Returns:
+        Its result.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "benchmarks.job", json.dumps({"job": job, **arguments})],
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
+    if process.returncode:
+        raise RuntimeError(f"the job {job} with {arguments} failed:\n{process.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(_REPOSITORY), "DAGSTER_DISABLE_TELEMETRY": "yes"}

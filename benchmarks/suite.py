@@ -1,0 +1,179 @@
+"""What is measured and what it may be, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+
+from benchmarks.bench import Bench, Job, Measured
+from benchmarks.data import VERSION_DAY, rows_of
+from benchmarks.table import Row, baseline, figure
+
+_LARGE = 4
+_AT_ONCE = 8
+_MAX_CONCURRENCY = 4
+
+
+def one(bench: Bench) -> Iterator[Row]:
+    """One snapshot: against curl and Polars, against the reference client; its memory; what is written and read."""
+    csv, rows = bench.snapshot("big"), rows_of(bench.size)
+    with bench.container() as container:
+        port = {"port": container.port}
+        jobs = bench.measure(
+            {
+                "curl": Job("baselines.curl", arguments={"url": container.url("big")}),
+                "sha256": Job("baselines.sha256", arguments={"path": str(csv)}),
+                "sink": Job("baselines.polars_sink", rows, {"path": str(csv)}),
+                "reference": Job("baselines.reference", rows, port),
+                "transfer": Job("ours.transfer", arguments=port),
+                "typed": Job("ours.store", rows, port),
+                "inferred": Job("ours.store", rows, port | {"typed": False}),
+            }
+        )
+    curl, sink, reference, typed = jobs["curl"], jobs["sink"], jobs["reference"], jobs["typed"]
+    inferred, transfer = jobs["inferred"], jobs["transfer"]
+    yield baseline("curl", curl)
+    yield baseline("SHA-256 of the file", jobs["sha256"])
+    yield baseline("Polars' sink from disk", sink)
+    yield baseline("reference client", reference)
+    yield figure("transfer ÷ curl", transfer.per(curl), 1.10, transfer)
+    yield figure("store, with schema ÷ (curl + Polars' sink)", typed.per(curl, sink), 1.10, typed)
+    yield figure("store, with schema ÷ reference", typed.per(reference), 1.00, typed)
+    yield figure("store, without schema ÷ (curl + Polars' sink)", inferred.per(curl, sink), 1.60, inferred)
+    yield figure("store, with schema: peak memory", typed.peak_mb, 500, typed, "MB")
+    size = csv.stat().st_size
+    written = [result["written"] / (size + result["stored"]) for result in typed.results]
+    yield figure("bytes written ÷ (CSV + Parquet)", written, 1.05, typed)
+    read = [result["read"] / size for result in typed.results]
+    yield figure("bytes read from the spool ÷ CSV", read, 1.05, typed)
+
+
+def large(bench: Bench) -> Iterator[Row]:
+    """A snapshot of four times the size: against the reference client, and whether memory stays flat."""
+    bench.snapshot("big")
+    bench.snapshot("large", _LARGE * bench.size)
+    rows = rows_of(_LARGE * bench.size)
+    with bench.container("large") as container:
+        arguments = {"port": container.port, "dataset": "large"}
+        jobs = bench.measure(
+            {
+                "reference": Job("baselines.reference", rows, arguments),
+                "large": Job("ours.store", rows, arguments),
+                "big": Job("ours.store", rows_of(bench.size), {"port": container.port}),
+            },
+            _third(bench.rounds),
+        )
+    reference, store, big = jobs["reference"], jobs["large"], jobs["big"]
+    yield baseline("4 × size: reference client", reference)
+    yield figure("4 × size: store ÷ reference", store.per(reference), 0.55, store)
+    yield figure("4 × size: peak memory ÷ that of the size", _peaks(store, big), 1.15, store)
+
+
+def links(bench: Bench) -> Iterator[Row]:
+    """Slow links: against the bare download of the CSV."""
+    bench.snapshot("big")
+    rows = rows_of(bench.size)
+    with bench.container() as container:
+        container.prepare_zip("big")
+        with bench.link(container, 300) as fast, bench.link(container, 100) as slow:
+            jobs = bench.measure(
+                {
+                    "bare 300": Job("baselines.curl", arguments={"url": container.url("big", port=fast)}),
+                    "csv 300": Job("ours.store", rows, {"port": fast}),
+                    "bare 100": Job("baselines.curl", arguments={"url": container.url("big", port=slow)}),
+                    "zip 100": Job("ours.store", rows, {"port": slow, "transport": "zip"}),
+                },
+                _half(bench.rounds),
+            )
+    yield baseline("300 MB/s: curl", jobs["bare 300"])
+    yield figure("300 MB/s: store ÷ curl", jobs["csv 300"].per(jobs["bare 300"]), 1.20, jobs["csv 300"])
+    yield baseline("100 MB/s: curl", jobs["bare 100"])
+    yield figure("100 MB/s: store, as zip ÷ curl, as CSV", jobs["zip 100"].per(jobs["bare 100"]), 0.45, jobs["zip 100"])
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """Several snapshots at once, and the spool of a long backfill."""
+    csv, days = bench.snapshot("big"), _days(100)
+    copies = [f"copy{number}" for number in range(_AT_ONCE)]
+    for copy in copies:
+        bench.copy(copy, csv)
+    bench.snapshot("small", bench.size // 2000, days)
+    with bench.container(*copies, "small") as container:
+        port = {"port": container.port}
+        at_once = Job("ours.store_at_once", _AT_ONCE * rows_of(bench.size), port | {"datasets": copies})
+        backfill = Job(
+            "ours.backfill_spool",
+            100 * rows_of(bench.size // 2000),
+            port | {"dataset": "small", "keys": days, "limit": _MAX_CONCURRENCY},
+        )
+        jobs = bench.measure({"at once": at_once, "backfill": backfill}, 1)
+    yield figure("8 datasets at once: peak memory", jobs["at once"].peak_mb, 1500, jobs["at once"], "MB")
+    files = [result["spool_files"] for result in jobs["backfill"].results]
+    yield figure("backfill of 100: spool", files, _MAX_CONCURRENCY, jobs["backfill"], "files")
+
+
+def unchanged(bench: Bench) -> Iterator[Row]:
+    """A snapshot that is stored already."""
+    size = bench.size // 20
+    job = bench.measure({"again": Job("ours.store_again", rows_of(size), {"size": size})}, 1)["again"]
+    again = [result["again"] / 1e6 for result in job.results]
+    yield figure("unchanged snapshot: transferred or written", again, 0, job, "MB")
+
+
+def backfill(bench: Bench) -> Iterator[Row]:
+    """Many partitions in one run, against a run of one; both with Dagster's own start."""
+    size, days = bench.size // 200, _days(20)
+    bench.snapshot("parts", size, days)
+    with bench.container("parts") as container:
+        port = {"port": container.port}
+        jobs = bench.measure(
+            {
+                "one": Job("runs.materialize", rows_of(size), port | {"keys": days[:1]}),
+                "all": Job("runs.materialize", len(days) * rows_of(size), port | {"keys": days}),
+            }
+        )
+    yield baseline("run of one partition of size/200", jobs["one"])
+    yield figure("run of 20 such partitions ÷ run of one", jobs["all"].per(jobs["one"]), 1.50, jobs["all"])
+
+
+def slices(bench: Bench) -> Iterator[Row]:
+    """Every week of a year from one snapshot, against storing that snapshot."""
+    bench.snapshot("big")
+    rows = rows_of(bench.size)
+    with bench.container() as container:
+        port = {"port": container.port}
+        jobs = bench.measure(
+            {
+                "store": Job("ours.store", rows, port),
+                "sorted": Job("ours.slices", rows, port | {"time_column": "created_at"}),
+                "shuffled": Job("ours.slices", rows, port | {"time_column": "updated_at"}),
+            },
+            _half(bench.rounds),
+        )
+    store = jobs["store"]
+    yield baseline("store, with schema", store)
+    for order in ("sorted", "shuffled"):
+        yield figure(f"52 slices, rows {order} by time ÷ store", jobs[order].per(store), 2.00, jobs[order])
+    shuffled = jobs["shuffled"]
+    yield figure("52 slices: peak memory ÷ that of store", _peaks(shuffled, store), 1.15, shuffled)
+
+
+GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    group.__name__: group for group in (one, large, links, memory, unchanged, backfill, slices)
+}
+
+
+def _days(number: int) -> list[str]:
+    return [(date.fromisoformat(VERSION_DAY) + timedelta(days=day)).isoformat() for day in range(number)]
+
+
+def _peaks(job: Measured, other: Measured) -> list[float]:
+    return [own / its for own, its in zip(job.peak_mb, other.peak_mb, strict=True)]
+
+
+def _half(rounds: int) -> int:
+    return (rounds + 1) // 2
+
+
+def _third(rounds: int) -> int:
+    return (rounds + 2) // 3
