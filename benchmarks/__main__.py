@@ -20,11 +20,11 @@ import polars as pl
 
 from benchmarks.bench import Bench
 from benchmarks.suite import GROUPS
-from benchmarks.table import Row, render
+from benchmarks.table import Row, render, size_text
 
 _MEMORY_FILES = Path("/dev/shm")  # noqa: S108  not a file, and nobody else's directory is used in it
 _NEEDED = 19
-"""What the largest jobs need in RAM, as a multiple of the size: snapshot and reference client of four times the size."""
+"""What the largest job needs in memory, as a multiple of the size: the reference client with four times the size."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure against the named baselines.")
     parser.add_argument("--size", type=_bytes, default="1GB", help="of the snapshot (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="how often (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP", help=" ".join(GROUPS))
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP", help=" ".join(GROUPS)
+    )
     parser.add_argument("--directory", type=Path, help="for data and results (default: in memory, where there is room)")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parent = options.directory or _default_directory(options.size)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="fdtcc-benchmarks-", dir=parent) as directory:
-        _say(f"{options.size / 1e6:.0f} MB in {parent}; {os.cpu_count()} CPUs, Dagster {dagster.__version__}, Polars {pl.__version__}")
+        versions = f"Dagster {dagster.__version__}, Polars {pl.__version__}"
+        _say(f"{size_text(options.size)} in {parent}; {os.cpu_count()} CPUs, {versions}")
         _touch_memory(_NEEDED * options.size)
         bench = Bench(Path(directory), options.size, options.rounds)
         for name in options.only:

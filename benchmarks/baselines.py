@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,6 @@ import polars as pl
 from benchmarks.data import DATETIME_FORMAT, SCHEMA, VERSION_DAY
 from benchmarks.job import Work
 from benchmarks.processes import HOST
-
-
-def curl(directory: str, url: str) -> Work:
-    """Download a file by curl: the container's own limit."""
-
-    def work() -> dict[str, Any]:
-        subprocess.run(["curl", "--silent", "--fail", "--output", f"{directory}/curl.csv", url], check=True)  # noqa: S603, S607
-        return {}
-
-    return work
 
 
 def sha256(directory: str, path: str) -> Work:
@@ -43,7 +32,7 @@ def sha256(directory: str, path: str) -> Work:
 def polars_sink(directory: str, path: str) -> Work:
     """Let Polars turn a CSV on disk into Parquet by itself, in its streaming engine.
 
-    Written as somebody would who knows Polars well: `scan_csv` takes three times as long when it parses datetimes itself.
+    Written as by somebody who knows Polars well: `scan_csv` takes thrice as long when it parses datetimes itself.
     pandas' integers beside nulls (`4.0`) stay floats, which is all that Polars can read them as.
     """
     types = {"Int64": pl.Int64, "Float64": pl.Float64, "Boolean": pl.Boolean}

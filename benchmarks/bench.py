@@ -51,8 +51,7 @@ class Measured:
     def per(self, *baselines: Measured) -> list[float]:
         """Its seconds as a multiple of those of baselines one after the other, in each round."""
         return [
-            own / sum(others)
-            for own, *others in zip(self.seconds, *(each.seconds for each in baselines), strict=True)
+            own / sum(others) for own, *others in zip(self.seconds, *(each.seconds for each in baselines), strict=True)
         ]
 
 

@@ -31,7 +31,7 @@ DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _BYTES_PER_ROW = 117.3
 _BLOCK_ROWS = 200_000
-_WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+_WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 _SPAN_SECONDS = int(timedelta(weeks=WEEKS).total_seconds())
 
 

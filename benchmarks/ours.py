@@ -64,9 +64,7 @@ def store_partitions(
     return work
 
 
-def store(
-    directory: str, port: int, dataset: str = "big", *, typed: bool = True, transport: str = "csv"
-) -> Work:
+def store(directory: str, port: int, dataset: str = "big", *, typed: bool = True, transport: str = "csv") -> Work:
     """Pull and store one snapshot."""
     declared = _snapshots(dataset, typed=typed)
     return store_partitions(declared, [VERSION_DAY], _resource(port, directory, transport=transport), directory)
@@ -108,9 +106,7 @@ def backfill_spool(directory: str, port: int, dataset: str, keys: Sequence[str],
     """Store many partitions in one run, and count the files that are in the spool at a time."""
     spool = Path(directory, "spool")
     spool.mkdir()
-    run = store_partitions(
-        _snapshots(dataset), keys, _resource(port, str(spool), max_concurrency=limit), directory
-    )
+    run = store_partitions(_snapshots(dataset), keys, _resource(port, str(spool), max_concurrency=limit), directory)
 
     def work() -> dict[str, Any]:
         ended, most = threading.Event(), 0

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from benchmarks.bench import Bench, Job, Measured
 from benchmarks.data import VERSION_DAY, rows_of
-from benchmarks.table import Row, baseline, figure
+from benchmarks.table import Row, baseline, figure, size_text
 
 _LARGE = 4
 _AT_ONCE = 8
@@ -21,7 +21,7 @@ def one(bench: Bench) -> Iterator[Row]:
         port = {"port": container.port}
         jobs = bench.measure(
             {
-                "curl": Job("baselines.curl", arguments={"url": container.url("big")}),
+                "curl": Job("commands.curl", arguments={"url": container.url("big")}),
                 "sha256": Job("baselines.sha256", arguments={"path": str(csv)}),
                 "sink": Job("baselines.polars_sink", rows, {"path": str(csv)}),
                 "reference": Job("baselines.reference", rows, port),
@@ -64,9 +64,10 @@ def large(bench: Bench) -> Iterator[Row]:
             _third(bench.rounds),
         )
     reference, store, big = jobs["reference"], jobs["large"], jobs["big"]
-    yield baseline("4 × size: reference client", reference)
-    yield figure("4 × size: store ÷ reference", store.per(reference), 0.55, store)
-    yield figure("4 × size: peak memory ÷ that of the size", _peaks(store, big), 1.15, store)
+    size = size_text(_LARGE * bench.size)
+    yield baseline(f"{size}: reference client", reference)
+    yield figure(f"{size}: store ÷ reference", store.per(reference), 0.55, store)
+    yield figure(f"{size}: peak memory ÷ that of {size_text(bench.size)}", _peaks(store, big), 1.15, store)
 
 
 def links(bench: Bench) -> Iterator[Row]:
@@ -78,9 +79,9 @@ def links(bench: Bench) -> Iterator[Row]:
         with bench.link(container, 300) as fast, bench.link(container, 100) as slow:
             jobs = bench.measure(
                 {
-                    "bare 300": Job("baselines.curl", arguments={"url": container.url("big", port=fast)}),
+                    "bare 300": Job("commands.curl", arguments={"url": container.url("big", port=fast)}),
                     "csv 300": Job("ours.store", rows, {"port": fast}),
-                    "bare 100": Job("baselines.curl", arguments={"url": container.url("big", port=slow)}),
+                    "bare 100": Job("commands.curl", arguments={"url": container.url("big", port=slow)}),
                     "zip 100": Job("ours.store", rows, {"port": slow, "transport": "zip"}),
                 },
                 _half(bench.rounds),
@@ -107,7 +108,7 @@ def memory(bench: Bench) -> Iterator[Row]:
             port | {"dataset": "small", "keys": days, "limit": _MAX_CONCURRENCY},
         )
         jobs = bench.measure({"at once": at_once, "backfill": backfill}, 1)
-    yield figure("8 datasets at once: peak memory", jobs["at once"].peak_mb, 1500, jobs["at once"], "MB")
+    yield figure(f"{_AT_ONCE} datasets at once: peak memory", jobs["at once"].peak_mb, 1500, jobs["at once"], "MB")
     files = [result["spool_files"] for result in jobs["backfill"].results]
     yield figure("backfill of 100: spool", files, _MAX_CONCURRENCY, jobs["backfill"], "files")
 
@@ -128,12 +129,12 @@ def backfill(bench: Bench) -> Iterator[Row]:
         port = {"port": container.port}
         jobs = bench.measure(
             {
-                "one": Job("runs.materialize", rows_of(size), port | {"keys": days[:1]}),
-                "all": Job("runs.materialize", len(days) * rows_of(size), port | {"keys": days}),
+                "one": Job("commands.materialize", rows_of(size), port | {"keys": days[:1]}),
+                "all": Job("commands.materialize", len(days) * rows_of(size), port | {"keys": days}),
             }
         )
-    yield baseline("run of one partition of size/200", jobs["one"])
-    yield figure("run of 20 such partitions ÷ run of one", jobs["all"].per(jobs["one"]), 1.50, jobs["all"])
+    yield baseline(f"whole run of one partition of {size_text(size)}", jobs["one"])
+    yield figure("whole run of 20 such partitions ÷ that of one", jobs["all"].per(jobs["one"]), 1.50, jobs["all"])
 
 
 def slices(bench: Bench) -> Iterator[Row]:

@@ -17,7 +17,7 @@ class Row:
         what: What was measured.
         values: The measured figure of each round; none for a baseline.
         bound: What its median may be at most.
-        unit: `"×"` for a ratio, or `"MB"` or `"files"`.
+        unit: Empty for a ratio, `"MB"` or `"files"`.
         seconds: How long the job took in each round.
         peak_mb: Its process's peak memory in each round, in MB.
     """
@@ -39,12 +39,17 @@ class Row:
         return asdict(self) | {"met": self.met}
 
 
+def size_text(size: int) -> str:
+    """A number of bytes, such as `4 GB`."""
+    return f"{size / 1e9:g} GB" if size >= 1e9 else f"{size / 1e6:g} MB"
+
+
 def baseline(what: str, job: Measured) -> Row:
     """A line of something that others are compared with."""
     return Row(what, (), None, "", job.seconds, job.peak_mb)
 
 
-def figure(what: str, values: Sequence[float], bound: float, job: Measured, unit: str = "×") -> Row:
+def figure(what: str, values: Sequence[float], bound: float, job: Measured, unit: str = "") -> Row:
     """A line of a figure and its bound."""
     return Row(what, values, bound, unit, job.seconds, job.peak_mb)
 
@@ -67,10 +72,9 @@ def render(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    decimals = 2 if row.unit == "×" else 0
+    decimals, unit = (0, f" {row.unit}") if row.unit else (2, "")
     figures = ["", "", ""]
     if row.bound is not None:
-        unit = "" if row.unit == "×" else f" {row.unit}"
         figures = [
             f"≤ {row.bound:.{decimals}f}{unit}",
             _spread(row.values, decimals) + unit,
@@ -83,4 +87,4 @@ def _spread(values: Sequence[float], decimals: int) -> str:
     median = f"{statistics.median(values):.{decimals}f}"
     if len(values) == 1:
         return median
-    return f"{median} ({min(values):.{decimals}f}–{max(values):.{decimals}f})"
+    return f"{median} ({min(values):.{decimals}f}…{max(values):.{decimals}f})"
