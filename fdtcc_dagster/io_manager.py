@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from dagster_polars.io_managers import parquet as dagster_polars_parquet
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.stopping import stop_scans
+from fdtcc_dagster.client.temporary import part_of
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.storing import STORED, StoredPartition
 from fdtcc_dagster.waiting import interruptibly
@@ -138,14 +138,11 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             # An object store shows an object when it has been uploaded as a whole.
             return _sink(df, str(path), str(path), self._polars_options(), provenance)
         target = Path(path.path)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
+        with part_of(target) as part:
             # An open file: by its path, Polars may create it in the background after it has reported a failure.
             with part.open("xb") as file:
                 rows = _sink(df, file, str(part), None, provenance)
             part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
         return rows
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:

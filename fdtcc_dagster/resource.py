@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +17,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.endpoint import check_host
 from fdtcc_dagster.client.protocol import Message, MissingVersion
+from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.waiting import wait_for
 
 SECRETS = ("bearer_token", "headers")
@@ -126,18 +126,20 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     def spool(self) -> Iterator[Path]:
         """Give a directory for snapshots, which is removed with all that is in it, whatever happens.
 
+        What killed processes have left beside it is removed first.
+
         Yields:
             A new directory that only this user can read.
 
         Raises:
             OSError: `spool_directory` does not exist or cannot be written to.
         """
-        with tempfile.TemporaryDirectory(prefix="fdtcc-", dir=self.spool_directory) as directory:
-            self._spools.append(Path(directory))
+        with spool_directory(self.spool_directory) as directory:
+            self._spools.append(directory)
             try:
-                yield Path(directory)
+                yield directory
             finally:
-                self._spools.remove(Path(directory))
+                self._spools.remove(directory)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Remove what an asset could not: its function is suspended while its IO manager fails.

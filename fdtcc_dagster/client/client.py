@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import datetime, timezone
@@ -32,6 +31,7 @@ from fdtcc_dagster.client.protocol import (
 from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
+from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.client.wire import connected, converse
@@ -198,7 +198,7 @@ class FoundryDevToolsContainerClient:
         overrides = _overrides(schema_overwrite)
         respond = self._responder(outer_ws, response_func)
         try:
-            with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
+            with spool_directory() as directory:
                 snapshot = await self.pull(
                     name,
                     window.from_dt,
@@ -239,8 +239,8 @@ class FoundryDevToolsContainerClient:
         pointer = check_pointer(sha256)
         overrides = _overrides(schema_overwrite)
         try:
-            with tempfile.TemporaryDirectory(prefix="fdtcc-") as directory:
-                file = ArrivingFile(Path(directory), pointer)
+            with spool_directory() as directory:
+                file = ArrivingFile(directory, pointer)
                 await self._puller.download(file, "zip" if use_zip else "csv")
                 frame = await asyncio.to_thread(_collected, CsvSource(file.open), overrides)
             await self._log(f"Downloaded and parsed {pointer}")

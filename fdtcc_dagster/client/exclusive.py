@@ -59,7 +59,12 @@ async def _acquire(lock: FileLock, on_wait: Callable[[], Awaitable[None]]) -> No
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def _lock_path(host: str, port: int, dataset: str) -> Path:
+def lock_directory() -> Path:
+    """The directory of all file locks of this user on this machine; it is made if it does not exist."""
     directory = Path(tempfile.gettempdir()) / f"fdtcc-locks-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     directory.mkdir(mode=0o700, exist_ok=True)
-    return directory / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"
+    return directory
+
+
+def _lock_path(host: str, port: int, dataset: str) -> Path:
+    return lock_directory() / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"

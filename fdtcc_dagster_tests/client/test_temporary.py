@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fdtcc_dagster.client import temporary
+from fdtcc_dagster.client.exclusive import lock_directory
+from fdtcc_dagster.client.temporary import part_of, remove_leftovers, spool_directory
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fdtcc_dagster.client.temporary import part_of, spool_directory
+
+with spool_directory(sys.argv[1]) as spool, part_of(Path(sys.argv[1], "o.parquet")) as part:
+    (spool / "0").mkdir()
+    (spool / "0" / "x.csv").write_text("id\\n")
+    part.write_text("half")
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+UNKNOWN = "0123456789abcdef"
+
+
+@contextmanager
+def another_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """One that uses a spool directory and a part file in `directory`, until it reads a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def alive() -> set[str]:
+    return {path.name for path in lock_directory().glob("*.alive")}
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    monkeypatch.setenv("TMPDIR", str(directory))
+
+
+def test_both_are_there_for_as_long_as_they_are_in_use(tmp_path: Path) -> None:
+    with spool_directory(tmp_path) as spool, part_of(tmp_path / "o.parquet") as part:
+        assert spool.stat().st_mode & 0o777 == 0o700
+        assert (spool.parent, part.parent) == (tmp_path, tmp_path)
+        assert not part.exists()
+        part.touch()
+        (spool / "x.csv").touch()
+        assert len(alive()) == 2
+        with spool_directory() as other:
+            assert other.parent == Path(tempfile.gettempdir())
+    assert names(tmp_path) == []
+    assert alive() == set()
+
+
+def test_a_part_that_was_moved_stays(tmp_path: Path) -> None:
+    with part_of(tmp_path / "o.parquet") as part:
+        part.write_text("new")
+        part.replace(tmp_path / "o.parquet")
+    assert names(tmp_path) == ["o.parquet"]
+
+
+def test_what_the_living_use_stays_and_what_the_dead_have_left_goes(tmp_path: Path) -> None:
+    with another_process(tmp_path) as first, another_process(tmp_path) as second:
+        before = names(tmp_path)
+        assert len(before) == 4
+        with spool_directory(tmp_path), part_of(tmp_path / "o.parquet"):
+            assert set(before) < set(names(tmp_path))
+        assert names(tmp_path) == before
+
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        assert names(tmp_path) == before
+        with part_of(tmp_path / "another.parquet"):
+            left = set(names(tmp_path))
+        assert len(left) == 2
+        assert left < set(before)
+
+        assert second.stdin is not None
+        second.stdin.write("\n")
+        second.stdin.flush()
+        assert second.wait(30) == 0
+    assert names(tmp_path) == []
+    assert alive() == set()
+
+
+def test_other_threads_of_this_process_keep_theirs(tmp_path: Path) -> None:
+    with spool_directory(tmp_path) as spool, part_of(tmp_path / "o.parquet") as part:
+        part.touch()
+        thread = threading.Thread(target=remove_leftovers, args=(tmp_path,))
+        thread.start()
+        thread.join()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == sorted([spool.name, part.name])
+
+
+def test_several_that_clean_up_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(50):
+                with spool_directory(tmp_path) as spool, part_of(tmp_path / "o.parquet") as part:
+                    (spool / "x").write_text("x")
+                    part.write_text("x")
+                    part.replace(tmp_path / "o.parquet")
+        except BaseException as error:  # noqa: BLE001 (shown by the assertion)
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert names(tmp_path) == ["o.parquet"]
+    assert alive() == set()
+
+
+def test_what_another_machine_may_be_using_stays_until_nothing_has_changed_for_two_days(tmp_path: Path) -> None:
+    part, spool = tmp_path / f".o.parquet.fdtcc-{UNKNOWN}.part", tmp_path / f"fdtcc-spool-{UNKNOWN}-abc_1234"
+    part.touch()
+    (spool / "0").mkdir(parents=True)
+    file = spool / "0" / "x.csv"
+    file.touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [part.name, spool.name]
+    long_ago = time.time() - 49 * 3600
+    for path in (part, spool / "0", spool):
+        os.utime(path, (long_ago, long_ago))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [spool.name]
+    os.utime(file, (long_ago, long_ago))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_nothing_else_is_touched(tmp_path: Path) -> None:
+    others = [
+        "o.parquet", ".o.parquet.part", ".o.parquet.0123abcd.part", f".o.parquet.fdtcc-{UNKNOWN}.part.bak",
+        f"o.parquet.fdtcc-{UNKNOWN}.part", f"fdtcc-spool-{UNKNOWN}", "fdtcc-sandbox-abc_1234", f"{UNKNOWN}.alive",
+    ]  # fmt: skip
+    for name in others:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted(others)
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "x").touch()
+    link = tmp_path / f"fdtcc-spool-{UNKNOWN}-abc_1234"
+    link.symlink_to(kept)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    os.utime(kept / "x", (0, 0))
+    remove_leftovers(tmp_path)
+    assert not link.is_symlink()
+    assert names(kept) == ["x"]
+
+
+def test_without_a_place_for_locks_it_works_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(temporary, "lock_directory", refuse)
+    with spool_directory(tmp_path) as spool, part_of(tmp_path / "o.parquet") as part:
+        part.touch()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == sorted([spool.name, part.name])
+    assert names(tmp_path) == []
+
+
+def test_a_directory_that_is_not_there_is_no_failure_of_the_clean_up(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "none")
+    with pytest.raises(FileNotFoundError), spool_directory(tmp_path / "none"):
+        pass
+    assert alive() == set()
