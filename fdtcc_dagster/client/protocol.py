@@ -37,6 +37,8 @@ MissingVersion = Literal["raise", "accept"]
 _POINTER = re.compile(r"[0-9a-fA-F]{64}")
 _RID = re.compile(r"\bri\.[\w-]+\.[\w-]*\.[\w.-]+")
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{8}(?:-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}(?![0-9A-Za-z])")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What JSON can spell, and no log, file or database can hold."""
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
 _NO_VERSION = re.compile(
     r"No versions between |No available versions found for dataset "
@@ -82,20 +84,21 @@ def check_pointer(sha256: object) -> str:
 
 
 def redact(value: Any) -> Any:
-    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7).
+    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7); and make these strings valid text.
 
     Args:
         value: A JSON value.
 
     Returns:
-        The same value with `<rid>` and `<uuid>` in their places, and with `…` for what is nested too deeply.
+        The same value with `<rid>` and `<uuid>` in their places, with `…` for what is nested too deeply, and with
+        U+FFFD for lone surrogates.
     """
     return _redacted(value, _DEPTH)
 
 
 def _redacted(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _UUID.sub("<uuid>", _RID.sub("<rid>", value))
+        return _LONE_SURROGATE.sub("\ufffd", _UUID.sub("<uuid>", _RID.sub("<rid>", value)))
     if isinstance(value, (list, dict)) and depth == 0:
         return "…"
     if isinstance(value, list):

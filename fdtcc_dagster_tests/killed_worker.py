@@ -1,0 +1,85 @@
+"""A run worker that is to be killed, forked from a process in which all is imported and built already.
+
+Nothing here may start threads when it is imported, as Polars does at its first query: a forked process has none.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import dagster as dg
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+)
+
+KEY = "2026-01-05"
+NAMES = ("old", "new")
+SCHEMA = {"id": "Int64", "version": "Int64", "amount": "Float64", "note": "String"}
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}])
+# Two datasets that are stored in one place, so that each run overwrites what the other one has stored.
+ASSETS = {
+    name: build_foundry_assets(
+        [FoundryDataset(name, DAILY, date(2026, 1, 1), SCHEMA, asset_key="orders")], retry_policy=None
+    )
+    for name in NAMES
+}
+dg.DagsterInstance.ephemeral().dispose()
+
+
+def materialize(started: Connection, name: str, port: int, directory: Path) -> None:
+    """What a run worker does: materialize the partition."""
+    tempfile.tempdir = str(directory / "tmp")
+    started.send(None)
+    dg.materialize(
+        ASSETS[name],
+        partition_key=KEY,
+        resources={
+            "foundry_container": FoundryContainerResource(
+                host="127.0.0.1", port=port, spool_directory=str(directory / "spool")
+            ),
+            "io_manager": FoundryParquetIOManager(base_dir=str(directory / "parquet")),
+        },
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+
+
+class Workers:
+    """Workers, one after the other.
+
+    Args:
+        port: The port of a container with the datasets of `NAMES`.
+        directory: Has the directories `tmp`, `spool` and `parquet`.
+    """
+
+    def __init__(self, port: int, directory: Path) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
+        self._port, self._directory = port, directory
+
+    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
+        """Materialize the partition, and kill the worker after so many seconds.
+
+        Returns:
+            Its exit code, and how many seconds it lived.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=materialize, args=(theirs, name, self._port, self._directory))
+        process.start()
+        theirs.close()
+        with ours:
+            ours.recv()
+        began = time.monotonic()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode, time.monotonic() - began
