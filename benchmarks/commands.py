@@ -48,7 +48,7 @@ def materialize(directory: str, port: int, keys: Sequence[str]) -> Work:
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
-    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603
+    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if process.returncode:
         raise RuntimeError(f"{command[:3]} failed:\n{process.stdout.decode()[-3000:]}")
     return {"peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6}

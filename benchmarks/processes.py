@@ -31,14 +31,14 @@ def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
     Raises:
         RuntimeError: It did not start.
     """
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env=_environment() | {"TMPDIR": str(scratch)},
     )
     try:
-        assert process.stdout is not None  # noqa: S101  a pipe
+        assert process.stdout is not None
         ready = process.stdout.readline()
         found = re.search(r":(\d+)\b", ready)
         if found is None:
@@ -62,7 +62,7 @@ def run_job(job: str, **arguments: Any) -> dict[str, Any]:
     Raises:
         RuntimeError: It failed.
     """
-    process = subprocess.run(  # noqa: S603
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.job", json.dumps({"job": job, **arguments})],
         capture_output=True,
         text=True,
