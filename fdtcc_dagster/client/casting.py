@@ -14,8 +14,9 @@ from decimal import Decimal
 import polars as pl
 from polars.datatypes import DataType
 
-_IDENTIFIER = r"^[+-]?0\d|^\+"
-"""A leading zero or plus: an identifier such as 007, which a number would not keep."""
+_IDENTIFIERS = (("00", "0:"), ("-00", "-0:"), ("+", ","))
+"""What begins with a zero and a digit, or with a plus, lies between these: an identifier such as 007, which a number
+would not keep. To compare texts is cheaper than to match them."""
 _EXACT_IN_FLOAT = 2.0**53
 _INFINITE = ["inf", "-inf"]
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
@@ -26,6 +27,8 @@ _CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
 """No leap second: Polars would make it the next minute."""
 _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
+_SECONDS = "2024-01-01 00:00:00"
+_DOUBTFUL = "\0doubtful"
 _TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 
 
@@ -45,13 +48,15 @@ class Misfit(Exception):  # noqa: N818 (it never leaves the package: `parsing` m
 
 
 @dataclass(frozen=True)
-class _Cast:
+class Cast:
+    """How a column is cast."""
+
     usual: Callable[[pl.Expr], pl.Expr]
     """The usual spelling; null where it does not fit."""
     every: Callable[[pl.Expr], pl.Expr]
     """Every spelling of the type; null where none fits."""
     refuse: Callable[[pl.Expr], pl.Expr] | None = None
-    """True for text that a cast would take and thereby change."""
+    """True for text that a cast would take and thereby change; an infinite float is not told here."""
 
 
 def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
@@ -67,21 +72,30 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     Raises:
         Misfit: A value does not fit; the first one of the first such column is named.
     """
-    casts = {column: _cast_for(dtype) for column, dtype in schema.items()}
-    typed = text.select(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
-    doubtful = text.select(
-        cast.refuse(pl.col(column)).any().alias(column) for column, cast in casts.items() if cast.refuse
+    casts = {column: cast_of(dtype, text[column]) for column, dtype in schema.items()}
+    # Whether a column is doubtful stands beside it in the same frame: so all of it is done for all columns at once.
+    both = text.select(
+        *(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items()),
+        *(
+            cast.refuse(pl.col(column)).any().alias(f"{column}{_DOUBTFUL}")
+            for column, cast in casts.items()
+            if cast.refuse
+        ),
     )
+    typed = both.select(list(casts))
     for column, cast in casts.items():
-        refused = column in doubtful.columns and bool(doubtful[column].item())
-        if refused or typed[column].null_count() != text[column].null_count():
+        refused = cast.refuse is not None and not both.is_empty() and both[f"{column}{_DOUBTFUL}"][0]
+        overflown = schema[column].is_float() and typed[column].is_infinite().any()
+        if refused or overflown or typed[column].null_count() != text[column].null_count():
             typed = typed.with_columns(_cast_again(text.select(column), column, cast, schema[column]))
     return typed
 
 
-def _cast_again(text: pl.DataFrame, column: str, cast: _Cast, dtype: DataType) -> pl.Series:
+def _cast_again(text: pl.DataFrame, column: str, cast: Cast, dtype: DataType) -> pl.Series:
     value = pl.col(column)
     refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
+    if dtype.is_float():
+        refused |= _overflowing(value, dtype)
     typed = text.select(pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(column))[column]
     left_over = (typed.is_null() & text[column].is_not_null()).arg_true()
     if len(left_over):
@@ -90,25 +104,33 @@ def _cast_again(text: pl.DataFrame, column: str, cast: _Cast, dtype: DataType) -
     return typed
 
 
-def _cast_for(dtype: DataType) -> _Cast:
+def cast_of(dtype: DataType, text: pl.Series) -> Cast:
+    """How to cast a block's column.
+
+    Args:
+        dtype: The declared type.
+        text: The column, whose first value tells the usual spelling of timestamps.
+    """
     if dtype.is_integer():
-        return _Cast(_plainly(dtype), lambda c: _integers(c, dtype), _spelled_as_identifier)
+        return Cast(_plainly(dtype), lambda c: _integers(c, dtype), _spelled_as_identifier)
     if dtype.is_float():
-        return _Cast(_plainly(dtype), _plainly(dtype), lambda c: _spelled_as_identifier(c) | _overflowing(c, dtype))
+        return Cast(_plainly(dtype), _plainly(dtype), _spelled_as_identifier)
     if isinstance(dtype, pl.Boolean):
-        return _Cast(_booleans, _booleans)
+        return Cast(
+            lambda c: _booleans(c, ["True"], ["False"]), lambda c: _booleans(c, ["True", "true"], ["False", "false"])
+        )
     if isinstance(dtype, pl.Date):
         spelled = rf"^{_YEAR}-\d\d-\d\d(?:{_MIDNIGHT})?$"
-        return _Cast(_dates, lambda c: _dates(c.str.head(len("2024-01-01"))), _not_spelled(spelled))
+        return Cast(_dates, lambda c: _dates(c.str.head(len("2024-01-01"))), _not_spelled(spelled))
     if isinstance(dtype, pl.Time):
-        return _Cast(_times, _times, _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$"))
+        return Cast(_times, _times, _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$"))
     if isinstance(dtype, pl.Datetime):
-        return _datetime_cast(dtype)
+        return _datetime_cast(dtype, next(iter(text.drop_nulls().head(1)), ""))
     if isinstance(dtype, pl.Decimal):
-        return _Cast(
+        return Cast(
             lambda c: _decimals(c, dtype), lambda c: _all_decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale)
         )
-    return _Cast(_plainly(dtype), _plainly(dtype))
+    return Cast(_plainly(dtype), _plainly(dtype))
 
 
 def _plainly(dtype: DataType) -> Callable[[pl.Expr], pl.Expr]:
@@ -120,7 +142,7 @@ def _not_spelled(form: str) -> Callable[[pl.Expr], pl.Expr]:
 
 
 def _spelled_as_identifier(c: pl.Expr) -> pl.Expr:
-    return c.str.contains(_IDENTIFIER)
+    return pl.any_horizontal(*(c.is_between(pl.lit(a), pl.lit(b), closed="left") for a, b in _IDENTIFIERS))
 
 
 def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
@@ -138,14 +160,9 @@ def _overflowing(c: pl.Expr, dtype: DataType) -> pl.Expr:
     return number.is_infinite() & c.is_in(_INFINITE).not_()
 
 
-def _booleans(c: pl.Expr) -> pl.Expr:
-    return (
-        pl.when(c.is_in(["True", "true"]))
-        .then(statement=True)
-        .when(c.is_in(["False", "false"]))
-        .then(statement=False)
-        .otherwise(None)
-    )
+def _booleans(c: pl.Expr, true: list[str], false: list[str]) -> pl.Expr:
+    is_true, is_false = (pl.any_horizontal(*(c == text for text in texts)) for texts in (true, false))
+    return pl.when(is_true).then(statement=True).when(is_false).then(statement=False).otherwise(None)
 
 
 def _dates(c: pl.Expr) -> pl.Expr:
@@ -156,13 +173,32 @@ def _times(c: pl.Expr) -> pl.Expr:
     return c.str.to_time("%H:%M:%S%.f", strict=False)
 
 
-def _datetime_cast(dtype: pl.Datetime) -> _Cast:
+def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
     unit, zone = dtype.time_unit, dtype.time_zone
 
-    def usual(c: pl.Expr) -> pl.Expr:
+    def in_zone(c: pl.Expr) -> pl.Expr:
+        return c.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else c
+
+    def any_spelling(c: pl.Expr) -> pl.Expr:
         form = "%Y-%m-%d %H:%M:%S%.f%:z" if zone else "%Y-%m-%d %H:%M:%S%.f"
         parsed = c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
         return parsed.dt.convert_time_zone(zone) if zone else parsed
+
+    def usual(c: pl.Expr) -> pl.Expr:
+        """What is spelled as the sample is; pandas writes all of a column alike. Polars is slow at fractions."""
+        offset = "+00:00" if zone and sample.endswith("+00:00") else ""
+        digits = len(sample) - len(offset) - len(_SECONDS)
+        alike = pl.when(c.str.len_bytes() == len(sample)).then(c).otherwise(None)
+        if offset:
+            alike = pl.when(c.str.ends_with(offset)).then(alike).otherwise(None)
+        whole = alike.str.head(len(_SECONDS)).str.to_datetime(
+            "%Y-%m-%d %H:%M:%S", time_unit=unit, strict=False, cache=False
+        )
+        if digits > 0:
+            fraction = c.str.slice(len(_SECONDS) + 1, digits - 1).cast(pl.Int64, strict=False)
+            unit_digits = _TIME_UNIT_DIGITS[unit]
+            whole = (whole.cast(pl.Int64) + fraction * 10 ** (unit_digits - digits + 1)).cast(pl.Datetime(unit))
+        return in_zone(whole)
 
     def every(c: pl.Expr) -> pl.Expr:
         c = c.str.replace("T", " ", literal=True).str.replace("Z", "+00:00", literal=True)
@@ -170,12 +206,13 @@ def _datetime_cast(dtype: pl.Datetime) -> _Cast:
         if zone:
             # Without an offset the instant is UTC, as everywhere in the container (S14).
             c = pl.when(c.str.contains(rf"{_OFFSET}$")).then(c).otherwise(c + "+00:00")
-        return usual(c)
+        return any_spelling(c)
 
+    known = len(_SECONDS) <= len(sample.removesuffix("+00:00")) <= len(_SECONDS) + 1 + _TIME_UNIT_DIGITS[unit]
     year, digits = NANOSECOND_YEAR if unit == "ns" else _YEAR, _TIME_UNIT_DIGITS[unit]
     # Digits beyond the unit would be dropped, so they must be zeros.
     clock = rf"(?:{_CLOCK})(?:\.\d{{1,{digits}}}0*)?{_OFFSET + '?' if zone else ''}"
-    return _Cast(usual, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
+    return Cast(usual if known else every, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
 
 
 def read_instants(c: pl.Expr) -> pl.Expr:
