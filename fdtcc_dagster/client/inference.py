@@ -9,13 +9,13 @@ another, or dates in one and datetimes in another: such columns are floats, of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Misfit, cast_block
+from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Misfit, cast_block, cast_of
 
 
 class _Kind(IntEnum):
@@ -110,10 +110,33 @@ def infer_schema(blocks: Iterable[pl.DataFrame]) -> pl.Schema:
     """
     kinds: dict[str, _Kind] = {}
     for block in blocks:
+        fitting = _that_fit(kinds, block)
         for column in block.columns:
             kind = kinds.get(column, _Kind.EMPTY)
-            kinds[column] = kind if kind is _Kind.TEXT else _widened(kind, block[column].drop_nulls())
+            if kind is not _Kind.TEXT and column not in fitting:
+                kinds[column] = _widened(kind, block[column].drop_nulls())
     return pl.Schema({column: _DTYPES[kind] for column, kind in kinds.items()})
+
+
+def _that_fit(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> set[str]:
+    """The columns of which all values are what the column is, found for all columns at once.
+
+    Columns that need a closer look may be missing.
+    """
+    columns = {column: kind for column, kind in kinds.items() if kind in _SPELLINGS}
+    if not columns or block.is_empty():
+        return set()
+    casts = {column: cast_of(_DTYPES[kind], block[column]) for column, kind in columns.items()}
+    spelled = {column: pl.col(column).str.contains(_SPELLINGS[kind]).all() for column, kind in columns.items()}
+    missing = {f"{column}\0missing": cast.usual(pl.col(column)).is_null().sum() for column, cast in casts.items()}
+    seen = block.select(**spelled, **missing).row(0, named=True)
+    return {
+        column
+        for column, kind in columns.items()
+        if seen[column]
+        and seen[f"{column}\0missing"] == block[column].null_count()
+        and (kind is not _Kind.FLOAT or _keeps_digits(block[column].drop_nulls()))
+    }
 
 
 def _widened(kind: _Kind, values: pl.Series) -> _Kind:
@@ -129,10 +152,8 @@ def _widened(kind: _Kind, values: pl.Series) -> _Kind:
 def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
     if not values.str.contains(_SPELLINGS[kind]).all():
         return False
-    if kind is _Kind.FLOAT:
-        long = values.filter((values.str.len_bytes() > _LONG_FLOAT) | values.str.contains("e-3", literal=True))
-        if not (_digits(long.cast(pl.Float64).cast(pl.String)) == _digits(long)).all():
-            return False
+    if kind is _Kind.FLOAT and not _keeps_digits(values):
+        return False
     if kind in (_Kind.BOOLEAN, _Kind.INTEGER):
         return True
     try:
@@ -141,6 +162,17 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
     except Misfit:
         return False
     return True
+
+
+def _keeps_digits(values: pl.Series) -> bool:
+    """Say whether floats keep the digits of numbers that are written as pandas writes floats, and are finite."""
+    long = values.filter((values.str.len_bytes() > _LONG_FLOAT) | values.str.contains("e", literal=True))
+    numbers = long.cast(pl.Float64)
+    if (numbers.is_infinite() & ~long.str.ends_with("inf")).any():
+        return False
+    # Polars writes most numbers as pandas does.
+    other = long.filter(numbers.cast(pl.String) != long)
+    return bool((_digits(other.cast(pl.Float64).cast(pl.String)) == _digits(other)).all())
 
 
 def _digits(numbers: pl.Series) -> pl.Series:
