@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 HOST := 127.0.0.1
 PORT := 3000
 
@@ -15,13 +16,14 @@ INSTALLED := $(VENV)/.installed
 export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-instance clean
+.PHONY: help demo dev test test-instance bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
 	@echo "make test   linter, type checker and tests"
 	@echo "make test-instance  tests of backfills and termination with a real webserver and daemon (5 minutes)"
+	@echo "make bench  measure against curl, Polars and the reference client (10 minutes; BENCH_ARGS=\"--size 100MB\" for less)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
@@ -44,6 +46,10 @@ test: $(INSTALLED)
 
 test-instance: $(INSTALLED)
 	$(BIN)/python -m pytest -m real_instance $(PYTEST_ARGS)
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	@if test -e benchmarks/load_time.py; then $(BIN)/python benchmarks/load_time.py; fi
 
 clean:
 	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
