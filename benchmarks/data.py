@@ -29,7 +29,7 @@ VERSION_DAY = "2025-01-05"
 """When the snapshots were pulled."""
 DATETIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
-_BYTES_PER_ROW = 117.3
+_BYTES_PER_ROW = 116
 _BLOCK_ROWS = 200_000
 _WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 _SPAN_SECONDS = int(timedelta(weeks=WEEKS).total_seconds())

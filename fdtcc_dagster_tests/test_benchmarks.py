@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
+import datetime as dt
 import hashlib
 import json
 import math
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import aiohttp
 import polars as pl
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.bench import Measured
-from benchmarks.data import FIRST_DAY, SCHEMA, WEEKS, make_csv, rows_of
+from benchmarks.bench import Bench, Job, Measured
+from benchmarks.data import FIRST_DAY, SCHEMA, VERSION_DAY, WEEKS, make_csv, rows_of
 from benchmarks.processes import HOST, serving
 from benchmarks.suite import GROUPS
-from benchmarks.table import Row, figure, render
-from benchmarks.throttle import TokenBucket
+from benchmarks.table import figure, render
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.sandbox import SandboxContainer
 
 ROWS = {"one": 11, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4}
 
@@ -46,3 +44,57 @@ def test_all_groups_give_their_rows(tmp_path: Path, capsys: pytest.CaptureFixtur
     written = next(row for row in rows if row["what"].startswith("bytes written"))
     assert written["values"][0] == pytest.approx(1, abs=0.2)
     assert list(tmp_path.iterdir()) == [figures]
+
+
+def test_snapshots_are_of_the_size_and_of_the_declared_types(tmp_path: Path) -> None:
+    path = make_csv(tmp_path / "one.csv", 2_000_000, first_id=7)
+    assert path.stat().st_size == pytest.approx(2_000_000, rel=0.03)
+    frame = CsvSource(path).scan().collect()
+    declared = to_schema(SCHEMA)
+    # Without a schema, integers beside nulls are floats.
+    assert frame.schema == pl.Schema({**declared, "rating": pl.Float64()})
+    assert CsvSource(path).scan(declared).collect().height == rows_of(2_000_000)
+    assert frame["id"].to_list() == list(range(7, 7 + frame.height))
+    start = dt.datetime.fromisoformat(FIRST_DAY)
+    for column, ordered in {"created_at": True, "updated_at": False}.items():
+        weeks = (frame[column] - start).dt.total_days() // 7
+        assert set(weeks) == set(range(WEEKS))
+        assert weeks.diff().drop_nulls().is_between(-1, 1).all() is ordered
+    for text in (",", "\n", '"'):
+        assert frame["note"].str.contains(text, literal=True).any()
+    again = make_csv(tmp_path / "two.csv", 2_000_000, first_id=7)
+    assert again.read_bytes() == path.read_bytes() != make_csv(tmp_path / "three.csv", 2_000_000).read_bytes()
+
+
+def test_a_job_that_stores_other_rows_ends_the_benchmark(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 100_000, 1)
+    csv = bench.snapshot("big")
+    with pytest.raises(RuntimeError, match=f"sink stored {rows_of(100_000)} rows instead of 1"):
+        bench.measure({"sink": Job("baselines.polars_sink", 1, {"path": str(csv)})})
+    with pytest.raises(RuntimeError, match="No such file"):
+        bench.measure({"sha256": Job("baselines.sha256", None, {"path": str(tmp_path / "none.csv")})})
+
+
+async def test_the_link_passes_everything_on(tmp_path: Path) -> None:
+    data = "id\n" + "1234567\n" * 400_000
+    with SandboxContainer() as container:
+        pulled_at = dt.datetime.fromisoformat(f"{VERSION_DAY}T04:00:00+00:00")
+        pointer = container.add_version("big", pulled_at, data)
+        with serving("benchmarks.throttle", str(container.port), "200", scratch=tmp_path) as port:
+            url = f"http://{HOST}:{port}/fdtc-api/dataset/download/csv/{pointer}"
+            async with aiohttp.ClientSession() as session:
+                for _ in range(2):
+                    async with session.get(url) as response:
+                        assert hashlib.sha256(await response.read()).hexdigest() == pointer
+
+
+def test_the_table_says_which_bounds_are_met() -> None:
+    curl = Measured([1.0, 2.0, 4.0], [10.0] * 3)
+    ours = Measured([1.0, 4.0, 6.0], [100.0, 300.0, 200.0])
+    rows = [figure("ratio", ours.per(curl), 1.5, ours), figure("memory", ours.peak_mb, 150, ours, "MB")]
+    assert [row.met for row in rows] == [True, False]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in render(rows).splitlines()[2:]]
+    assert cells == [
+        ["ratio", "≤ 1.50", "1.50 (1.00…2.00)", "yes", "4.00 (1.00…6.00)", "300"],
+        ["memory", "≤ 150 MB", "200 (100…300) MB", "NO", "4.00 (1.00…6.00)", "300"],
+    ]
