@@ -1,6 +1,8 @@
 """Palantir Foundry datasets as time-partitioned Dagster assets, through the Foundry DevTools Container."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
@@ -23,16 +25,18 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.definitions import build_foundry_definitions
-from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+if TYPE_CHECKING:
+    from fdtcc_dagster.components import FoundryDatasetsComponent
+    from fdtcc_dagster.io_manager import FoundryParquetIOManager
 
 __all__ = [
     "FDTCC",
@@ -66,5 +70,21 @@ __all__ = [
     "build_foundry_sensor",
     "datasets_from_toml",
 ]
+
+# pyarrow and the models of YAML take as long to import as Dagster itself, and not everybody uses these two.
+_LATER = {"FoundryDatasetsComponent": "components", "FoundryParquetIOManager": "io_manager"}
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+
+    def __getattr__(name: str) -> Any:
+        if name in _LATER:
+            return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 DagsterLibraryRegistry.register("fdtcc-dagster", version("fdtcc-dagster"), is_dagster_package=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 
@@ -159,3 +159,35 @@ def foundry_freshness_policy(
     if deadline is not None and bound <= shortest:
         return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=bound, timezone=schedule.timezone)
     return dg.FreshnessPolicy.time_window(fail_window=longest + grace)
+
+
+class AutomatedTranslator(FoundryDatasetTranslator):
+    """Another translator's specs, with a condition or a policy where they are wanted and not there yet."""
+
+    def __init__(
+        self,
+        translator: FoundryDatasetTranslator,
+        *,
+        condition: Callable[[FoundryDataset], dg.AutomationCondition[dg.AssetKey]] | None = None,
+        freshness: Callable[[FoundryDataset], dg.FreshnessPolicy | None] | None = None,
+    ) -> None:
+        """Say what the specs get.
+
+        Args:
+            translator: The other translator.
+            condition: Makes a dataset's condition; None for no conditions.
+            freshness: Makes a dataset's policy; None for no policies.
+        """
+        self._translator = translator
+        self._condition = condition
+        self._freshness = freshness
+
+    def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+        """Describe a dataset's asset; see `FoundryDatasetTranslator`."""
+        spec = self._translator.get_asset_spec(dataset)
+        if self._condition is not None and spec.automation_condition is None:
+            spec = spec.replace_attributes(automation_condition=self._condition(dataset))
+        if self._freshness is not None and spec.freshness_policy is None:
+            policy = self._freshness(dataset)
+            spec = spec if policy is None else spec.replace_attributes(freshness_policy=policy)
+        return spec

@@ -9,13 +9,13 @@ import dagster as dg
 
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
 from fdtcc_dagster.automation import (
+    AutomatedTranslator,
     build_foundry_automation_sensors,
     foundry_automation_condition,
     foundry_freshness_policy,
 )
 from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
@@ -63,9 +63,16 @@ def build_foundry_definitions(
     Raises:
         ValueError: Two datasets have the same asset key, or `automation` is none of these.
     """
-    if automation not in ("schedule", "condition", None):
-        raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None")
-    described = _Automated(translator or FoundryDatasetTranslator(), automation == "condition", checks)
+    check_automation(automation)
+    if io_manager is None:
+        from fdtcc_dagster.io_manager import FoundryParquetIOManager
+
+        io_manager = FoundryParquetIOManager()
+    described = AutomatedTranslator(
+        translator or FoundryDatasetTranslator(),
+        condition=foundry_automation_condition if automation == "condition" else None,
+        freshness=foundry_freshness_policy if checks else None,
+    )
     return dg.Definitions(
         assets=build_foundry_assets(
             datasets,
@@ -83,24 +90,16 @@ def build_foundry_definitions(
         asset_checks=build_foundry_checks(datasets, translator=translator) if checks else [],
         resources={
             "foundry_container": resource,
-            IO_MANAGER_KEY: io_manager if io_manager is not None else FoundryParquetIOManager(),
+            IO_MANAGER_KEY: io_manager,
         },
     )
 
 
-class _Automated(FoundryDatasetTranslator):
-    """Another translator's specs, with a condition or a policy where they are wanted and not there yet."""
+def check_automation(automation: object) -> None:
+    """Refuse what is no `Automation`.
 
-    def __init__(self, translator: FoundryDatasetTranslator, condition: bool, freshness: bool) -> None:
-        self._translator = translator
-        self._condition = condition
-        self._freshness = freshness
-
-    def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
-        spec = self._translator.get_asset_spec(dataset)
-        if self._condition and spec.automation_condition is None:
-            spec = spec.replace_attributes(automation_condition=foundry_automation_condition(dataset))
-        if self._freshness and spec.freshness_policy is None:
-            policy = foundry_freshness_policy(dataset)
-            spec = spec if policy is None else spec.replace_attributes(freshness_policy=policy)
-        return spec
+    Raises:
+        ValueError: It is none.
+    """
+    if automation not in ("schedule", "condition", None):
+        raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None")

@@ -12,8 +12,6 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import ScheduleInstigatorData
 
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.dataset import FoundryDataset
@@ -163,6 +161,10 @@ def _missed(
 
 def _switched_on(instance: dg.DagsterInstance, name: str) -> dt.datetime | None:
     """When a schedule was switched on; None if it is off."""
+    # Here, because it takes long: what a code location needs to load is less.
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import ScheduleInstigatorData
+
     states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
     running = [state.instigator_data for state in states if state.instigator_name == name and state.is_running]
     started = [data.start_timestamp for data in running if isinstance(data, ScheduleInstigatorData)]

