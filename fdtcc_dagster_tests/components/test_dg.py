@@ -35,7 +35,11 @@ attributes:
     - path: foundry_datasets.toml
       select: ["Customer *"]
       partitions_def: {type: daily, start_date: "2026-01-01", end_offset: 1}
+  automation: schedule
+  schedules: {max_catchup: 3}
   sensor: true
+  checks: true
+  freshness: {grace: 2h}
   translation:
     group_name: raw
 """
@@ -69,6 +73,11 @@ attributes:
       start: 2026-01-01  # 27: there is a partitions_def already
       partitions_def: {type: daily, start: 2026-01-01}  # 28: daily partitions have no start
   checks: maybe  # 29: 'maybe' is not of type 'object'
+  automation: cron  # 30: 'cron' is not one of ['schedule', 'condition']
+  conditions:
+    max_catchup: -1  # 32: -1 is less than the minimum of 0
+  freshness:
+    grace: soon  # 34: 'soon' does not match
 """
 UNUSABLE = """\
 type: fdtcc_dagster.FoundryDatasetsComponent

@@ -23,7 +23,14 @@ from fdtcc_dagster import (
     Refresh,
     Schedule,
     build_foundry_assets,
+    build_foundry_definitions,
     build_foundry_schedules,
+)
+from fdtcc_dagster.automation import (
+    RefreshBecameAvailable,
+    build_foundry_automation_sensors,
+    foundry_automation_condition,
+    foundry_freshness_policy,
 )
 from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.client.schema import to_schema
@@ -36,6 +43,8 @@ from fdtcc_dagster.components.foundry_datasets.scaffolder import (
 )
 from fdtcc_dagster.sensors import build_foundry_sensor
 
+_OPTIONS = ["automation", "schedules", "conditions", "sensor", "checks", "freshness"]
+_NOT_OPTIONS = {"cls", "_cls", "dataset", "datasets", "translator", "clock"}
 DAILY = '{refreshs: [{cycle: daily, time: "06:00:00"}]}'
 DAILY_SCHEDULE = Schedule([Refresh("daily", None, "06:00:00")])
 
@@ -161,6 +170,7 @@ def test_yaml_has_every_argument_of_a_dataset() -> None:
         (build_foundry_schedules, "SchedulesModel"),
         (build_foundry_sensor, "SensorModel"),
         (build_foundry_checks, "ChecksModel"),
+        (foundry_freshness_policy, "FreshnessModel"),
         (dg.RetryPolicy.__new__, "RetryPolicyModel"),
     ],
 )
@@ -168,7 +178,17 @@ def test_yaml_has_every_option_of_the_functions(function: Callable[..., Any], fi
     model = FoundryDatasetsComponent.get_model_cls()
     assert model is not None
     options = set(model.model_json_schema()["$defs"][field]["properties"])
-    assert options == inspect.signature(function).parameters.keys() - {"cls", "_cls", "datasets", "translator", "clock"}
+    assert options == inspect.signature(function).parameters.keys() - _NOT_OPTIONS
+
+
+def test_yaml_has_every_option_of_the_conditions_and_of_the_definitions() -> None:
+    model = FoundryDatasetsComponent.get_model_cls()
+    assert model is not None
+    functions = (foundry_automation_condition, build_foundry_automation_sensors)
+    options = {name for function in functions for name in inspect.signature(function).parameters} - _NOT_OPTIONS
+    assert set(model.model_json_schema()["$defs"]["ConditionsModel"]["properties"]) == options
+    arguments = inspect.signature(build_foundry_definitions).parameters.keys() - {"translator"}
+    assert arguments <= model.model_fields.keys()
 
 
 def test_yaml_has_every_option_of_the_assets() -> None:
@@ -286,7 +306,7 @@ def test_schedules_sensor_and_checks_are_made_as_they_are_said() -> None:
     datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
     plain = build(load(datasets))
     assert [len(list(made or [])) for made in (plain.schedules, plain.sensors, plain.asset_checks)] == [1, 0, 0]
-    off = build(load(f"{datasets}\nschedules: false\nsensor: true\nchecks: true"))
+    off = build(load(f"{datasets}\nautomation: null\nsensor: true\nchecks: true"))
     assert [len(list(made or [])) for made in (off.schedules, off.sensors, off.asset_checks)] == [0, 1, 1]
     component = load(
         f"""
@@ -316,6 +336,57 @@ checks: {{blocking: [foundry_row_count_announced], max_row_change: null, freshne
     (sensor,) = defs.sensors or []
     assert (sensor.name, sensor.minimum_interval_seconds) == ("net", 30)
     assert load(f"{datasets}\nretry_policy: null").retry_policy is None
+
+
+def conditions_and_policies(yaml: str) -> list[tuple[bool, dg.FreshnessPolicy | None]]:
+    specs = build(load(f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]\n{yaml}")).assets or []
+    return [
+        (spec.automation_condition is not None, spec.freshness_policy)
+        for asset in specs
+        if isinstance(asset, dg.AssetsDefinition)
+        for spec in asset.specs
+    ]
+
+
+def test_conditions_are_an_alternative_to_schedules() -> None:
+    datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
+    how = "conditions: {max_catchup: 2, name: asks, minimum_interval_seconds: 9, default_status: RUNNING}"
+    defs = build(load(f"{datasets}\nautomation: condition\n{how}"))
+    assert list(defs.schedules or []) == []
+    (sensor,) = defs.sensors or []
+    assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    assert (sensor.name, sensor.minimum_interval_seconds) == ("asks", 9)
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    (asset,) = defs.assets or []
+    assert isinstance(asset, dg.AssetsDefinition)
+    condition: Any = asset.specs_by_key[dg.AssetKey("orders")].automation_condition
+    asks_the_calendar = condition.operands[0].trigger_condition
+    assert isinstance(asks_the_calendar, RefreshBecameAvailable)
+    assert asks_the_calendar.max_catchup == 2
+    assert conditions_and_policies("") == [(False, None)]
+    with pytest.raises(ValueError, match="schedules: goes with 'automation: schedule' only"):
+        build(load(f"{datasets}\nautomation: condition\nschedules: {{shared: true}}"))
+    with pytest.raises(ValueError, match="automation='cron' must be"):
+        build(load(f"{datasets}\nautomation: '{{{{ other }}}}'", other="cron"))
+    with pytest.raises(ValueError, match="conditions: goes with 'automation: condition' only"):
+        build(load(f"{datasets}\nconditions: {{max_catchup: 2}}"))
+
+
+@pytest.mark.parametrize(
+    ("yaml", "hours"),
+    [
+        ("freshness: true", 1),
+        ("freshness: {grace: 3h}", 3),
+        ("checks: true", 1),
+        ("checks: true\nfreshness: null", 1),
+        ("checks: true\nfreshness: false", None),
+        ("freshness: false", None),
+    ],
+)
+def test_freshness_comes_with_the_checks_or_as_it_is_said(yaml: str, hours: int | None) -> None:
+    dataset = FoundryDataset("orders", DAILY_SCHEDULE, "2026-01-01")
+    policy = None if hours is None else foundry_freshness_policy(dataset, grace=dt.timedelta(hours=hours))
+    assert conditions_and_policies(yaml) == [(False, policy)]
 
 
 def test_a_translation_changes_the_specs_and_a_subclass_may_make_them() -> None:
@@ -358,7 +429,7 @@ def test_the_schema_and_python_agree_about_data_types() -> None:
         assert allowed <= (not schema_errors({"datasets": [dataset]})), dtype
 
 
-@pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", "schedules", "sensor", "checks"])
+@pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", *_OPTIONS])
 def test_a_template_may_stand_for_every_attribute(name: str) -> None:
     assert schema_errors({name: "{{ anything }}"}) == []
     assert schema_errors({name: "anything"}) != []
@@ -380,13 +451,14 @@ def test_a_template_may_stand_for_every_attribute(name: str) -> None:
         ),
         ('resource:\n  port: "{{ unknown }}"', "<string>:2 - resource.port", "'unknown' not found in scope"),
         ('retry_policy:\n  backoff: "{{ name }}"', "<string>:1 - retry_policy", "give one of LINEAR, EXPONENTIAL"),
+        ('freshness:\n  grace: "{{ short }}"', "<string>:1 - freshness", "give a minute or more"),
         ('checks:\n  freshness_grace: "{{ number }}"', "<string>:1 - checks", "99999 is no duration"),
     ],
 )
 def test_a_template_with_an_unusable_value_is_an_error_at_its_place(yaml: str, place: str, message: str) -> None:
     yaml = yaml.replace("  - name: a\n", f"  - {{name: a, start: 2026-01-01, schedule: {DAILY}}}\n")
     with pytest.raises(ResolutionException) as caught:
-        load(yaml, name=None, number=99999)
+        load(yaml, name=None, number=99999, short="59s")
     assert place in str(caught.value)
     assert message in str(caught.value)
 

@@ -4,7 +4,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from dagster.components.utils.translation import (
@@ -16,14 +17,24 @@ from dagster.components.utils.translation import (
 from pydantic import BaseModel
 
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
+from fdtcc_dagster.automation import (
+    AutomatedTranslator,
+    build_foundry_automation_sensors,
+    foundry_automation_condition,
+    foundry_freshness_policy,
+)
 from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, IOManagerModel, ResourceModel, TomlModel
 from fdtcc_dagster.components.foundry_datasets.options import (
     ChecksModel,
+    ConditionsModel,
+    FreshnessModel,
     RetryPolicyModel,
     SchedulesModel,
     SensorModel,
     to_checks,
+    to_conditions,
+    to_freshness,
     to_retry_policy,
     to_schedules,
     to_sensor,
@@ -37,7 +48,7 @@ from fdtcc_dagster.components.foundry_datasets.resolving import (
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, without_unions
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.definitions import IO_MANAGER_KEY
+from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, check_automation
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
@@ -109,14 +120,30 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             description="When a step is attempted again after a failure that may pass; null for never.",
         ),
     ] = DEFAULT_RETRY_POLICY
+    automation: Annotated[
+        Automation | None,
+        dg.Resolver.default(
+            model_field_type=Annotated[Literal["schedule", "condition"], Templated(nullable=True)],
+            description="What requests a partition when its refresh is available: schedules, the assets' conditions, "
+            "or null for nothing.",
+        ),
+    ] = "schedule"
     schedules: Annotated[
-        bool | Mapping[str, Any],
+        Mapping[str, Any] | None,
         dg.Resolver(
             resolver_of(to_schedules),
-            model_field_type=Annotated[SchedulesModel, Templated(switch=True)],
-            description="Schedules that request each partition when its refresh is available: true, false, or how.",
+            model_field_type=SchedulesModel,
+            description="With automation: schedule, how the schedules are made.",
         ),
-    ] = True
+    ] = None
+    conditions: Annotated[
+        Mapping[str, Any] | None,
+        dg.Resolver(
+            resolver_of(to_conditions),
+            model_field_type=ConditionsModel,
+            description="With automation: condition, how the conditions and the sensors that evaluate them are made.",
+        ),
+    ] = None
     sensor: Annotated[
         bool | Mapping[str, Any],
         dg.Resolver(
@@ -133,6 +160,14 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             description="Checks of the stored partitions: true, false, or how.",
         ),
     ] = False
+    freshness: Annotated[
+        bool | Mapping[str, Any] | None,
+        dg.Resolver(
+            resolver_of(to_freshness),
+            model_field_type=Annotated[FreshnessModel, Templated(switch=True, nullable=True)],
+            description="Freshness policies where one fits: true, false, or how. Left out, they come with the checks.",
+        ),
+    ] = None
     translation: Annotated[
         Annotated[
             TranslationFn[FoundryDataset],
@@ -175,8 +210,16 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             An asset for each dataset, the schedules, sensor and checks that are on, and the resources that are given.
 
         Raises:
-            ValueError: Two datasets have the same asset key.
+            ValueError: Two datasets have the same asset key, the automation is unknown, or there are options of one
+                that is not on.
         """
+        check_automation(self.automation)
+        for name, options, automation in (
+            ("schedules", self.schedules, "schedule"),
+            ("conditions", self.conditions, "condition"),
+        ):
+            if options is not None and self.automation != automation:
+                raise ValueError(f"{name}: goes with 'automation: {automation}' only, which is {self.automation!r}")
         datasets = [*self.datasets, *self.from_toml]
         key = self.io_manager_key or IO_MANAGER_KEY
         resources: dict[str, Any] = {}
@@ -187,19 +230,43 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         return dg.Definitions(
             assets=build_foundry_assets(
                 datasets,
-                translator=self.translator,
+                translator=self._automated(),
                 io_manager_key=key,
                 max_partitions_per_run=self.max_partitions_per_run,
                 pool=self.pool,
                 retry_policy=self.retry_policy,
             ),
-            schedules=self._made_by(build_foundry_schedules, datasets, self.schedules),
-            sensors=self._made_by(
-                lambda *args, **options: [build_foundry_sensor(*args, **options)], datasets, self.sensor
-            ),
+            schedules=self._made_by(build_foundry_schedules, datasets, self._options("schedule", self.schedules)),
+            sensors=[
+                *self._made_by(
+                    build_foundry_automation_sensors,
+                    datasets,
+                    self._options("condition", self.conditions, "max_catchup"),
+                ),
+                *self._made_by(
+                    lambda *args, **options: [build_foundry_sensor(*args, **options)], datasets, self.sensor
+                ),
+            ],
             asset_checks=self._made_by(build_foundry_checks, datasets, self.checks),
             resources=resources,
         )
+
+    def _automated(self) -> FoundryDatasetTranslator:
+        """The translator, and the conditions and policies that are on."""
+        catchup = {name: value for name, value in (self.conditions or {}).items() if name == "max_catchup"}
+        grace = self.freshness if isinstance(self.freshness, Mapping) else {}
+        fresh = bool(self.checks) if self.freshness is None else self.freshness is not False
+        return AutomatedTranslator(
+            self.translator,
+            condition=partial(foundry_automation_condition, **catchup) if self.automation == "condition" else None,
+            freshness=partial(foundry_freshness_policy, **grace) if fresh else None,
+        )
+
+    def _options(self, automation: str, options: Mapping[str, Any] | None, *others: str) -> bool | Mapping[str, Any]:
+        """The options of an automation, but for those of another function; False if it is off."""
+        if self.automation != automation:
+            return False
+        return {name: value for name, value in (options or {}).items() if name not in others}
 
     def _made_by(
         self,

@@ -1,4 +1,4 @@
-"""The YAML form of what is made of datasets: retries, schedules, a sensor and checks.
+"""The YAML form of what is made of datasets: retries, automation, a sensor, checks and freshness.
 
 The models' fields are arguments of the functions that make them, and the functions say in detail what they mean.
 """
@@ -6,6 +6,7 @@ The models' fields are arguments of the functions that make them, and the functi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -39,6 +40,15 @@ class SchedulesModel(dg.Model):
     default_status: Status = optional("Whether the schedules are on before somebody switches them.")
 
 
+class ConditionsModel(dg.Model):
+    """The arguments of `foundry_automation_condition` and `build_foundry_automation_sensors`."""
+
+    max_catchup: Count = optional("How many partitions of a dataset may become due in one evaluation.")
+    name: Text = optional("The name of the sensor that evaluates the conditions.")
+    minimum_interval_seconds: Positive = optional("The seconds between two evaluations.")
+    default_status: Status = optional("Whether the sensor is on before somebody switches it.")
+
+
 class SensorModel(dg.Model):
     """The arguments of `build_foundry_sensor`."""
 
@@ -63,6 +73,12 @@ class ChecksModel(dg.Model):
     )
 
 
+class FreshnessModel(dg.Model):
+    """The arguments of `foundry_freshness_policy`."""
+
+    grace: Duration = optional("How long a run may take after its refresh became available, such as '1h'.")
+
+
 def to_retry_policy(values: dg.RetryPolicy | Mapping[str, Any] | None) -> dg.RetryPolicy | None:
     """Turn the arguments of `RetryPolicy` into one.
 
@@ -79,9 +95,14 @@ def to_retry_policy(values: dg.RetryPolicy | Mapping[str, Any] | None) -> dg.Ret
     return dg.RetryPolicy(**arguments)
 
 
-def to_schedules(values: bool | Mapping[str, Any]) -> bool | Mapping[str, Any]:
+def to_schedules(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Turn YAML's form of the arguments of `build_foundry_schedules` into Python's."""
-    return values if isinstance(values, bool) else _with_status(values, dg.DefaultScheduleStatus)
+    return _with_status(values, dg.DefaultScheduleStatus)
+
+
+def to_conditions(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Turn YAML's form of the arguments of conditions and their sensors into Python's."""
+    return _with_status(values, dg.DefaultSensorStatus)
 
 
 def to_sensor(values: bool | Mapping[str, Any]) -> bool | Mapping[str, Any]:
@@ -94,6 +115,20 @@ def to_checks(values: bool | Mapping[str, Any]) -> bool | Mapping[str, Any]:
     if isinstance(values, bool) or values.get("freshness_grace") is None:
         return values
     return {**values, "freshness_grace": to_timedelta(values["freshness_grace"])}
+
+
+def to_freshness(values: bool | Mapping[str, Any] | None) -> bool | Mapping[str, Any] | None:
+    """Turn YAML's form of the arguments of `foundry_freshness_policy` into Python's.
+
+    Raises:
+        ValueError: The grace is shorter than a minute, or no duration.
+    """
+    if not isinstance(values, Mapping) or values.get("grace") is None:
+        return values
+    grace = to_timedelta(values["grace"])
+    if grace < timedelta(minutes=1):
+        raise ValueError(f"grace={grace!r} is not allowed; give a minute or more")
+    return {"grace": grace}
 
 
 def _with_status(values: Mapping[str, Any], statuses: type[Any]) -> Mapping[str, Any]:
