@@ -28,7 +28,7 @@ from fdtcc_dagster import (
     FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, Schedule, build_foundry_assets
 )
 
-DAILY = Schedule([{{"cycle": "daily", "time": "00:00:00"}}], buffer=timedelta(0))
+DAILY = Schedule([{{"cycle": "daily", "time": "00:00:00"}}], buffer=timedelta(0), timezone={zone!r})
 {assets}
 defs = dg.Definitions(
     assets=assets,
@@ -42,7 +42,8 @@ defs = dg.Definitions(
     {more}
 )
 """
-"""A code location: `assets` is code that makes them, with `DAILY` at hand; `more` are arguments of `Definitions`."""
+"""A code location: `assets` is code that makes them, with `DAILY` at hand, whose days are those of `zone`; `more` are
+arguments of `Definitions`."""
 
 
 def wait_until(check: Callable[[], Found | None], seconds: float = 120.0, *, what: str = "") -> Found:

@@ -25,13 +25,13 @@ from fdtcc_dagster import (
     build_foundry_definitions,
 )
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 
 NAME = "foundry.sales.Orders"
 OLD, NEW = "id,name\n1,one\n", "id,name\n1,one\n2,two\n"
 SCHEMA = {"id": "Int64", "name": "String"}
 # At midnight and without a buffer, so that a key's data are available from the moment it exists.
-DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
-TODAY = datetime.now(timezone.utc).date()
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0), timezone=ZONE)
 TWO_DAYS_AGO, LONG_AGO = (TODAY - timedelta(days=2)).isoformat(), (TODAY - timedelta(days=20)).isoformat()
 
 
@@ -72,8 +72,7 @@ class Store:
         return pl.read_parquet(self.parquet / "foundry" / "sales" / "orders" / f"{key}.parquet")
 
     def add_version(self, key: str, csv: str) -> None:
-        moment = datetime.fromisoformat(f"{key}T01:00:00+00:00")
-        self.container.add_version(NAME, moment, csv)
+        self.container.add_version(NAME, midnight(key) + timedelta(hours=1), csv)
 
 
 @pytest.fixture
@@ -154,10 +153,10 @@ def test_today_s_data_are_accepted_for_a_past_partition_knowingly_and_marked(sto
 
 
 def test_a_partition_whose_window_has_not_begun_says_when_it_does(store: Store) -> None:
-    late = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(hours=48))
+    late = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(hours=48), timezone=ZONE)
     text = cause(store.materialize(dataset(schedule=late), TODAY.isoformat()))
     assert NotYetAvailableError.__name__ in text
-    assert f"{TODAY + timedelta(days=2)}T00:00:00+00:00" in text
+    assert midnight(TODAY + timedelta(days=2)).isoformat() in text
     assert store.container.requests == []
 
 

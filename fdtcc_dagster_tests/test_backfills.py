@@ -7,17 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 from fdtcc_dagster_tests.real_instance import LOCATION, Backfill, RealInstance, dagster_dev, wait_until
 
 pytestmark = [pytest.mark.real_instance, pytest.mark.timeout(400)]
 
-TODAY = datetime.now(timezone.utc).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in range(19, -1, -1)]
 MISSED, MISFIT, NOW = DAYS[2], DAYS[7], DAYS[19]
 FAILING = [MISSED, MISFIT, NOW]
@@ -42,7 +43,7 @@ def sha256(name: str, day: str) -> str:
 
 
 def instant(day: str, second: int = 1) -> datetime:
-    return datetime.fromisoformat(f"{day}T00:00:{second:02d}+00:00")
+    return midnight(day) + timedelta(seconds=second)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Site:
         return [day for day in DAYS if day in statuses["FAILED"] | statuses["MISSING"]]
 
     def requested(self, name: str) -> list[str]:
-        return [request["from_dt"][:10] for request in self.container.requests if request["names"] == [name]]
+        begins = [request["from_dt"] for request in self.container.requests if request["names"] == [name]]
+        return [str(datetime.fromisoformat(begin).astimezone(ZoneInfo(ZONE)).date()) for begin in begins]
 
     def repair(self, name: str) -> None:
         """Let the container have what the failed partitions lacked."""
@@ -102,7 +104,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for name in ("guarded", "accepting"):
             container.set_live(name, "id\n1\n")
         directory = tmp_path_factory.mktemp("backfills") / "dagster"
-        with dagster_dev(directory, {"backfills": LOCATION.format(assets=ASSETS, more="")}, container.port) as instance:
+        with dagster_dev(
+            directory, {"backfills": LOCATION.format(zone=ZONE, assets=ASSETS, more="")}, container.port
+        ) as instance:
             backfills = {name: instance.backfill(name, DAYS) for name in ("cached", "gaps", "fives")}
             yield Site(container, instance, backfills)
 
@@ -113,8 +117,8 @@ def test_the_history_guard_reads_well_in_a_run(site: Site) -> None:
     event = site.instance.failure(run)
     for text in (event["error"]["message"], event["failureMetadata"]["description"]):
         assert "NoVersionInWindowError: dataset 'guarded'" in text
-        assert f"{DAYS[0]}T00:00:00+00:00" in text
-        assert f"{DAYS[1]}T00:00:00+00:00" in text
+        assert midnight(DAYS[0]).isoformat() in text
+        assert midnight(DAYS[1]).isoformat() in text
         assert 'missing_version="accept"' in text
     assert site.instance.partitions("guarded")["FAILED"] == {DAYS[0]}
 
@@ -166,7 +170,7 @@ def assert_failures_are_named(site: Site, name: str, shown: Backfill, cause: str
     text = "".join(
         site.instance.failure(run)["error"]["message"] for run, status in shown.runs.items() if status == "FAILURE"
     )
-    assert f"{MISSED}: NoVersionInWindowError: dataset '{name}', window [{MISSED}T00:00:00+00:00, " in text
+    assert f"{MISSED}: NoVersionInWindowError: dataset '{name}', window [{midnight(MISSED).isoformat()}, " in text
     assert f"{MISFIT}: SchemaMismatchError: dataset '{name}'" in text
     assert "column 'id', row 1: 'many' is not a Int64; declare another type" in text
     assert f"{NOW}: {cause}: dataset '{name}'" in text

@@ -28,12 +28,12 @@ from fdtcc_dagster.checks import (
 )
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 
 ALL = {ROW_COUNT_ANNOUNCED, ROW_COUNT_CHANGE, SCHEMA_DECLARED, SCHEMA_CHANGE, FRESHNESS}
 NAME, KEY = "sales.Orders", dg.AssetKey(["sales", "orders"])
 SCHEMA = {"id": "Int64", "name": "String"}
-DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
-TODAY = datetime.now(timezone.utc).date()
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0), timezone=ZONE)
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (4, 3, 2, 1, 0)]
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
@@ -95,7 +95,7 @@ class Store:
         self.downstream: list[str] = []
 
     def add_version(self, partition: str, text: str) -> None:
-        self.container.add_version(NAME, datetime.fromisoformat(f"{partition}T01:00:00+00:00"), text)
+        self.container.add_version(NAME, midnight(partition) + timedelta(hours=1), text)
 
     def materialize(
         self, of: FoundryDataset, *partitions: str, io_manager: dg.ConfigurableIOManager | None = None, **arguments: Any

@@ -7,7 +7,7 @@ import runpy
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -21,12 +21,11 @@ from dagster._daemon.asset_daemon import AssetDaemon
 from dagster._daemon.sensor import execute_sensor_iteration
 
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.midday import utc_today
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "downstream"
 QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
 PARTITION = "dagster/partition"
-TODAY = datetime.now(timezone.utc).date()
-YESTERDAY = TODAY - timedelta(days=1)
 OLD, NEW = "id,amount\n1,2.5\n", "id,amount\n1,2.5\n2,4.0\n"
 
 
@@ -104,25 +103,28 @@ def locations(
         yield Locations(instance, workspace)
 
 
+@pytest.mark.timeout(240)
 def test_downstream_reacts_to_new_bytes_of_a_partition_and_to_nothing_else(
     locations: Locations, sandbox_container: SandboxContainer, tmp_path: Path
 ) -> None:
+    today = utc_today(seconds=100)
+    yesterday = today - timedelta(days=1)
     sandbox_container.set_live("orders", OLD)
-    sandbox_container.add_version("orders", datetime.fromisoformat(f"{YESTERDAY}T00:00:01+00:00"), OLD)
+    sandbox_container.add_version("orders", datetime.fromisoformat(f"{yesterday}T00:00:01+00:00"), OLD)
     assert locations.react() == []
 
     # Two partitions between two evaluations: neither is overlooked.
-    locations.materialize(TODAY, YESTERDAY)
-    both = [(name, str(day)) for name in ("largest_order", "revenue") for day in (YESTERDAY, TODAY)]
+    locations.materialize(today, yesterday)
+    both = [(name, str(day)) for name in ("largest_order", "revenue") for day in (yesterday, today)]
     assert locations.react() == both
-    locations.execute_requested_runs(YESTERDAY)
-    assert pl.read_parquet(tmp_path / "store" / "revenue" / f"{YESTERDAY}.parquet").item() == 2.5
+    locations.execute_requested_runs(yesterday)
+    assert pl.read_parquet(tmp_path / "store" / "revenue" / f"{yesterday}.parquet").item() == 2.5
 
     # The same bytes once more.
-    locations.materialize(YESTERDAY)
+    locations.materialize(yesterday)
     assert locations.react() == []
 
     # New bytes, of one partition.
-    sandbox_container.add_version("orders", datetime.fromisoformat(f"{YESTERDAY}T00:00:02+00:00"), NEW)
-    locations.materialize(YESTERDAY)
-    assert locations.react() == [("largest_order", str(YESTERDAY)), ("revenue", str(YESTERDAY))]
+    sandbox_container.add_version("orders", datetime.fromisoformat(f"{yesterday}T00:00:02+00:00"), NEW)
+    locations.materialize(yesterday)
+    assert locations.react() == [("largest_order", str(yesterday)), ("revenue", str(yesterday))]

@@ -154,6 +154,27 @@ def test_a_tick_is_judged_by_its_scheduled_time_and_says_what_comes_next() -> No
     assert "the next one does at 2021-02-01T04:00:00+00:00" in skipped
 
 
+def test_a_slice_is_requested_when_its_window_is_over_and_may_be_pulled() -> None:
+    dataset = FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01", time_column="updated_at")
+    (schedule,) = build_foundry_schedules([dataset])
+    repository_def = repository(dataset, schedule)
+    requested = {
+        tick: evaluate(schedule, repository_def, tick)[0]
+        for tick in ticks(schedule, at("2026-02-23 05:00"), at("2026-03-10"))
+    }
+    # The first of March is a Sunday.
+    assert requested == {
+        at("2026-03-01 04:00"): [("2026-02-23", "orders:2026-02-23:2026-03-01T02:00:00+00:00")],
+        at("2026-03-02 04:00"): [("2026-03-01", "orders:2026-03-01:2026-03-02T02:00:00+00:00")],
+        at("2026-03-09 04:00"): [("2026-03-02", "orders:2026-03-02:2026-03-09T02:00:00+00:00")],
+    }
+    assert all(
+        dataset.window(str(key)).to_dt + dataset.schedule.buffer == tick  # type: ignore[union-attr]  # it has one
+        for tick, requests in requested.items()
+        for key, _ in requests
+    )
+
+
 def test_refreshes_before_the_start_and_beyond_the_horizon_are_not_requested() -> None:
     dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "01:00:00")]), "2026-02-01")
     (schedule,) = build_foundry_schedules([dataset])

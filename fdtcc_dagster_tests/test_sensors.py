@@ -24,12 +24,11 @@ from fdtcc_dagster import (
 from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.sensors import build_foundry_sensor
+from fdtcc_dagster_tests.midday import NOW, TODAY, ZONE, midnight
 
 UTC = dt.timezone.utc
-NOW = dt.datetime.now(UTC)
-TODAY = NOW.date()
 # At midnight and without a buffer, so that a key's data are available from the moment it exists.
-DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], dt.timedelta(0))
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], dt.timedelta(0), ZONE)
 ORDERS = dg.AssetKey("orders")
 
 
@@ -98,12 +97,12 @@ def test_available_refreshes_without_a_materialization_are_requested(instance: d
     watched = Watched(instance, [dataset()])
     materialize(instance, day(-1))
     assert watched.evaluate() == [("orders", day(0)), ("orders", day(-2))]
-    assert watched.requests()[0].run_key == f"orders:{day(0)}:{day(0)}T00:00:00+00:00"
+    assert watched.requests()[0].run_key == f"orders:{day(0)}:{midnight(TODAY).astimezone(UTC).isoformat()}"
     materialize(instance, day(0))
     materialize(instance, day(-2))
     assert watched.skips().startswith(
         "All partitions that are due are there, or have been requested; the next refresh, of 'orders', becomes "
-        f"available at {day(1)}T00:00:00+00:00"
+        f"available at {midnight(day(1)).isoformat()}"
     )
 
 
@@ -113,24 +112,22 @@ def test_how_far_it_looks_back_is_the_users_choice(instance: dg.DagsterInstance)
     assert Watched(instance, [dataset(first=-1)], lookback=7).evaluate() == [("orders", day(0)), ("orders", day(-1))]
 
 
-@pytest.mark.skipif(NOW.time() < dt.time(0, 3), reason="the second refresh of the day has not come")
 def test_a_second_refresh_on_a_date_is_requested_although_the_key_is_there(instance: dg.DagsterInstance) -> None:
-    second = dt.datetime.combine(TODAY, dt.time(0, 2), UTC)
-    twice = Schedule([*DAILY.refreshs, {"cycle": "daily", "time": "00:02:00"}], dt.timedelta(0))
+    second = midnight(TODAY) + dt.timedelta(hours=3)
+    twice = Schedule([*DAILY.refreshs, {"cycle": "daily", "time": "03:00:00"}], dt.timedelta(0), ZONE)
     watched = Watched(instance, [dataset(schedule=twice)], lookback=1)
     # Recorded after the second refresh, but of a run that had begun before.
     materialize(instance, day(0), window_to=second)
     (request,) = watched.requests()
-    assert (request.partition_key, request.run_key) == (day(0), f"orders:{day(0)}:{second.isoformat()}")
-    materialize(instance, day(0), window_to=second + dt.timedelta(hours=23, minutes=58))
+    assert (request.partition_key, request.run_key) == (day(0), f"orders:{day(0)}:{second.astimezone(UTC).isoformat()}")
+    materialize(instance, day(0), window_to=midnight(TODAY) + dt.timedelta(days=1))
     assert "are there" in watched.skips()
 
 
 def test_what_was_requested_before_is_not_requested_again_whatever_became_of_it(instance: dg.DagsterInstance) -> None:
     watched = Watched(instance, [dataset()], lookback=1)
     (schedule,) = build_foundry_schedules(watched.datasets)
-    midnight = dt.datetime.combine(TODAY, dt.time(), UTC)
-    with dg.build_schedule_context(instance, midnight, repository_def=watched.repository) as context:
+    with dg.build_schedule_context(instance, midnight(TODAY), repository_def=watched.repository) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.run_key is not None
     watched.run(dg.DagsterRunStatus.FAILURE, {**request.tags, "dagster/run_key": request.run_key})
@@ -168,7 +165,7 @@ def test_other_peoples_partitions_do_not_disturb(instance: dg.DagsterInstance) -
 
 
 def test_own_partitions_are_watched_too(instance: dg.DagsterInstance) -> None:
-    days = dg.DailyPartitionsDefinition(day(-30), end_offset=1)
+    days = dg.DailyPartitionsDefinition(day(-30), end_offset=1, timezone=ZONE)
     watched = Watched(instance, [FoundryDataset("orders", partitions_def=days)])
     materialize(instance, day(-1))
     newest, oldest = watched.requests()
@@ -220,6 +217,7 @@ LOCATION = """
 import dagster as dg
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_assets
 from fdtcc_dagster.sensors import build_foundry_sensor
+from fdtcc_dagster_tests.midday import NOW, TODAY, ZONE, midnight
 
 def schedule(number):
     rules = [{"cycle": "weekly", "day": "Friday", "time": f"{number % 24:02}:00:00"}]

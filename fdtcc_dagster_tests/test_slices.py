@@ -22,6 +22,7 @@ from fdtcc_dagster import (
 )
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.midday import utc_today
 
 UTC = timezone.utc
 MONDAYS = [{"cycle": "weekly", "day": "Monday", "time": "04:00:00"}]
@@ -178,7 +179,7 @@ def test_text_that_is_no_time_is_refused(site: Site) -> None:
 
 
 def test_a_slice_that_is_not_over_says_when_it_is_and_the_others_are_stored(site: Site) -> None:
-    today = datetime.now(UTC).date()
+    today = utc_today(seconds=30)
     patient = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(days=3))
     dataset = FoundryDataset(
         "events", patient, today - timedelta(days=20), {"at": "Datetime(us, UTC)"}, time_column="at"
@@ -197,7 +198,7 @@ def test_a_slice_that_is_not_over_says_when_it_is_and_the_others_are_stored(site
 
 
 def test_a_version_from_before_the_end_of_a_slice_does_not_serve_it(site: Site) -> None:
-    today = datetime.now(UTC).date()
+    today = utc_today(seconds=30)
     daily = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
     dataset = FoundryDataset("events", daily, today - timedelta(days=9), {"at": "Datetime(us, UTC)"}, time_column="at")
     keys = list(dataset.partitions_def.get_partition_keys())

@@ -122,7 +122,9 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     ] = DEFAULT_RETRY_POLICY
     automation: Annotated[
         Automation | None,
-        dg.Resolver.default(
+        dg.Resolver(
+            # The values of templates come without this, so they are checked when all is built.
+            resolver_of(lambda value: value),
             model_field_type=Annotated[Literal["schedule", "condition"], Templated(nullable=True)],
             description="What requests a partition when its refresh is available: schedules, the assets' conditions, "
             "or null for nothing.",
