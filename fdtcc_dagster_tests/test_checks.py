@@ -358,7 +358,7 @@ def test_freshness_asks_for_the_latest_refresh_once_the_grace_is_over(instance: 
 
 
 def test_nothing_is_due_before_the_first_refresh(instance: dg.DagsterInstance) -> None:
-    of = dataset(start="2024-01-10")
+    of = dataset(schedule=Schedule(DAILY.refreshs, buffer=timedelta(0)), start="2024-01-10")
     assert fresh(instance, of, "2024-01-09T12:00:00+00:00") == (True, "No refresh has been available for that long.")
     assert fresh(instance, of, "2024-01-10T12:00:00+00:00") == (
         False,
