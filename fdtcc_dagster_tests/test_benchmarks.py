@@ -49,11 +49,12 @@ def test_all_groups_give_their_rows(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_snapshots_are_of_the_size_and_of_the_declared_types(tmp_path: Path) -> None:
     path = make_csv(tmp_path / "one.csv", 2_000_000, first_id=7)
     assert path.stat().st_size == pytest.approx(2_000_000, rel=0.03)
-    frame = CsvSource(lambda: path.open("rb")).scan().collect()
+    source = CsvSource(lambda: path.open("rb"))
+    frame = source.scan().collect()
     declared = to_schema(SCHEMA)
     # Without a schema, integers beside nulls are floats.
     assert frame.schema == pl.Schema({**declared, "rating": pl.Float64()})
-    assert CsvSource(lambda: path.open("rb")).scan(declared).collect().height == rows_of(2_000_000)
+    assert source.scan(declared).collect().height == rows_of(2_000_000)
     assert frame["id"].to_list() == list(range(7, 7 + frame.height))
     start = dt.datetime.fromisoformat(FIRST_DAY)
     for column, ordered in {"created_at": True, "updated_at": False}.items():
