@@ -15,6 +15,7 @@ import trustme
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.security.serving import ReverseProxy, http_server
+from fdtcc_dagster_tests.security.witness import Witness
 
 TOKEN = "t0ken-that-nobody-may-see"  # noqa: S105  not one
 CSV = "id,name\n1,one\n2,two\n3,three\n"
@@ -86,3 +87,10 @@ def client_of(ca_file: str) -> ClientOf:
         return FoundryDevToolsContainerClient(arguments.pop("host", "127.0.0.1"), port, **arguments)
 
     return make
+
+
+@pytest.fixture
+def witness(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Witness]:
+    kept = Witness(tmp_path, caplog, capfd)
+    with kept.instance:
+        yield kept

@@ -1,0 +1,174 @@
+"""Tokens and headers reach the proxy, and are written nowhere else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster.components.resolved.errors import ResolutionException
+
+from fdtcc_dagster import FoundryContainerResource
+from fdtcc_dagster.client import FoundryDevToolsContainerClient
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.components import FoundryDatasetsComponent
+from fdtcc_dagster_tests.security.conftest import TOKEN, Proxied
+from fdtcc_dagster_tests.security.witness import Witness
+
+RESOURCE = FoundryContainerResource(bearer_token=dg.EnvVar("PROXY_TOKEN"), headers={"X-Key": dg.EnvVar("PROXY_KEY")})
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_TOKEN", TOKEN)
+    monkeypatch.setenv("PROXY_KEY", "k3y-that-nobody-may-see")
+
+
+def secured(port: int, ca_file: str | None, **overrides: Any) -> FoundryContainerResource:
+    arguments = {
+        "host": "127.0.0.1",
+        "port": port,
+        "secure": True,
+        "ca_file": ca_file,
+        "bearer_token": dg.EnvVar("PROXY_TOKEN"),
+        "headers": {"X-Key": dg.EnvVar("PROXY_KEY")},
+        "attempts": 2,
+        **overrides,
+    }
+    return FoundryContainerResource(**arguments)
+
+
+def test_a_run_writes_neither_the_token_nor_a_header(proxied: Proxied, ca_file: str, witness: Witness) -> None:
+    with proxied() as (port, proxy):
+        assert witness.run(secured(port, ca_file)).success
+        assert witness.run(secured(port, ca_file), keys=("2026-01-01", "2026-01-02")).success
+    assert {headers["X-Key"] for _, headers in proxy.seen} == {"k3y-that-nobody-may-see"}
+    written = witness.written()
+    assert "nobody-may-see" not in written
+    # What is looked through has the configuration in it.
+    assert "PROXY_TOKEN" in written
+
+
+@pytest.mark.parametrize(
+    "fault", ["refused at the handshake", "refused at the download", "not trusted", "not sendable"]
+)
+def test_a_run_that_fails_writes_neither(
+    proxied: Proxied, ca_file: str, witness: Witness, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setenv("PROXY_TOKEN", f"wr0ng-{TOKEN}")
+    with proxied() as (port, proxy):
+        resource = secured(port, ca_file)
+        if fault == "refused at the download":
+            proxy.let_through = "/get"
+        elif fault == "not trusted":
+            resource = secured(port, None)
+        elif fault == "not sendable":
+            monkeypatch.setenv("PROXY_TOKEN", f"{TOKEN}\n")
+        result = witness.run(resource)
+    failure = witness.failure(result)
+    assert ("must be text without" if fault == "not sendable" else "ServiceUnavailableError") in failure
+    assert "nobody-may-see" not in witness.written()
+
+
+def test_a_run_that_has_no_token_says_which_variable_is_missing(
+    proxied: Proxied, ca_file: str, witness: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROXY_TOKEN")
+    with proxied() as (port, _), pytest.raises(dg.DagsterInvalidConfigError, match="PROXY_TOKEN"):
+        witness.run(secured(port, ca_file))
+    assert "nobody-may-see" not in witness.written()
+
+
+@pytest.mark.parametrize("secret", [{"bearer_token": TOKEN}, {"headers": {"X-Key": TOKEN}}])
+def test_a_secret_that_dagster_would_store_is_refused_and_not_shown(secret: dict[str, Any]) -> None:
+    resource = FoundryContainerResource(**secret)
+    assert TOKEN not in f"{resource!r} {resource}"
+
+    @dg.asset
+    def orders(container: FoundryContainerResource) -> None: ...
+
+    uses: list[Callable[[], object]] = [
+        lambda: dg.Definitions.validate_loadable(dg.Definitions([orders], resources={"container": resource})),
+        lambda: dg.materialize([orders], resources={"container": resource}),
+    ]
+    for use in uses:
+        with pytest.raises(dg.DagsterInvalidDefinitionError, match=r'is a secret.*dg.EnvVar\("NAME"\)') as caught:
+            use()
+        assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"bearer_token": [TOKEN]},
+        {"headers": TOKEN},
+        {"headers": {"X-Key": [TOKEN]}},
+        {"bearer_tokn": TOKEN},
+        {"port": TOKEN},
+    ],
+)
+def test_an_error_of_the_resource_shows_no_input(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="1 validation error") as caught:
+        FoundryContainerResource(**arguments)
+    assert TOKEN not in f"{caught.value} {caught.value!r}"
+
+
+def test_a_setting_that_is_misspelled_is_not_passed_over() -> None:
+    with pytest.raises(ValueError, match="secrue"):
+        FoundryContainerResource(secrue=True)  # type: ignore[call-arg]
+
+
+def test_no_repr_has_a_secret() -> None:
+    with RESOURCE.process_config_and_initialize_cm() as resolved:
+        assert resolved.bearer_token == TOKEN
+        client = resolved.get_client()
+    endpoint = Endpoint("h", 1, headers={"Authorization": f"Bearer {TOKEN}"})
+    for value in (resolved, client, client._puller, endpoint, [endpoint]):
+        assert "nobody-may-see" not in f"{value!r} {value}"
+    # Frozen: what was checked is what is sent.
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        endpoint.headers["Host"] = "elsewhere"  # type: ignore[index]
+    assert isinstance(copy.copy(client), FoundryDevToolsContainerClient)
+
+
+def test_yaml_leaves_the_environment_to_the_run() -> None:
+    component = FoundryDatasetsComponent.resolve_from_yaml(
+        """
+        resource:
+          host: container
+          secure: true
+          bearer_token: "{{ env.PROXY_TOKEN }}"
+          headers: {X-Key: "{{env.PROXY_KEY}}"}
+        """
+    )
+    resource = component.resource
+    assert isinstance(resource, FoundryContainerResource)
+    assert isinstance(resource.bearer_token, dg.EnvVar)
+    stored = resource.get_resource_definition().config_schema.as_field().default_value_as_json_str
+    assert '"bearer_token": {"env": "PROXY_TOKEN"}' in stored
+    assert "nobody-may-see" not in stored
+    with resource.process_config_and_initialize_cm() as resolved:
+        assert (resolved.bearer_token, resolved.headers) == (TOKEN, {"X-Key": "k3y-that-nobody-may-see"})
+
+
+def test_yaml_with_more_than_the_environment_variable_is_refused() -> None:
+    component = FoundryDatasetsComponent.resolve_from_yaml(
+        """
+        resource: {headers: {Authorization: "Basic {{ env.PROXY_KEY }}"}}
+        """
+    )
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match=r"\{\{ env.NAME \}\}. and nothing else") as caught:
+        dg.Definitions.validate_loadable(component.build_defs(dg.ComponentTree.for_test().load_context))
+    assert "nobody-may-see" not in str(caught.value)
+
+
+def test_yaml_with_a_secret_of_the_wrong_shape_is_refused_without_showing_it() -> None:
+    with pytest.raises(ResolutionException) as caught:
+        FoundryDatasetsComponent.resolve_from_yaml(
+            """
+            resource: {bearer_token: "{{ [env.PROXY_KEY] }}"}
+            """
+        )
+    assert "nobody-may-see" not in str(caught.value)
