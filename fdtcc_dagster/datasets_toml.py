@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fdtcc_dagster.client.protocol import redact
 from fdtcc_dagster.dataset import FoundryDataset
 
 if sys.version_info >= (3, 11):
@@ -106,7 +107,9 @@ def read_dataset_names(path: str | Path) -> list[str]:
         raise ValueError(f"{path} has no table [datasets], which maps the datasets' names to their ids")
     for name, identifier in datasets.items():
         if not isinstance(identifier, str):
-            raise ValueError(f"{path}: [datasets] has no id as text for {name!r}; a name with dots needs quotes")
+            raise ValueError(
+                f"{path}: [datasets] has no id as text for {redact(name)!r}; a name with dots needs quotes"
+            )
     return list(datasets)
 
 
@@ -120,5 +123,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _known(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    shown = ", ".join(repr(redact(name)) for name in names[:10]) + (
+        f" and {len(names) - 10} more" if len(names) > 10 else ""
+    )
     return f"there are {shown}" if names else "there are none"

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client import Snapshot, Window
+from fdtcc_dagster.client.protocol import redact
 from fdtcc_dagster.client.schema import dtype_name
 from fdtcc_dagster.client.snapshot import Announcement
 
@@ -20,9 +21,11 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
         schema: Column → Polars data type.
 
     Returns:
-        The table schema, columns in the same order.
+        The table schema, columns in the same order. A RID or uuid in a name is not shown.
     """
-    return dg.TableSchema(columns=[dg.TableColumn(name=name, type=dtype_name(dtype)) for name, dtype in schema.items()])
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name=redact(name), type=dtype_name(dtype)) for name, dtype in schema.items()]
+    )
 
 
 def snapshot_metadata(

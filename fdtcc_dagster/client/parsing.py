@@ -22,6 +22,7 @@ from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.inference import infer_schema
+from fdtcc_dagster.client.protocol import redact
 from fdtcc_dagster.client.stopping import stoppable
 from fdtcc_dagster.client.window import Window
 
@@ -223,7 +224,7 @@ class CsvSource:
         self, text: str, *, column: str | None = None, row: int | None = None, value: str | None = None
     ) -> SchemaMismatchError:
         return SchemaMismatchError(
-            f"{self._where}{text}",
+            f"{self._where}{redact(text)}",
             dataset=self.dataset,
             window=self.window,
             column=column,

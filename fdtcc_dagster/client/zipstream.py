@@ -12,6 +12,8 @@ from typing import cast
 
 from isal import isal_zlib
 
+from fdtcc_dagster.client.protocol import redact
+
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 0x1
@@ -85,6 +87,6 @@ def _data_start(head: bytes, name: str) -> int | None:
         return None
     found = head[_LOCAL_HEADER.size :][:name_length].decode("utf-8", "replace")
     if found != name:
-        raise OtherArchiveError(f"its member is named {found[:80]!r}, not {name!r}")
+        raise OtherArchiveError(f"its member is named {redact(found)[:80]!r}, not {name!r}")
     start = int(_LOCAL_HEADER.size + name_length + extra_length)
     return start if len(head) >= start else None

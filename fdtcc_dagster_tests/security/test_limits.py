@@ -1,0 +1,136 @@
+"""A server of ill will ends in an error, and not in a full disk, full memory, or a run without an end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+import struct
+import time
+import zlib
+from collections import namedtuple
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.errors import (
+    DatasetRetrievalError,
+    IdleTimeoutError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.transfer import Transport, fetch
+from fdtcc_dagster.client.wire import connected
+from fdtcc_dagster_tests.security.serving import http_server, tcp_server
+
+POINTER = "0" * 64
+Body = Callable[[], AsyncIterator[bytes]]
+
+
+async def get(body: Body, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
+    """Download an endless body; whatever comes of it, nothing is left."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for chunk in body():
+            await response.write(chunk)
+        return response
+
+    with http_server(handle) as port:
+        try:
+            await fetch(Endpoint("127.0.0.1", port), POINTER, directory, transport=transport, limits=limits)
+        finally:
+            assert list(directory.iterdir()) == []
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"1\n" * (1 << 17)
+
+
+async def bomb() -> AsyncIterator[bytes]:
+    """A ZIP whose member inflates for ever, a thousandfold."""
+    name = f"{POINTER}.csv".encode()
+    yield struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", 20, 8, 8, 0, 0, 0, 0, 0, len(name), 0) + name
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    while True:
+        yield deflater.compress(b"0" * (1 << 24)) + deflater.flush(zlib.Z_SYNC_FLUSH)
+
+
+async def empty_blocks() -> AsyncIterator[bytes]:
+    """A ZIP whose member goes on for ever, and has no byte in it."""
+    name = f"{POINTER}.csv".encode()
+    yield struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", 20, 8, 8, 0, 0, 0, 0, 0, len(name), 0) + name
+    while True:
+        yield b"\x00\x00\x00\xff\xff" * (1 << 15)
+
+
+async def trickle() -> AsyncIterator[bytes]:
+    while True:
+        yield b"1\n"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("body", "transport"), [(endless, "csv"), (bomb, "zip"), (empty_blocks, "zip")])
+async def test_a_body_without_an_end_stops_at_the_limit(tmp_path: Path, body: Body, transport: Transport) -> None:
+    with pytest.raises(DatasetRetrievalError, match="more than 40000000 bytes; if that is right, raise max_bytes"):
+        await get(body, tmp_path, Limits(max_bytes=40_000_000), transport)
+
+
+@pytest.mark.parametrize(("body", "transport"), [(endless, "csv"), (bomb, "zip")])
+async def test_a_body_without_an_end_leaves_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: Body, transport: Transport
+) -> None:
+    # Of a disk of 1 GB, of which a fifth is free: the test must not fill a real one.
+    usage, asked = namedtuple("usage", "total used free"), 1_000_000_000
+
+    def disk_usage(path: Path) -> object:
+        written = sum(file.stat().st_size for file in tmp_path.iterdir())
+        return usage(asked, 800_000_000 + written, 200_000_000 - written)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    with pytest.raises(OSError, match="bytes left, .*make room, or give another spool directory") as caught:
+        await get(body, tmp_path, Limits(), transport)
+    assert caught.value.errno == errno.ENOSPC
+
+
+async def test_a_body_that_trickles_ends_at_the_time_limit(tmp_path: Path) -> None:
+    with pytest.raises(IdleTimeoutError, match="did not end within 1 s, after .* bytes; .*raise transfer_timeout"):
+        await get(trickle, tmp_path, Limits(idle_timeout=5.0, transfer_timeout=1.0))
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_left(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    with tcp_server(silent) as port:
+        limits = Limits(open_timeout=0.5, idle_timeout=0.5)
+        with pytest.raises(IdleTimeoutError, match="no bytes of the snapshot for 0.5 s"):
+            await fetch(Endpoint("127.0.0.1", port), POINTER, tmp_path, limits=limits)
+        with pytest.raises(ServiceUnavailableError, match="did not accept the connection within 0.5 s"):
+            async with connected(Endpoint("127.0.0.1", port), limits):
+                pass
+
+
+async def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while True:
+            writer.write(b"x" * (1 << 16))
+            await writer.drain()
+
+    started = time.monotonic()
+    with tcp_server(shout) as port:
+        with pytest.raises(ServiceConnectionLostError, match="ended inside the download"):
+            await fetch(Endpoint("127.0.0.1", port), POINTER, tmp_path, limits=Limits())
+        with pytest.raises(ServiceUnavailableError, match="cannot be reached"):
+            async with connected(Endpoint("127.0.0.1", port), Limits()):
+                pass
+    # Not by one of the time limits, of which the shortest is a minute.
+    assert time.monotonic() - started < 50
