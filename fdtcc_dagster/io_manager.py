@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,20 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             )
         for key, frame in obj.items():
             self.store_partition(context.asset_key, key, frame.lazy(), {})
+
+    def make_directory(self, path: UPath) -> None:
+        """Make the directory of a file that is to be stored.
+
+        Args:
+            path: The directory.
+
+        Raises:
+            ValueError: It is not in `base_dir`: part of an asset key or partition key is `..` or begins with a slash.
+        """
+        base = Path(os.path.normpath(self._base_path.path))
+        if not Path(os.path.normpath(path.path)).is_relative_to(base):
+            raise ValueError(f"an asset key or partition key leads out of {base}, to {path}; give it another key")
+        super().make_directory(path)
 
     def store_partition(
         self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, provenance: Mapping[str, str]

@@ -7,8 +7,10 @@ pointer matches its corrupt bytes (S17). Runs on several machines are kept apart
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -37,7 +39,7 @@ async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Aw
     if queue.locked():
         await on_wait()
     async with queue:
-        lock = FileLock(path, thread_local=False)
+        lock = FileLock(path, mode=0o600, thread_local=False)
         await _acquire(lock, on_wait)
         try:
             yield
@@ -63,8 +65,20 @@ def lock_directory() -> Path:
     """The directory of all file locks of this user on this machine; it is made if it does not exist."""
     directory = Path(tempfile.gettempdir()) / f"fdtcc-locks-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     directory.mkdir(mode=0o700, exist_ok=True)
+    _check_private(directory)
     return directory
 
 
 def _lock_path(host: str, port: int, dataset: str) -> Path:
     return lock_directory() / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"
+
+
+def _check_private(directory: Path) -> None:
+    """Make sure that the directory is ours: where everybody may write, somebody else may have made it."""
+    status = directory.lstat()
+    if hasattr(os, "getuid") and not (
+        stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    ):
+        raise PermissionError(
+            errno.EPERM, f"{directory} is no directory that only this user can write to; remove it, or set TMPDIR"
+        )

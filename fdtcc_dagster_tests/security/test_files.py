@@ -39,8 +39,8 @@ PATHS = [
     "x" * 5000,
     "\u202e/..\u2215x",
     "%2e%2e%2fx",
-    "ｘ" * 64,
-    "٠" * 64,
+    "\uff58" * 64,
+    "\u0660" * 64,
     "0" * 63 + "/",
     "0" * 64 + "\n",
 ]
@@ -116,7 +116,7 @@ def test_the_sandbox_listens_on_loopback_only() -> None:
         with socket.create_connection(("127.0.0.1", container.port), timeout=5):
             pass
         for other in ("127.0.0.2", "::1"):
-            with pytest.raises(OSError, match="refused|not available|Cannot assign"):
+            with pytest.raises(OSError, match=r"refused|not available|Cannot assign"):
                 socket.create_connection((other, container.port), timeout=5)
 
 
@@ -158,11 +158,15 @@ def test_a_name_never_leaves_the_store(tmp_path: Path, sandbox_container: Sandbo
         (asset,) = build_foundry_assets([dataset])
     except ValueError:
         return
-    stored = _store(base, asset.key, "2026-01-01")
+    try:
+        stored = _store(base, asset.key, "2026-01-01")
+    except OSError:  # a part of the name is longer than a file's name can be
+        assert len(name) > 255
+        return
     assert stored.is_relative_to(base)
 
 
-@pytest.mark.parametrize("part", [".", "..", "/etc", "a/b", "a/../../../x", "x\0y"])
+@pytest.mark.parametrize("part", [".", "..", "/no-such-directory-of-the-tests", "a/b", "a/../../../x", "x\0y"])
 def test_a_part_of_an_asset_key_or_a_partition_key_never_leaves_the_store(tmp_path: Path, part: str) -> None:
     base = tmp_path / "a" / "b" / "store"
     for key, partition in [
