@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset
-from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.security.serving import http_server, tcp_server
@@ -250,9 +249,6 @@ def test_a_name_that_is_a_rid_is_refused_without_showing_it(name: str, tmp_path:
         lambda: datasets_from_toml(toml, select=["orders"], partitions_def=days),
         lambda: datasets_from_toml(toml, overrides={"orders": {}}, partitions_def=days),
         lambda: datasets_from_toml(number, partitions_def=days),
-        lambda: FoundryDatasetsComponent.resolve_from_yaml(
-            f'datasets: [{{name: "{name}", partitions_def: {{type: daily, start_date: "2026-01-01"}}}}]'
-        ),
     ]
     for use in uses:
         with pytest.raises(Exception, match=r"name|orders|id as text") as caught:

@@ -11,14 +11,7 @@ from functools import lru_cache
 from typing import Annotated, Any, get_args
 
 import dagster as dg
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidatorFunctionWrapHandler,
-    create_model,
-)
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler, create_model
 from pydantic_core import core_schema
 
 _TEMPLATE = r"\{[{%]"
@@ -97,15 +90,11 @@ def render(context: dg.ResolutionContext, value: object) -> Any:
 
 @lru_cache
 def without_unions(derived: type[BaseModel]) -> type[BaseModel]:
-    """Take text out of the fields' types in a model that Dagster derived, but for templates.
-
-    Its errors say what is allowed where, and do not repeat what stands there: it may be a secret, or a RID.
-    """
+    """Take text out of the fields' types in a model that Dagster derived, but for templates."""
     fields: dict[str, Any] = {}
     for name, field in derived.model_fields.items():
         options = get_args(field.annotation)
         types = [option for option in options if option not in (str, type(None))] or [str]
         if options and len(types) == 1:
             fields[name] = (Annotated[types[0], Templated(nullable=type(None) in options)], field)
-    base = type(derived.__name__, (derived,), {"model_config": ConfigDict(hide_input_in_errors=True)})
-    return create_model(derived.__name__, __base__=base, __doc__=derived.__doc__, **fields)
+    return create_model(derived.__name__, __base__=derived, __doc__=derived.__doc__, **fields)
