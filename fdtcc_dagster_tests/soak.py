@@ -62,6 +62,11 @@ def frame(name: str) -> pl.DataFrame:
     )
 
 
+def _set_at_a_line(ended: threading.Event) -> None:
+    sys.stdin.readline()
+    ended.set()
+
+
 def serve(seed: int) -> None:
     """Be the container, until a line is read."""
     chance = random.Random(seed)  # noqa: S311 (no secret is made of it)
@@ -71,7 +76,7 @@ def serve(seed: int) -> None:
             container.set_live(name, frame(name))
         print(container.port, flush=True)  # noqa: T201
         ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.readline(), ended.set()), daemon=True).start()
+        threading.Thread(target=_set_at_a_line, args=(ended,), daemon=True).start()
         while not ended.wait(0.1):
             container.clear_faults()
             for fault in chance.sample(FAULTS, 2):
@@ -165,7 +170,7 @@ class Soak:
             rows = snapshot.scan(chance.choice([SCHEMA, None]))
             # A name of its own for each thread: what it reads back must be what it has stored.
             key = dg.AssetKey([name, threading.current_thread().name])
-            self._store.store_partition(key, "2026-01-05", rows)
+            self._store.store_partition(key, "2026-01-05", rows, {})
         stored = pl.read_parquet(self._directory / "parquet" / Path(*key.path) / "2026-01-05.parquet")
         if kind in ("missed", "unknown") or not stored.equals(self._expected[name]):
             self.wrong.append(f"{name}, {kind}: {stored.height} rows from {snapshot}")

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
+from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     DatasetRetrievalError,
@@ -23,12 +24,20 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.transfer import Transport, fetch
+from fdtcc_dagster.client.transfer import Transport, download
 from fdtcc_dagster.client.wire import connected
 from fdtcc_dagster_tests.security.serving import http_server, tcp_server
 
 POINTER = "0" * 64
 Body = Callable[[], AsyncIterator[bytes]]
+
+
+async def attempt(port: int, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
+    file = ArrivingFile(directory, POINTER)
+    try:
+        await download(Endpoint("127.0.0.1", port), file, transport=transport, limits=limits)
+    finally:
+        file.close()
 
 
 async def get(body: Body, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
@@ -43,7 +52,7 @@ async def get(body: Body, directory: Path, limits: Limits, transport: Transport 
 
     with http_server(handle) as port:
         try:
-            await fetch(Endpoint("127.0.0.1", port), POINTER, directory, transport=transport, limits=limits)
+            await attempt(port, directory, limits, transport)
         finally:
             assert list(directory.iterdir()) == []
 
@@ -109,7 +118,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_left(tmp_path: Path) ->
     with tcp_server(silent) as port:
         limits = Limits(open_timeout=0.5, idle_timeout=0.5)
         with pytest.raises(IdleTimeoutError, match=r"no bytes of the snapshot for 0.5 s"):
-            await fetch(Endpoint("127.0.0.1", port), POINTER, tmp_path, limits=limits)
+            await attempt(port, tmp_path, limits)
         with pytest.raises(ServiceUnavailableError, match=r"did not accept the connection within 0.5 s"):
             async with connected(Endpoint("127.0.0.1", port), limits):
                 pass
@@ -126,7 +135,7 @@ async def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:
     started = time.monotonic()
     with tcp_server(shout) as port:
         with pytest.raises(ServiceConnectionLostError, match="ended inside the download"):
-            await fetch(Endpoint("127.0.0.1", port), POINTER, tmp_path, limits=Limits())
+            await attempt(port, tmp_path, Limits())
         # websockets stops reading at once, and waits for the server to notice.
         with pytest.raises(ServiceUnavailableError, match=r"cannot be reached|did not accept"):
             async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=1.0)):
