@@ -62,7 +62,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
                 "for each of them"
             )
         for key, frame in obj.items():
-            self.store_partition(context.asset_key, key, frame.lazy(), {})
+            self.store_partition(context.asset_key, key, frame.lazy())
 
     def make_directory(self, path: UPath) -> None:
         """Make the directory of a file that is to be stored.
@@ -79,7 +79,11 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         super().make_directory(path)
 
     def store_partition(
-        self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, provenance: Mapping[str, str]
+        self,
+        asset_key: dg.AssetKey,
+        partition_key: str,
+        frame: pl.LazyFrame,
+        provenance: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Store one partition of an asset, whichever partitions the run has.
 

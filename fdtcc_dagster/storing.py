@@ -35,7 +35,11 @@ class StoresPartitions(Protocol):
     """An IO manager that stores partitions one by one, outside of an output, in several threads."""
 
     def store_partition(
-        self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, provenance: Mapping[str, str]
+        self,
+        asset_key: dg.AssetKey,
+        partition_key: str,
+        frame: pl.LazyFrame,
+        provenance: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         """Store one partition.
 

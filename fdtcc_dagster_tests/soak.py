@@ -170,7 +170,7 @@ class Soak:
             rows = snapshot.scan(chance.choice([SCHEMA, None]))
             # A name of its own for each thread: what it reads back must be what it has stored.
             key = dg.AssetKey([name, threading.current_thread().name])
-            self._store.store_partition(key, "2026-01-05", rows, {})
+            self._store.store_partition(key, "2026-01-05", rows)
         stored = pl.read_parquet(self._directory / "parquet" / Path(*key.path) / "2026-01-05.parquet")
         if kind in ("missed", "unknown") or not stored.equals(self._expected[name]):
             self.wrong.append(f"{name}, {kind}: {stored.height} rows from {snapshot}")
