@@ -24,14 +24,17 @@ def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[
     Yields:
         Blocks of whole records; the last one may lack its final newline.
     """
-    tail = b""
-    # A record longer than a block is read in ever larger pieces: each of them is searched again from its beginning.
+    tail, quotes = b"", 0
+    # A record longer than a block is read in ever larger pieces: it is copied again with each of them.
     while chunk := stream.read(max(block_bytes, len(tail))):
-        block = tail + chunk
-        end = _last_record_end(block)
-        tail = block[end:]
-        if end:
-            yield block[:end]
+        end = _last_record_end(chunk, quotes % 2 == 1)
+        if end == 0:
+            quotes += chunk.count(b'"')
+            tail += chunk
+            continue
+        yield b"".join((tail, memoryview(chunk)[:end]))
+        tail = chunk[end:]
+        quotes = tail.count(b'"')
     if tail:
         yield tail
 
@@ -62,14 +65,14 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
     return records[0], rest
 
 
-def _last_record_end(block: bytes) -> int:
-    """The index after the last newline outside quotes; 0 if there is none."""
-    end = block.rfind(b"\n")
-    quoted = end >= 0 and block.count(b'"', 0, end) % 2 == 1
-    while end >= 0 and quoted:
+def _last_record_end(chunk: bytes, quoted: bool) -> int:
+    """The index after the last newline outside quotes; 0 if there is none. A chunk may begin inside them."""
+    end = chunk.rfind(b"\n")
+    inside = end >= 0 and (chunk.count(b'"', 0, end) + quoted) % 2 == 1
+    while end >= 0 and inside:
         # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
-        opening = block.rfind(b'"', 0, end)
-        newline = block.rfind(b"\n", 0, opening)
-        quoted = newline >= 0 and (block.count(b'"', newline, opening)) % 2 == 1
+        opening = chunk.rfind(b'"', 0, end)
+        newline = chunk.rfind(b"\n", 0, max(opening, 0))
+        inside = newline >= 0 and chunk.count(b'"', newline, opening) % 2 == 1
         end = newline
     return end + 1

@@ -17,7 +17,7 @@ from polars.datatypes import DataType
 _IDENTIFIERS = (("00", "0:"), ("-00", "-0:"), ("+", ","))
 """What begins with a zero and a digit, or with a plus, lies between these: an identifier such as 007, which a number
 would not keep. To compare texts is cheaper than to match them."""
-_EXACT_IN_FLOAT = 2.0**53
+_EXACT_IN_FLOAT = 2**53
 _INFINITE = ["inf", "-inf"]
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
 _YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
@@ -28,6 +28,7 @@ _CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
 _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
 _SECONDS = "2024-01-01 00:00:00"
+_FEW = 256
 _DOUBTFUL = "\0doubtful"
 _TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 
@@ -112,7 +113,8 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
         text: The column, whose first value tells the usual spelling of timestamps.
     """
     if dtype.is_integer():
-        return Cast(_plainly(dtype), lambda c: _integers(c, dtype), _spelled_as_identifier)
+        usual = (lambda c: _floats_of_integers(c, dtype)) if _first(text).endswith(".0") else _plainly(dtype)
+        return Cast(usual, lambda c: _integers(c, dtype), _spelled_as_identifier)
     if dtype.is_float():
         return Cast(_plainly(dtype), _plainly(dtype), _spelled_as_identifier)
     if isinstance(dtype, pl.Boolean):
@@ -125,12 +127,17 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
     if isinstance(dtype, pl.Time):
         return Cast(_times, _times, _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$"))
     if isinstance(dtype, pl.Datetime):
-        return _datetime_cast(dtype, next(iter(text.drop_nulls().head(1)), ""))
+        return _datetime_cast(dtype, _first(text))
     if isinstance(dtype, pl.Decimal):
         return Cast(
             lambda c: _decimals(c, dtype), lambda c: _all_decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale)
         )
     return Cast(_plainly(dtype), _plainly(dtype))
+
+
+def _first(text: pl.Series) -> str:
+    """The first value, or no text."""
+    return next(iter(text.head(_FEW).drop_nulls().head(1)), "")
 
 
 def _plainly(dtype: DataType) -> Callable[[pl.Expr], pl.Expr]:
@@ -146,12 +153,13 @@ def _spelled_as_identifier(c: pl.Expr) -> pl.Expr:
 
 
 def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
+    return pl.coalesce(c.cast(dtype, strict=False), _floats_of_integers(c, dtype))
+
+
+def _floats_of_integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
     # With a null among them pandas holds ints as floats and writes 1.0; beyond 2^53 that float may be another integer.
-    exact = c.cast(pl.Float64, strict=False).abs() < _EXACT_IN_FLOAT
-    return pl.coalesce(
-        c.cast(dtype, strict=False),
-        pl.when(exact).then(c.str.strip_suffix(".0")).otherwise(None).cast(dtype, strict=False),
-    )
+    number = c.str.strip_suffix(".0").cast(dtype, strict=False)
+    return pl.when(number.is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT, closed="none")).then(number).otherwise(None)
 
 
 def _overflowing(c: pl.Expr, dtype: DataType) -> pl.Expr:
