@@ -378,7 +378,7 @@ def test_conditions_are_an_alternative_to_schedules() -> None:
         ("freshness: true", 1),
         ("freshness: {grace: 3h}", 3),
         ("checks: true", 1),
-        ("checks: true\nfreshness: null", 1),
+        ("checks: {}\nfreshness: null", 1),
         ("checks: true\nfreshness: false", None),
         ("freshness: false", None),
     ],

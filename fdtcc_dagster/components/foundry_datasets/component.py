@@ -257,7 +257,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         """The translator, and the conditions and policies that are on."""
         catchup = {name: value for name, value in (self.conditions or {}).items() if name == "max_catchup"}
         grace = self.freshness if isinstance(self.freshness, Mapping) else {}
-        fresh = bool(self.checks) if self.freshness is None else self.freshness is not False
+        fresh = (self.checks if self.freshness is None else self.freshness) is not False
         return AutomatedTranslator(
             self.translator,
             condition=partial(foundry_automation_condition, **catchup) if self.automation == "condition" else None,
