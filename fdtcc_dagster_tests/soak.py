@@ -62,22 +62,16 @@ def frame(name: str) -> pl.DataFrame:
     )
 
 
-def _set_at_a_line(ended: threading.Event) -> None:
-    sys.stdin.readline()
-    ended.set()
-
-
 def serve(seed: int) -> None:
-    """Be the container, until a line is read."""
+    """Be the container, until this process is killed."""
     chance = random.Random(seed)  # noqa: S311 (no secret is made of it)
     with SandboxContainer() as container:
         for name in ROWS:
             container.add_version(name, PULLED_AT, frame(name))
             container.set_live(name, frame(name))
         print(container.port, flush=True)  # noqa: T201
-        ended = threading.Event()
-        threading.Thread(target=_set_at_a_line, args=(ended,), daemon=True).start()
-        while not ended.wait(0.1):
+        while True:
+            time.sleep(0.1)
             container.clear_faults()
             for fault in chance.sample(FAULTS, 2):
                 handshake = isinstance(fault, faults.HandshakeFault)
@@ -91,7 +85,7 @@ def serve(seed: int) -> None:
 def another_process_serves(seed: int) -> Iterator[int]:
     """The container in a process of its own; gives its port."""
     command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--serve", "--seed", str(seed)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline())

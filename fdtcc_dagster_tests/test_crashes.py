@@ -16,23 +16,11 @@ import pytest
 from fdtcc_dagster.client.exclusive import lock_directory
 from fdtcc_dagster.client.temporary import part_of, spool_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
-from fdtcc_dagster_tests.killed_worker import KEY, NAMES, Workers
+from fdtcc_dagster_tests.run_worker import KEY, NAMES, Workers, snapshot
 
 pytestmark = pytest.mark.real_instance
 
-KILLS = int(__import__("os").environ.get("KILLS", 200))
-
-
-def snapshot(version: int, rows: int) -> pl.DataFrame:
-    ids = pl.int_range(rows, eager=True)
-    return pl.DataFrame(
-        {
-            "id": ids,
-            "version": pl.repeat(version, rows, dtype=pl.Int64, eager=True),
-            "amount": (ids * 7919 % 100_000) / 8,
-            "note": "row " + (ids * version).cast(pl.String) + ', "quoted"',
-        }
-    )
+KILLS = 200
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A run worker that is to be killed, forked from a process in which all is imported and built already.
+"""Run workers that start in no time: forked from a process in which all is imported and built already.
 
 Nothing here may start threads when it is imported, as Polars does at its first query: a forked process has none.
 """
@@ -10,9 +10,11 @@ import tempfile
 import time
 from datetime import date
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 
 from fdtcc_dagster import (
     FoundryContainerResource,
@@ -24,14 +26,16 @@ from fdtcc_dagster import (
 
 KEY = "2026-01-05"
 NAMES = ("old", "new")
+"""Two datasets that are stored in one place, so that each run overwrites what the other one has stored."""
+MANY = tuple(f"dataset{number:02}" for number in range(64))
 SCHEMA = {"id": "Int64", "version": "Int64", "amount": "Float64", "note": "String"}
 DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}])
-# Two datasets that are stored in one place, so that each run overwrites what the other one has stored.
 ASSETS = {
     name: build_foundry_assets(
-        [FoundryDataset(name, DAILY, date(2026, 1, 1), SCHEMA, asset_key="orders")], retry_policy=None
+        [FoundryDataset(name, DAILY, date(2026, 1, 1), SCHEMA, asset_key="orders" if name in NAMES else name)],
+        retry_policy=None,
     )
-    for name in NAMES
+    for name in (*NAMES, *MANY)
 }
 dg.DagsterInstance.ephemeral().dispose()
 
@@ -53,11 +57,24 @@ def materialize(started: Connection, name: str, port: int, directory: Path) -> N
     )
 
 
+def snapshot(version: int, rows: int) -> pl.DataFrame:
+    """Rows of the datasets' columns."""
+    ids = pl.int_range(rows, eager=True)
+    return pl.DataFrame(
+        {
+            "id": ids,
+            "version": pl.repeat(version, rows, dtype=pl.Int64, eager=True),
+            "amount": (ids * 7919 % 100_000) / 8,
+            "note": "row " + (ids * version).cast(pl.String) + ', "quoted"',
+        }
+    )
+
+
 class Workers:
-    """Workers, one after the other.
+    """Run workers.
 
     Args:
-        port: The port of a container with the datasets of `NAMES`.
+        port: The port of a container with the datasets of `NAMES` or `MANY`.
         directory: Has the directories `tmp`, `spool` and `parquet`.
     """
 
@@ -66,18 +83,23 @@ class Workers:
         self._context.set_forkserver_preload([__name__])
         self._port, self._directory = port, directory
 
-    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Materialize the partition, and kill the worker after so many seconds.
-
-        Returns:
-            Its exit code, and how many seconds it lived.
-        """
+    def start(self, name: str) -> BaseProcess:
+        """Start a worker that materializes the dataset's partition; give it when it begins to."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=materialize, args=(theirs, name, self._port, self._directory))
         process.start()
         theirs.close()
         with ours:
             ours.recv()
+        return process
+
+    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
+        """Materialize the dataset's partition, and kill the worker after so many seconds.
+
+        Returns:
+            Its exit code, and how many seconds it lived.
+        """
+        process = self.start(name)
         began = time.monotonic()
         process.join(seconds)
         process.kill()

@@ -1,0 +1,122 @@
+"""64 datasets at once, in one process and in many: all complete, and nothing is left."""
+
+from __future__ import annotations
+
+import collections
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from fdtcc_dagster import FoundryContainerResource, FoundryParquetIOManager
+from fdtcc_dagster.client import Window
+from fdtcc_dagster.client.exclusive import lock_directory
+from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.real_instance import wait_until
+from fdtcc_dagster_tests.run_worker import KEY, MANY, Workers, snapshot
+
+pytestmark = [pytest.mark.real_instance, pytest.mark.timeout(300)]
+
+PULLED_AT = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+WINDOW = Window(PULLED_AT - timedelta(hours=1), PULLED_AT + timedelta(hours=1))
+ROWS = 30_000
+MB = 1 << 20
+
+
+def expected(name: str) -> pl.DataFrame:
+    return snapshot(MANY.index(name) + 1, ROWS)
+
+
+def open_files() -> collections.Counter[str]:
+    """What the descriptors of this process are, such as sockets and pipes."""
+    kinds = collections.Counter[str]()
+    for path in Path("/proc/self/fd").iterdir():
+        try:
+            kinds[os.readlink(path).split(":")[0]] += 1
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return kinds
+
+
+def resident(which: str) -> int:
+    """The memory of this process in bytes, now (VmRSS) or at its highest (VmHWM)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[which].split()[0]) * 1024
+
+
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxContainer]:
+    for name in ("tmp", "spool", "parquet"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    with SandboxContainer() as container:
+        for name in MANY:
+            container.add_version(name, PULLED_AT, expected(name))
+        yield container
+
+
+def assert_all_is_stored_and_nothing_left(container: SandboxContainer, directory: Path) -> None:
+    for name in MANY:
+        assert pl.read_parquet(directory / "parquet" / name / f"{KEY}.parquet").equals(expected(name))
+    assert list((directory / "spool").iterdir()) == []
+    assert [path for path in (directory / "parquet").rglob("*") if path.is_file() and path.suffix != ".parquet"] == []
+    assert {path.suffix for path in lock_directory().iterdir()} == {".lock"}
+    assert container.max_conversations == dict.fromkeys(MANY, 1)
+    wait_until(lambda: container.open_sockets == 0, 10, what="sockets are open")
+
+
+def test_64_datasets_in_one_process(container: SandboxContainer, tmp_path: Path) -> None:
+    resource = FoundryContainerResource(
+        host="127.0.0.1", port=container.port, spool_directory=str(tmp_path / "spool"), max_concurrency=64
+    )
+    together = threading.Barrier(len(MANY))
+    with dg.build_resources({"store": FoundryParquetIOManager(base_dir=str(tmp_path / "parquet"))}) as resources:
+
+        def work(name: str, at_once: bool = True) -> int:
+            if at_once:
+                together.wait()
+            with resource.spool() as spool:
+                pulled = resource.pull(name, WINDOW, directory=spool)
+                resources.store.store_partition(dg.AssetKey(name), KEY, pulled.scan(pl.Schema(snapshot(1, 0).schema)))
+                return pulled.size_bytes
+
+        work(MANY[0], at_once=False)
+        before, threads, memory = open_files(), threading.active_count(), resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
+        with ThreadPoolExecutor(len(MANY)) as pool:
+            sizes = list(pool.map(work, MANY))
+        grown = resident("VmHWM") - memory
+        print(f"{sum(sizes) / MB:.0f} MB pulled; memory grew by {grown / MB:.0f} MB at most")  # noqa: T201
+        wait_until(lambda: open_files() == before, 10, what=f"{open_files()} are open, and were {before}")
+        assert threading.active_count() == threads
+    # Twice: each dataset once more, while the same dataset is asked for by another thread.
+    assert_all_is_stored_and_nothing_left(container, tmp_path)
+    # A dozen copies of each snapshot, which fit one block: of its bytes, its strings and its values.
+    assert grown < 12 * sum(sizes)
+
+
+def test_64_datasets_in_parallel_runs_each_twice(container: SandboxContainer, tmp_path: Path) -> None:
+    workers = Workers(container.port, tmp_path)
+    workers.run(MANY[0])
+    before, running, codes = open_files(), [], []
+    for name in MANY:
+        # Two runs of the same partition at a time, and 8 datasets.
+        running += [workers.start(name), workers.start(name)]
+        while len(running) >= 16 or (running and name == MANY[-1]):
+            ended = [process for process in running if process.exitcode is not None]
+            running = [process for process in running if process.exitcode is None]
+            codes += [process.exitcode for process in ended]
+            time.sleep(0.02)
+    assert codes == [0] * 2 * len(MANY)
+    del ended
+    wait_until(lambda: open_files() == before, 10, what=f"{open_files()} are open, and were {before}")
+    assert len(container.requests) == 2 * len(MANY) + 1
+    assert_all_is_stored_and_nothing_left(container, tmp_path)
