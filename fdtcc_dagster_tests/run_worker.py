@@ -10,7 +10,6 @@ import tempfile
 import time
 from datetime import date
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
@@ -83,25 +82,22 @@ class Workers:
         self._context.set_forkserver_preload([__name__])
         self._port, self._directory = port, directory
 
-    def start(self, name: str) -> BaseProcess:
-        """Start a worker that materializes the dataset's partition; give it when it begins to."""
+    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
+        """Materialize the dataset's partition, and kill the worker so many seconds after it began; None: never.
+
+        Returns:
+            Its exit code, and how many seconds it lived.
+        """
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=materialize, args=(theirs, name, self._port, self._directory))
         process.start()
         theirs.close()
         with ours:
             ours.recv()
-        return process
-
-    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Materialize the dataset's partition, and kill the worker after so many seconds.
-
-        Returns:
-            Its exit code, and how many seconds it lived.
-        """
-        process = self.start(name)
         began = time.monotonic()
         process.join(seconds)
         process.kill()
         process.join()
-        return process.exitcode, time.monotonic() - began
+        code, lived = process.exitcode, time.monotonic() - began
+        process.close()
+        return code, lived

@@ -1,0 +1,15 @@
+"""The soak of `soak.py`, for a minute."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fdtcc_dagster_tests.soak import soak
+
+
+@pytest.mark.real_instance
+@pytest.mark.timeout(300)
+def test_pulls_with_random_faults_leave_nothing_and_end_well() -> None:
+    assert soak(minutes=1.0, seed=random.randrange(1 << 32)) == []  # noqa: S311 (no secret is made of it)
