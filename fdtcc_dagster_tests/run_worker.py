@@ -10,6 +10,7 @@ import tempfile
 import time
 from datetime import date
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
@@ -82,18 +83,23 @@ class Workers:
         self._context.set_forkserver_preload([__name__])
         self._port, self._directory = port, directory
 
-    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Materialize the dataset's partition, and kill the worker so many seconds after it began; None: never.
-
-        Returns:
-            Its exit code, and how many seconds it lived.
-        """
+    def start(self, name: str) -> BaseProcess:
+        """Start a worker that materializes the dataset's partition; give it when it begins to."""
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=materialize, args=(theirs, name, self._port, self._directory))
         process.start()
         theirs.close()
         with ours:
             ours.recv()
+        return process
+
+    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
+        """Materialize the dataset's partition, and kill the worker so many seconds after it began; None: never.
+
+        Returns:
+            Its exit code, and how many seconds it lived.
+        """
+        process = self.start(name)
         began = time.monotonic()
         process.join(seconds)
         process.kill()
