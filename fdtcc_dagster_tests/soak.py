@@ -222,7 +222,8 @@ def soak(minutes: float, seed: int) -> list[str]:
     first, last = warm[0], warm[-1]
     growth = slope([held.megabytes for held in warm]) * (len(warm) - 1)
     print(f"memory: {growth:+.1f} MB since {first.megabytes:.0f} MB, in {len(warm)} measurements")  # noqa: T201
-    if growth > 50:
+    # In a few minutes the allocator has not seen all sizes of what is pulled at once.
+    if growth > (50 if minutes >= 5 else 150):
         wrong.append(f"memory has grown by {growth:.1f} MB")
     for name in ("threads", "sockets", "files", "leftovers"):
         if getattr(last, name) > getattr(first, name) or (name == "leftovers" and last.leftovers):
