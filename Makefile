@@ -22,7 +22,7 @@ help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
 	@echo "make test   linter, type checker and tests"
-	@echo "make test-instance  tests of backfills and termination with a real webserver and daemon (5 minutes)"
+	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (10 minutes)"
 	@echo "make bench  measure against curl, Polars and the reference client (10 minutes; BENCH_ARGS=\"--size 100MB\" for less)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
