@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import struct
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -38,11 +38,13 @@ class Conversation:
         self._websocket = websocket
         self._transport = transport
         self._faults: list[ConversationFault] = []
+        self._runs_on = False
+        self._gone = False
         self._sent = 0
         self._names: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """Hold the conversation until the socket is closed; a job that still runs is then cancelled (S11)."""
+        """Hold the conversation until the socket is closed; a job that still runs is then cancelled, or left (S11)."""
         message = await self._websocket.receive()
         if message.type in _CLOSED:
             return
@@ -56,6 +58,7 @@ class Conversation:
         self._service.seen.begin(request.names)
         self._names = request.names
         self._faults = self._service.faults.take(ConversationFault, request.names)
+        self._runs_on = any(fault.runs_on for fault in self._faults)
         tasks = [asyncio.create_task(self._job(request)), asyncio.create_task(self._keep_alive())]
         tasks[0].add_done_callback(self._check)
         try:
@@ -64,7 +67,12 @@ class Conversation:
                 pass
         finally:
             # First of all: the handler may be cancelled while it waits below.
-            self._end()
+            self._gone = True
+            if self._runs_on:
+                self._service.left_behind.add(tasks[0])
+                tasks.pop(0).add_done_callback(self._service.left_behind.discard)
+            else:
+                self._end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -82,22 +90,30 @@ class Conversation:
         await self._after_frame()
 
     async def send_raw(self, payload: str | bytes) -> None:
-        """Send a text or a binary frame."""
+        """Send a text or a binary frame; into the void where the job runs on without its client."""
+        with suppress(ConnectionError) if self._runs_on else nullcontext():
+            await self._send(payload)
+
+    async def _send(self, payload: str | bytes) -> None:
+        if self._gone:
+            raise ConnectionResetError("the client has gone")
         if isinstance(payload, bytes):
             await self._websocket.send_bytes(payload)
         else:
             await self._websocket.send_str(payload)
 
     async def close(self, code: int) -> None:
-        """Close the WebSocket and end the conversation."""
+        """Close the WebSocket and end the conversation, if its job does not run on."""
         self.keepalives = False
         await self._websocket.close(code=code)
-        raise ConnectionAbortedError("closed on request")
+        if not self._runs_on:
+            raise ConnectionAbortedError("closed on request")
 
     def abort(self) -> None:
-        """Reset the TCP connection and end the conversation."""
+        """Reset the TCP connection and end the conversation, if its job does not run on."""
         abort(self._transport)
-        raise ConnectionAbortedError("reset on request")
+        if not self._runs_on:
+            raise ConnectionAbortedError("reset on request")
 
     def block(self, seconds: float) -> None:
         """Block the loop, as the service's large writes do (S15)."""
@@ -126,6 +142,7 @@ class Conversation:
             pass  # the client has gone, or a fault has ended the conversation
         finally:
             self.keepalives = False
+            self._end()
 
     def _check(self, job: asyncio.Task[None]) -> None:
         """Let a mistake in the sandbox be heard of, rather than leave the client waiting."""

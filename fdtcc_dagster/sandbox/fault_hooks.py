@@ -44,7 +44,13 @@ class HandshakeFault:
 
 
 class ConversationFault:
-    """Befalls a conversation about a dataset."""
+    """Befalls a conversation about a dataset.
+
+    Attributes:
+        runs_on: Whether its job runs on after a disconnect (S11).
+    """
+
+    runs_on: bool = False
 
     async def after_frame(self, wire: Wire, number: int) -> None:
         """Do something after a frame; `number` is 0 before the first one."""

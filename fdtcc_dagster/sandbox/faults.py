@@ -42,6 +42,7 @@ __all__ = [
     "HandshakeFault",
     "HugeFrame",
     "JobFailure",
+    "JobRunsOn",
     "PointerAsList",
     "RefusedDownload",
     "RefusedHandshake",
@@ -92,6 +93,13 @@ class JobFailure(ConversationFault):
     def failure(self) -> JobFailure | None:
         """Return itself."""
         return self
+
+
+@dataclass(frozen=True)
+class JobRunsOn(ConversationFault):
+    """After a disconnect the job runs on to its end, and its version is recorded; without it, the job ends (S11)."""
+
+    runs_on = True
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Service:
         self.pull_seconds = pull_seconds
         # Set when the sandbox stops: a blocked loop must not block that.
         self.stopping = threading.Event()
+        # Jobs whose clients have gone (S11).
+        self.left_behind: set[asyncio.Task[None]] = set()
 
 
 class Observations:

@@ -86,6 +86,29 @@ async def test_reset_comes_after_its_frame_without_a_close_frame(people: Sandbox
     await eventually(lambda: people.open_sockets == 0)
 
 
+@pytest.mark.parametrize("runs_on", [True, False])
+async def test_job_runs_on_after_a_disconnect_or_ends(runs_on: bool) -> None:
+    """S11."""
+    with SandboxContainer(pull_seconds=0.3) as container:
+        container.set_live("people", CSV)
+        if runs_on:
+            container.inject("people", faults.JobRunsOn())
+        container.inject("people", faults.ConnectionReset(after=4))
+        async with dial(container) as socket:
+            await socket.send(body("people"))
+            with pytest.raises(ConnectionClosed):
+                await receive_all(socket)
+        await eventually(lambda: container.open_sockets == 0)
+        if runs_on:
+            assert container.versions("people") == []
+            await eventually(lambda: container.versions("people") != [])
+            assert await pointer(container, "people", from_dt="2026-01-01", to_dt=None) == SHA
+        else:
+            await asyncio.sleep(0.6)
+            assert container.versions("people") == []
+        assert container.max_conversations == {"people": 1}
+
+
 async def test_service_restart_closes_with_1012(people: SandboxContainer) -> None:
     """S31."""
     people.inject("people", faults.ServiceRestart(after=1))
