@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils import interrupts
 
-from fdtcc_dagster.client.errors import is_retryable
+from fdtcc_dagster.client.retrying import is_retryable
 
 
 @contextmanager

@@ -60,7 +60,9 @@ class FoundryDevToolsContainerClient:
         idle_timeout: Seconds without any frame or byte from the container (S15).
         job_timeout: Seconds for a whole conversation.
         attempts: How often a conversation or a download is tried at most when a failure is retryable.
-        retry_delay: Seconds before the second attempt; the delay doubles each time.
+        retry_delay: Seconds before the second attempt; the delay doubles each time, up to a minute. No attempt begins
+            when `job_timeout` (for a download: `transfer_timeout`) has passed since the first one did. See
+            `fdtcc_dagster.client.retrying`.
         secure: Whether a reverse proxy in front of the container speaks TLS (`https`, `wss`). Its certificate and
             host name are then verified.
         ca_file: With `secure`: a PEM file with the certificates of the authorities to trust, instead of the system's.

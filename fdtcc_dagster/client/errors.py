@@ -148,24 +148,3 @@ class ProtocolError(FdtccError):
 
 class ScheduleError(FdtccError, ValueError):
     """A refresh calendar or a partition key makes no sense; the message says what is allowed."""
-
-
-RETRYABLE: tuple[type[FdtccError], ...] = (
-    ServiceUnavailableError,
-    ServiceConnectionLostError,
-    IdleTimeoutError,
-    ChecksumMismatchError,
-)
-"""The errors after which the same request may succeed; `is_retryable` is the one place that decides."""
-
-
-def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same request may succeed when it is made again.
-
-    Args:
-        error: Any exception.
-
-    Returns:
-        True for the errors marked retryable in the tree above, unless they are `permanent`; False for all else.
-    """
-    return isinstance(error, RETRYABLE) and not getattr(error, "permanent", False)

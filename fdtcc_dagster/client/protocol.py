@@ -146,16 +146,27 @@ class Conversation:
         now: The current aware instant: only a window that contains it may be answered with today's data.
         missing_version: `"raise"` ends the conversation with `NoVersionInWindowError` as soon as the container says
             that it has no version of a window which does not contain `now`; `"accept"` takes today's data.
+        announced_rows: What the container counted in an earlier attempt, if it did.
+
+    Attributes:
+        outcome: The pointer or the failure, as soon as there is one.
+        announced_rows: How many rows the container has announced; None where it did not say so.
     """
 
     def __init__(
-        self, dataset: str, window: Window, *, now: datetime, missing_version: MissingVersion = "raise"
+        self,
+        dataset: str,
+        window: Window,
+        *,
+        now: datetime,
+        missing_version: MissingVersion = "raise",
+        announced_rows: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.window = window
         self.outcome: Pointer | FdtccError | None = None
         self._guarded = missing_version == "raise" and not window.contains(now)
-        self._announced_rows: int | None = None
+        self.announced_rows = announced_rows
         self._origin: Origin | None = None
         self._failures: list[str] = []
         self._last = "nothing"
@@ -214,7 +225,7 @@ class Conversation:
             )
             return
         if rows := _ANNOUNCED_ROWS.match(text):
-            self._announced_rows = int(rows[1])
+            self.announced_rows = int(rows[1])
         if _VERSIONS_FOUND.match(text):
             self._origin = "cached"
         elif _NO_VERSION.match(text):
@@ -257,7 +268,7 @@ class Conversation:
                 "the container gave a pointer without saying that it found a version of this past window, so the "
                 f"data may be today's; the last message was: {self._last}",
             )
-        return Pointer(pointer.lower(), self._announced_rows, self._origin or "fetched")
+        return Pointer(pointer.lower(), self.announced_rows, self._origin or "fetched")
 
     def _error(self, kind: type[FdtccError], text: str) -> FdtccError:
         return kind(f"dataset {self.dataset!r}, window {self.window}: {text}", dataset=self.dataset, window=self.window)

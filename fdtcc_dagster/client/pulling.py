@@ -67,20 +67,29 @@ class Puller:
         """Do what `FoundryDevToolsContainerClient.request` promises."""
         _check_request(name, window, missing_version, now or _now())
         started = time.monotonic()
+        announced: int | None = None
 
         async def converse_once() -> Announcement:
-            async with self.exclusive(name):
-                # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
-                requested_at = now or _now()
-                conversation = Conversation(name, window, now=requested_at, missing_version=missing_version)
+            nonlocal announced
+            # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
+            requested_at = now or _now()
+            conversation = Conversation(
+                name, window, now=requested_at, missing_version=missing_version, announced_rows=announced
+            )
+            try:
                 pointer = await self._converse(conversation, on_message)
+            finally:
+                # A version that the next attempt finds is the one that this attempt has caused (S11).
+                announced = conversation.announced_rows
             seconds = time.monotonic() - started
             return Announcement(
                 name, window, pointer.sha256, pointer.announced_rows, pointer.origin, requested_at, seconds
             )
 
         with _located(name, window):
-            return await self._retrying(converse_once)
+            # The turn is kept between attempts: the job that one has left behind may still run (S11).
+            async with self.exclusive(name):
+                return await self._retrying(converse_once, self.limits.job_timeout, settle=True)
 
     async def fetch(self, arriving: ArrivingSnapshot, transport: Transport, on_progress: OnProgress | None) -> Snapshot:
         """Do what `FoundryDevToolsContainerClient.fetch` promises."""
@@ -117,17 +126,24 @@ class Puller:
             await download(self.endpoint, file, transport=transport, limits=self.limits, on_progress=on_progress)
 
         try:
-            await self._retrying(download_once)
+            await self._retrying(download_once, self.limits.transfer_timeout)
         except BaseException as error:
             file.close(error)
             raise
         file.close()
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]], within: float, *, settle: bool = False) -> T:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
             await self.warn(f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}")
 
-        return await retrying(attempt, attempts=self.attempts, delay=self.retry_delay, on_retry=on_retry)
+        return await retrying(
+            attempt,
+            attempts=self.attempts,
+            within=within,
+            delay=self.retry_delay,
+            on_retry=on_retry,
+            settle=settle,
+        )
 
     def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
         """Hold the right to talk to the container about a dataset."""

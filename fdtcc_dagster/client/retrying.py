@@ -1,4 +1,16 @@
-"""The retry policy of the client: which failures, how often, how long between attempts."""
+"""The retry policy of the client: which failures, how often, how long altogether, how long between attempts.
+
+- Errors that may pass by themselves are *retryable*; `is_retryable` is the one place that decides.
+- Of these, the client does not ask again after silence: it has cost its time already.
+- Attempts follow one another, never two at a time, and the turn of the dataset is kept from the first to the last: the
+  container's job runs on after a disconnect (S11), and two at once corrupt each other (S17).
+- Waits double, with jitter. After a lost conversation they are also as long as it had lasted, up to a minute: the job
+  that it has left behind, or the container's restart, needs time, and another attempt then finds the version that the
+  first one caused.
+- Both the number of attempts and the time in which they begin are limited.
+
+(aiohttp by itself asks once more for a file when a connection ends before any answer; nothing is lost or waited for.)
+"""
 
 from __future__ import annotations
 
@@ -7,42 +19,86 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from fdtcc_dagster.client.errors import FdtccError, IdleTimeoutError, is_retryable
+from fdtcc_dagster.client.errors import (
+    ChecksumMismatchError,
+    FdtccError,
+    IdleTimeoutError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
 
 T = TypeVar("T")
+
+RETRYABLE: tuple[type[FdtccError], ...] = (
+    ServiceUnavailableError,
+    ServiceConnectionLostError,
+    IdleTimeoutError,
+    ChecksumMismatchError,
+)
+"""The errors after which the same request may succeed."""
+
+_LONGEST_SECONDS = 60.0
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether the same request may succeed when it is made again.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        True for the errors marked retryable in `fdtcc_dagster.client.errors`, unless they are `permanent`; False for
+        all else.
+    """
+    return isinstance(error, RETRYABLE) and not getattr(error, "permanent", False)
 
 
 async def retrying(
     attempt: Callable[[], Awaitable[T]],
     *,
     attempts: int,
+    within: float,
     delay: float,
     on_retry: Callable[[FdtccError, int, float], Awaitable[None]],
+    settle: bool = False,
 ) -> T:
     """Make an attempt until it succeeds, one after the other, never two at a time (S11).
 
     Args:
         attempt: What to do; called anew each time.
         attempts: How many there are at most, at least 1.
-        delay: Seconds before the second attempt; doubled each time, of which a random half to whole is waited.
+        within: Seconds after which no further attempt begins; an attempt has a limit of its own.
+        delay: Seconds before the second attempt; doubled each time, up to a minute, of which a random half to whole is
+            waited.
         on_retry: Called before each wait with the failure, the number of the failed attempt, and the seconds to wait.
+        settle: Whether a wait is also as long as the failed attempt lasted, up to a minute, with the same jitter.
 
     Returns:
         What the attempt returns.
 
     Raises:
-        FdtccError: The last attempt's failure, or the first one that is not retryable. A container that stayed silent
-            for the idle limit has cost enough time: whether to ask again is left to the caller.
+        FdtccError: The last attempt's failure, or the first one after which none follows.
     """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + within
     number = 1
     while True:
+        began = clock()
         try:
             return await attempt()
         except FdtccError as error:
-            if number >= attempts or not is_retryable(error) or isinstance(error, IdleTimeoutError):
-                raise
+            whole = min(delay * 2.0 ** min(number - 1, 32), max(delay, _LONGEST_SECONDS))
+            if settle:
+                whole = max(whole, min(clock() - began, _LONGEST_SECONDS))
             # Jitter keeps many runs that failed together from coming back together.
-            seconds = delay * 2 ** (number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret is made of it)
+            seconds = whole * random.uniform(0.5, 1.0)  # noqa: S311 (no secret is made of it)
+            if number >= attempts or not _asks_again(error) or clock() + seconds >= deadline:
+                raise
             await on_retry(error, number, seconds)
             await asyncio.sleep(seconds)
             number += 1
+
+
+def _asks_again(error: FdtccError) -> bool:
+    """Silence is retryable, but it has cost its time already: whether to ask again is left to the caller."""
+    return is_retryable(error) and not isinstance(error, IdleTimeoutError)

@@ -15,8 +15,8 @@ from fdtcc_dagster.client.errors import (
     NotYetAvailableError,
     ScheduleError,
     SchemaMismatchError,
-    is_retryable,
 )
+from fdtcc_dagster.client.retrying import is_retryable
 from fdtcc_dagster.client.window import Window
 
 WINDOW = Window.of("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from fdtcc_dagster.client.errors import (
-    RETRYABLE,
     DatasetNotFoundError,
     FdtccError,
     IdleTimeoutError,
@@ -14,7 +13,7 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.client.retrying import retrying
+from fdtcc_dagster.client.retrying import RETRYABLE, retrying
 
 
 class Attempts:
@@ -22,6 +21,7 @@ class Attempts:
 
     def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
+        self.seconds: list[float] = []
         self.calls = 0
         self.running = 0
         self.waits: list[tuple[FdtccError, int, float]] = []
@@ -31,7 +31,7 @@ class Attempts:
         self.running += 1
         self.calls += 1
         try:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.seconds.pop(0) if self.seconds else 0)
             if self.failures:
                 raise self.failures.pop(0)
             return "done"
@@ -41,8 +41,10 @@ class Attempts:
     async def on_retry(self, error: FdtccError, number: int, seconds: float) -> None:
         self.waits.append((error, number, seconds))
 
-    async def run(self, attempts: int = 3, delay: float = 0.0) -> str:
-        return await retrying(self, attempts=attempts, delay=delay, on_retry=self.on_retry)
+    async def run(self, attempts: int = 3, delay: float = 0.0, within: float = 60.0, settle: bool = False) -> str:
+        return await retrying(
+            self, attempts=attempts, within=within, delay=delay, on_retry=self.on_retry, settle=settle
+        )
 
 
 async def test_success_is_returned_at_once() -> None:
@@ -93,6 +95,38 @@ async def test_waits_double_and_are_jittered() -> None:
             assert whole / 2 <= seconds <= whole, number
         first.append(attempts.waits[0][2])
     assert len(set(first)) > 1
+
+
+async def test_waits_stay_finite_however_many_attempts_there_are() -> None:
+    attempts = Attempts(*(ServiceConnectionLostError("x") for _ in range(1100)))
+    assert await attempts.run(attempts=2000) == "done"
+    assert attempts.calls == 1101
+
+
+async def test_no_attempt_begins_when_the_time_is_up() -> None:
+    attempts = Attempts(*(ServiceConnectionLostError("x") for _ in range(3)))
+    attempts.seconds = [0.0, 0.3]
+    with pytest.raises(ServiceConnectionLostError):
+        await attempts.run(within=0.2)
+    assert (attempts.calls, len(attempts.waits)) == (2, 1)
+
+
+async def test_no_wait_goes_beyond_the_time() -> None:
+    attempts = Attempts(*(ServiceUnavailableError("x") for _ in range(3)))
+    with pytest.raises(ServiceUnavailableError):
+        await attempts.run(delay=60.0, within=20.0)
+    assert (attempts.calls, attempts.waits) == (1, [])
+
+
+async def test_what_a_failed_attempt_has_left_behind_may_settle() -> None:
+    """Its job may still run in the container (S11); or the container is starting again."""
+    for settle in (True, False):
+        attempts = Attempts(ServiceConnectionLostError("x"), ServiceConnectionLostError("y"))
+        attempts.seconds = [0.2, 0.0, 0.0]
+        await attempts.run(settle=settle)
+        (_, _, first), (_, _, second) = attempts.waits
+        assert first >= 0.1 if settle else first == 0.0
+        assert second < 0.1
 
 
 async def test_wait_is_waited_and_can_be_cancelled() -> None:
