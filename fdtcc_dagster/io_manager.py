@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from fdtcc_dagster.waiting import interruptibly
 
 if TYPE_CHECKING:
     from upath import UPath
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class FoundryParquetIOManager(PolarsParquetIOManager):
@@ -217,13 +220,19 @@ def _sink(
     """Write Parquet, and count its rows in its footer."""
 
     def sink() -> None:
-        with source_errors():
-            df.sink_parquet(
-                target,
-                compression="zstd",
-                storage_options=options,
-                metadata=dict(provenance) if provenance else None,
-            )
+        try:
+            with source_errors():
+                df.sink_parquet(
+                    target,
+                    compression="zstd",
+                    storage_options=options,
+                    metadata=dict(provenance) if provenance else None,
+                )
+        except pl.exceptions.ComputeError as error:
+            # Polars calls a full disk a Parquet file that is "out of specification".
+            if cause := _OS_ERROR.search(str(error)):
+                raise OSError(int(cause[1]), os.strerror(int(cause[1])), path) from error
+            raise
 
     interruptibly(sink, stop_scans)
     return int(pl.scan_parquet(path, storage_options=options).select(pl.len()).collect().item())
