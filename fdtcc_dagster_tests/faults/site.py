@@ -1,0 +1,120 @@
+"""The dataset of the fault matrix as an asset: runs, the partitions' files, and the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fdtcc_dagster import (
+    FDTCC,
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+)
+from fdtcc_dagster_tests.faults.scene import ATTEMPTS, NAME, SCHEMA, Scene, csv_of, rows
+
+TODAY = datetime.now(timezone.utc).date()
+KEYS = [(TODAY - timedelta(days=back)).isoformat() for back in (17, 10, 3)]
+"""Partitions a week apart; the last one's window contains today, so it is pulled live."""
+LIVE = KEYS[-1]
+WEEKLY = Schedule(
+    [{"cycle": "weekly", "day": f"{TODAY - timedelta(days=3):%A}", "time": "00:00:00"}], buffer=timedelta(0)
+)
+DATASET = FoundryDataset(NAME, WEEKLY, TODAY - timedelta(days=30), SCHEMA)
+OLD = csv_of(rows(3))
+PREVIOUS = b"the partition's previous file"
+
+
+class QuickContainer(FoundryContainerResource):
+    """A container whose client does not wait long between attempts."""
+
+    def get_client(self) -> FDTCC:
+        return FDTCC(
+            self.host,
+            self.port,
+            missing_version="raise",
+            open_timeout=self.open_timeout,
+            idle_timeout=self.idle_timeout,
+            job_timeout=self.job_timeout,
+            attempts=self.attempts,
+            retry_delay=0.01,
+        )
+
+
+class Site:
+    """Runs of the asset.
+
+    Args:
+        scene: The container and the proxy in front of it.
+        directory: Where the spool and the partitions' files are.
+        instance: Keeps the runs.
+    """
+
+    def __init__(self, scene: Scene, directory: Path, instance: dg.DagsterInstance) -> None:
+        self.scene, self._instance = scene, instance
+        self.spool, self.parquet = directory / "spool", directory / "parquet"
+        self.spool.mkdir()
+        self.parquet.mkdir()
+
+    def add_past_versions(self) -> None:
+        """Let all partitions but the last have a small version; what is arranged then befalls the last one's pull."""
+        for key in KEYS[:-1]:
+            self.scene.container.add_version(NAME, datetime.fromisoformat(f"{key}T01:00:00+00:00"), OLD)
+        self.scene.skip = len(KEYS) - 1
+
+    def path(self, key: str) -> Path:
+        return self.parquet / NAME / f"{key}.parquet"
+
+    def store_previous(self) -> None:
+        """Put something in the place of the last partition's file."""
+        self.path(LIVE).parent.mkdir()
+        self.path(LIVE).write_bytes(PREVIOUS)
+
+    def files(self) -> dict[Path, bytes]:
+        """All files of the store, whatever they are."""
+        return {path: path.read_bytes() for path in self.parquet.rglob("*") if path.is_file()}
+
+    def run(self, keys: Sequence[str], **arguments: Any) -> dg.ExecuteInProcessResult:
+        """Materialize partitions through the proxy, and see to it that the spool is empty afterwards."""
+        resource: dict[str, Any] = {
+            "host": self.scene.proxy.host,
+            "port": self.scene.proxy.port,
+            "open_timeout": 20.0,
+            "idle_timeout": 20.0,
+            "job_timeout": 40.0,
+            "attempts": ATTEMPTS,
+            "max_concurrency": 1,
+            "spool_directory": str(self.spool),
+        }
+        span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+        result = dg.materialize(
+            build_foundry_assets([DATASET], retry_policy=None),
+            resources={
+                "foundry_container": QuickContainer(**{**resource, **arguments}),
+                "io_manager": FoundryParquetIOManager(base_dir=str(self.parquet)),
+            },
+            instance=self._instance,
+            tags=span if len(keys) > 1 else None,
+            partition_key=keys[0] if len(keys) == 1 else None,
+            raise_on_error=False,
+        )
+        assert list(self.spool.iterdir()) == []
+        return result
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What a user reads of a failed run: the errors of its step, down to the cause."""
+    assert not result.success
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    texts, error = [event.message or ""], event.step_failure_data.error
+    while error is not None:
+        texts.append(error.message)
+        error = error.cause
+    user = event.step_failure_data.user_failure_data
+    return "\n".join([*texts, (user and user.description) or ""])
