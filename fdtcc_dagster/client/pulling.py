@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -96,7 +97,10 @@ class Puller:
         started = time.monotonic()
         known, file = arriving.announcement, arriving.file
         with _located(known.dataset, known.window):
-            await self.download(file, transport, on_progress)
+            try:
+                await self.download(file, transport, on_progress)
+            except OSError as error:
+                raise _unwritten(error, known, file.path.parent) from error
         seconds = known.seconds + time.monotonic() - started
         return Snapshot(**{**vars(known), "seconds": seconds}, path=file.path, size_bytes=file.size)
 
@@ -209,6 +213,15 @@ def _check_request(name: str, window: Window, missing_version: str, now: datetim
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def _unwritten(error: OSError, known: Announcement, directory: Path) -> OSError:
+    return OSError(
+        error.errno or errno.EIO,
+        f"dataset {known.dataset!r}, window {known.window}: the snapshot's CSV cannot be written "
+        f"({error.strerror or error}); make room, or give another directory",
+        str(directory),
+    )
 
 
 @contextmanager
