@@ -13,7 +13,6 @@ from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
-    DatasetRetrievalError,
     IdleTimeoutError,
     ServiceConnectionLostError,
     ServiceUnavailableError,
@@ -60,8 +59,8 @@ async def download(
             moment, between its unlinking and moving the file (S17).
         ServiceConnectionLostError: The connection ended inside the body.
         IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
-        ChecksumMismatchError: What arrived is not what the pointer names.
-        DatasetRetrievalError: The ZIP is not of the form that the container makes, or there are more than `max_bytes`.
+        ChecksumMismatchError: What arrived is not what the pointer names, or no ZIP of the container's form.
+        DatasetRetrievalError: There are more than `max_bytes`.
         OSError: The file cannot be written, or would fill the disk.
     """
     room = Room(arriving.path.parent, limits.max_bytes)
@@ -86,7 +85,10 @@ async def download(
     except DamagedError as error:
         raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
     except OtherArchiveError as error:
-        raise DatasetRetrievalError(f"the container's ZIP cannot be read: {error}; use transport='csv'") from error
+        # One flipped bit in its header is enough for that.
+        raise ChecksumMismatchError(
+            f"what arrived is no ZIP of the container's form: {error}; try again, or use transport='csv'"
+        ) from error
 
 
 async def _write_beside(

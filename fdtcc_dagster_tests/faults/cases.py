@@ -152,7 +152,7 @@ def slow_bodies() -> Iterator[Case]:
         hold = network("download", Trouble(passes, "hold"))
         yield Case(f"silence after {passes} bytes", hold, IdleTimeoutError, 1, 1, {"idle_timeout": LONG})
     trickle = network("download", Trouble(rate=1000.0))
-    yield Case("a trickle of bytes", trickle, IdleTimeoutError, 1, 1, {"job_timeout": LONG})
+    yield Case("a trickle of bytes", trickle, IdleTimeoutError, 1, 1, {"transfer_timeout": LONG})
 
 
 def contents() -> Iterator[Case]:

@@ -42,6 +42,7 @@ class QuickContainer(FoundryContainerResource):
             open_timeout=self.open_timeout,
             idle_timeout=self.idle_timeout,
             job_timeout=self.job_timeout,
+            transfer_timeout=self.transfer_timeout,
             attempts=self.attempts,
             retry_delay=0.01,
         )

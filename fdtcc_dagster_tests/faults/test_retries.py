@@ -90,6 +90,6 @@ async def test_a_download_that_never_ends_is_given_up(
     """Bytes that come now and then keep the idle limit, and a retry would fare no better."""
     container.inject(NAME, faults.ThrottledBody(1000.0))
     with pytest.raises(IdleTimeoutError, match=f"dataset '{NAME}', window .*within 2 s"):
-        await pull(container, today, tmp_path / "one", job_timeout=2.0)
+        await pull(container, today, tmp_path / "one", transfer_timeout=2.0)
     assert sum(container.downloads.values()) == 1
     assert list((tmp_path / "one").iterdir()) == []
