@@ -24,6 +24,7 @@ def one(bench: Bench) -> Iterator[Row]:
                 "curl": Job("commands.curl", arguments={"url": container.url("big")}),
                 "sha256": Job("baselines.sha256", arguments={"path": str(csv)}),
                 "sink": Job("baselines.polars_sink", rows, {"path": str(csv)}),
+                "native": Job("baselines.polars_native", rows, {"path": str(csv)}),
                 "reference": Job("baselines.reference", rows, port),
                 "transfer": Job("ours.transfer", arguments=port),
                 "typed": Job("ours.store", rows, port),
@@ -35,6 +36,7 @@ def one(bench: Bench) -> Iterator[Row]:
     yield baseline("curl", curl)
     yield baseline("SHA-256 of the file", jobs["sha256"])
     yield baseline("Polars' sink from disk", sink)
+    yield baseline("Polars' sink from disk, scan_csv reads datetimes", jobs["native"])
     yield baseline("reference client", reference)
     yield figure("transfer ÷ curl", transfer.per(curl), 1.10, transfer)
     yield figure("store, with schema ÷ (curl + Polars' sink)", typed.per(curl, sink), 1.10, typed)

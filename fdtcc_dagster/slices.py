@@ -19,7 +19,7 @@ from fdtcc_dagster.localtime import instant_of, zone_of
 
 _INSTANT = "__fdtcc_instant"
 _INTERVAL = "__fdtcc_interval"
-_HELD_BYTES = 128 << 20
+_HELD_BYTES = 48 << 20
 """Rows of slices in memory; beyond it, they are written to files."""
 
 
