@@ -1,0 +1,81 @@
+"""The documentation: what its tables name exists, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TABLES = [ROOT / "docs" / "promises.md", ROOT / "docs" / "security.md"]
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def functions_of(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def rows_of(page: Path) -> list[tuple[str, str]]:
+    """The promises of a page, each with the cell that says what holds it."""
+    rows, header = [], ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if not cells:
+            header = ""
+        elif not header:
+            header = cells[0]
+        elif header == "promise" and not set(line) <= set("|- "):
+            assert len(cells) == 2, f"{line!r} has not two cells"
+            rows.append((cells[0], cells[1]))
+    return rows
+
+
+def missing_in(cell: str, directory: Path) -> list[str]:
+    """What a cell names and does not exist: files, of the directory or the repository, and functions in them."""
+    missing, file, names = [], None, set[str]()
+    for name in re.findall(r"`([\w/]+(?:\.py)?)`", cell):
+        if name.endswith(".py"):
+            file = next((path for path in (directory / name, ROOT / name) if path.is_file()), None)
+            names = functions_of(file) if file else set()
+        if (file is None) if name.endswith(".py") else (name not in names):
+            missing.append(name)
+    return missing
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TABLES, ids=page_id)
+def test_every_promise_has_a_test_that_exists(page: Path) -> None:
+    found = re.search(r"The tests are in\s+`([\w/]+)`", page.read_text(encoding="utf-8"))
+    assert found, f"{page.name} does not say where its tests are"
+    rows = rows_of(page)
+    assert len(rows) > 10
+    for promise, cell in rows:
+        assert ".py`" in cell, f"{promise!r} has no test"
+        assert missing_in(cell, ROOT / found[1]) == [], f"{promise!r} names what does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_to_what_exists(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{link} leads nowhere"
+        assert not anchor or anchor in anchors_of(target), f"{link} leads to no heading"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    links = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", PAGES[0].read_text(encoding="utf-8"))}
+    assert [page_id(page) for page in (ROOT / "docs").glob("*.md") if page not in links] == []
