@@ -37,8 +37,10 @@ def build_foundry_assets(
     """Make an asset of each dataset.
 
     A partition of such an asset is a refresh of the dataset: materializing it pulls the snapshot of the partition's
-    window from the container, verifies it, and hands the rows to the IO manager as a `polars.LazyFrame`. Its
-    `DataVersion` is the snapshot's SHA-256.
+    window from the container and verifies it. `FoundryParquetIOManager` stores the rows while they arrive, and is left
+    alone where it has the partition of that snapshot already, unless the run is configured to `refetch`; any other IO
+    manager gets the rows of the complete snapshot as a `polars.LazyFrame`. The partition's `DataVersion` is the
+    snapshot's SHA-256.
 
     A backfill of many partitions is one run. Its partitions are pulled side by side, up to `max_concurrency` of the
     resource, and each one is stored and recorded as soon as it is complete; when some fail, the run fails, naming them,
@@ -48,8 +50,9 @@ def build_foundry_assets(
     Args:
         datasets: The datasets. The assets need the resource `foundry_container`.
         translator: Gives the assets' keys, groups, tags and so on.
-        io_manager_key: The resource key of an IO manager that stores LazyFrames, such as `FoundryParquetIOManager`. It
-            must store the rows while it handles the output: the file behind them is gone when the step has ended.
+        io_manager_key: The resource key of `FoundryParquetIOManager`, of another one that is a
+            `fdtcc_dagster.storing.StoresPartitions`, or of any that stores LazyFrames. The last must store the rows
+            while it handles the output: the file behind them is gone when the step has ended.
         max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
         pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
         retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried.

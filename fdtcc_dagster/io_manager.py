@@ -34,7 +34,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     It is dagster-polars' Parquet IO manager (inputs as `polars.LazyFrame` or `polars.DataFrame`; several partitions as
     a dict of key → frame; `columns` in the input's metadata selects columns), with these differences: it reads with
     Polars 1 and 2; a file is written beside its place and then moved there, so a failure or a crash leaves the
-    previous file as it was; and no rows or statistics of the data are put into the event log.
+    previous file as it was; each partition of a Foundry dataset is stored while its rows arrive, and its file says
+    where they come from; and no rows or statistics of the data are put into the event log.
 
     `base_dir` is a directory or a URL that universal-pathlib knows; by default the storage directory of the Dagster
     instance.
@@ -45,6 +46,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Store an output: a frame, or for a run of several partitions a mapping of partition key → frame.
+
+        Partitions of Foundry datasets are stored by `store_partition` before; their output is `STORED`, and nothing is
+        done for it.
 
         Args:
             context: Dagster's context of the output.

@@ -46,7 +46,9 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     )
     job_timeout: float = Field(default=14_400.0, description="Seconds for the container's whole job.", gt=0)
     transfer_timeout: float = Field(default=14_400.0, description="Seconds for a whole download.", gt=0)
-    attempts: int = Field(default=3, description="How often a request is tried when a failure is passing.", ge=0)
+    attempts: int = Field(
+        default=3, description="How often a request or a download is tried when a failure is passing.", ge=0
+    )
     max_concurrency: int = Field(
         default=4,
         description="How many partitions of a run are pulled at a time, and so how many snapshots the spool holds.",
@@ -55,7 +57,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     spool_directory: str | None = Field(
         default=None,
         description="Existing directory for snapshots on their way; None: the system's temporary directory. "
-        "It needs room for the CSV.",
+        "It needs room for as many CSVs as max_concurrency says, and for the rows of slices.",
     )
     max_bytes: int = Field(
         default=64 << 30, description="Bytes of a snapshot's CSV beyond which its download is given up.", ge=0

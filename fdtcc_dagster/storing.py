@@ -32,7 +32,10 @@ class StoredPartition:
 
 @runtime_checkable
 class StoresPartitions(Protocol):
-    """An IO manager that stores partitions one by one, outside of an output, in several threads."""
+    """An IO manager that stores partitions one by one, outside of an output, in several threads.
+
+    When the partitions of a run are stored, its `handle_output` is called with `STORED`, and has nothing to do.
+    """
 
     def store_partition(
         self,
@@ -41,13 +44,14 @@ class StoresPartitions(Protocol):
         frame: pl.LazyFrame,
         provenance: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
-        """Store one partition.
+        """Store one partition, whose rows may still be arriving.
 
         Args:
             asset_key: The asset.
             partition_key: The partition.
-            frame: Its rows.
-            provenance: Where they come from.
+            frame: Its rows. Reading them to their end raises what is wrong with them, so what was stored before must
+                stay until then.
+            provenance: Where they come from, to be kept with them for `stored_partition`.
 
         Returns:
             Metadata of what was stored.
@@ -55,10 +59,13 @@ class StoresPartitions(Protocol):
         ...
 
     def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
-        """Say what is stored as a partition, if it can be told.
+        """Say what is stored as a partition.
 
         Args:
             asset_key: The asset.
             partition_key: The partition.
+
+        Returns:
+            What is stored; None if that is nothing or cannot be told, and then the partition is pulled.
         """
         ...

@@ -272,12 +272,12 @@ class FoundryDevToolsContainerClient:
             to_dt: The instant after the window's last one, likewise.
             directory: An existing directory for the CSV; a failure leaves nothing in it.
             on_message: Called with every message of the container as it arrives, RIDs and uuids redacted.
-            transport: `"csv"`, or `"zip"` for slow links.
+            transport: `"csv"`, or `"zip"` for links of less than some 400 MB/s.
             missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
                 that it has no version of it, `"accept"` takes today's data.
             now: The current aware instant; None asks the clock.
-            on_progress: Called about once a second of the download with the number of bytes that have arrived, and with
-                their total, or None where the service does not tell it.
+            on_progress: Called about once a second of the download with the number of bytes that have arrived, as they
+                travel, and with their total, or None where the service does not tell it.
 
         Returns:
             The snapshot; its file belongs to the caller.
@@ -294,7 +294,7 @@ class FoundryDevToolsContainerClient:
             NoVersionInWindowError: A past window has no version.
             ChecksumMismatchError: What arrived is not what was announced, in every attempt.
             ProtocolError: It said something that its protocol does not know.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written, or would fill the disk.
         """
         check_directory(directory)
         check_transport(transport)
@@ -316,10 +316,10 @@ class FoundryDevToolsContainerClient:
     ) -> Announcement:
         """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
 
-        The arguments and errors are those of `pull`.
+        The arguments and errors are those of `pull`. Of one dataset, only one request at a time is made (S17).
 
         Returns:
-            What the container announced; the snapshot's bytes are still there.
+            What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.
         """
         if on_message is not None:
             _checked_callable("on_message", on_message)
@@ -330,11 +330,12 @@ class FoundryDevToolsContainerClient:
     ) -> Snapshot:
         """Download what the container announced, and verify it: the second half of `pull`.
 
-        The arguments and errors are those of `pull`, and besides:
+        The errors are those of `pull`. Whatever ends the download, `arriving` is closed then: whoever reads it and
+        waits for more gets the error, too.
 
         Args:
-            arriving: What `ArrivingSnapshot.of` made of the announcement. Its rows may be read in other threads
-                meanwhile.
+            arriving: What `ArrivingSnapshot.of` made of the announcement, fetched once. Its rows may be read in other
+                threads meanwhile.
             transport: As for `pull`.
             on_progress: As for `pull`.
 

@@ -73,9 +73,10 @@ class ArrivingSnapshot:
     def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:
         """Give the typed rows; see `Snapshot.scan`.
 
-        Bytes that have not arrived yet are waited for, and those at the end until all are verified: collecting or
-        sinking the rows raises what ended the download, or `ChecksumMismatchError` where it began anew with other bytes
-        than those that were read.
+        To be called in another thread than that of the download, for bytes that have not arrived yet are waited for:
+        the header now, the others while the rows are collected or sunk, and those at the end until all are verified.
+        That raises what ended the download, or `ChecksumMismatchError` where it began anew with other bytes than those
+        that were read.
 
         Args:
             schema: As for `Snapshot.scan`. Without one, types are inferred while the bytes arrive, so this returns when
@@ -94,7 +95,7 @@ class Snapshot(Announcement):
     Attributes:
         path: The CSV, in the directory that was given to `pull`; it belongs to the caller.
         size_bytes: The file's size in bytes.
-        seconds: How long the announcement and the transfer took together.
+        seconds: How long the announcement and the download took together.
     """
 
     path: Path
