@@ -82,7 +82,7 @@ def reached(site: Site, phase: str, run: str) -> bool:
     folder, pattern, size = {
         "downloads": (site.instance.spool, "*.part", 0),
         "parses": (site.instance.parquet, "*.part", 1_000_000),
-        "slices": (site.instance.spool, "*.parquet", 1_000_000),
+        "slices": (site.instance.spool, "*.csv", 1_000_000),
     }[phase]
     with contextlib.suppress(FileNotFoundError):
         return any(path.stat().st_size > size for path in folder.rglob(pattern))
