@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-import yaml
 
 from fdtcc_dagster import (
     FoundryContainerResource,
@@ -104,7 +103,7 @@ def test_refetch_as_documented_pulls_it_all_the_same(site: Site) -> None:
     (text,) = re.findall(r"```yaml\n(ops:.*?)```", page, re.DOTALL)
     site.run(DAYS[:1])
     before = site.files()
-    assert unchanged(site.run(DAYS[:1], yaml.safe_load(text))) == []
+    assert unchanged(site.run(DAYS[:1], dg.config_from_yaml_strings([text]))) == []
     assert site.downloads == 2
     assert site.files() != before
 
