@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 
 import aiohttp
@@ -22,9 +24,11 @@ from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.schema import to_schema
 from fdtcc_dagster.sandbox import SandboxContainer
 
-ROWS = {"one": 11, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4}
+ROWS = {"one": 12, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4}
 
 
+@pytest.mark.real_instance
+@pytest.mark.skipif(not (shutil.which("curl") or os.environ.get("CI")), reason="needs curl: install it")
 @pytest.mark.timeout(400)
 def test_all_groups_give_their_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
