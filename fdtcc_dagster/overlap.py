@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
-from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.client.transfer import OnProgress, Transport
@@ -49,27 +48,34 @@ async def fetch_and_read(
 
     Raises:
         FdtccError: What ended the download; or else what `read` raised.
-        Exception: What `read` raised. If that is no `FdtccError`, such as a full disk, the download is given up.
+        OSError: The reader met one, such as a full disk; the download is given up at once.
+        Exception: What else `read` raised.
     """
     loop = asyncio.get_running_loop()
     arriving = ArrivingSnapshot.of(announcement, directory)
     with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
         reading = loop.run_in_executor(thread, _read, read, arriving)
         fetching = asyncio.ensure_future(client.fetch(arriving, transport=transport, on_progress=on_progress))
+        # However it ends, nobody waits for more bytes.
+        fetching.add_done_callback(lambda _: arriving.file.close())
         both: set[asyncio.Future[Any]] = {fetching, reading}
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             error = reading.exception() if reading.done() else None
-            if error is not None and not isinstance(error, FdtccError) and arriving.file.error is None:
+            # Altered bytes can make a reader fail in many ways, but not in this one.
+            if isinstance(error, OSError) and arriving.file.error is None:
                 raise error
             snapshot = await fetching
-            try:
-                return snapshot, await reading
-            except FdtccError:
-                if arriving.file.version == 0:
-                    raise
-                return snapshot, await loop.run_in_executor(thread, _read, read, arriving)
+            # Not awaited as such: a cancellation would end the future, and leave the thread to itself.
+            await asyncio.wait({reading})
+            if reading.exception() is not None and arriving.file.version > 0:
+                reading = loop.run_in_executor(thread, _read, read, arriving)
+                both.add(reading)
+                await asyncio.wait({reading})
+            return snapshot, reading.result()
         except asyncio.CancelledError:
+            # Before anything is waited for: the reader may be waiting for bytes.
+            fetching.cancel()
             while not reading.done():
                 stop_scans()
                 await asyncio.wait({reading}, timeout=_STOP_SECONDS)
@@ -77,6 +83,10 @@ async def fetch_and_read(
         finally:
             fetching.cancel()
             await asyncio.wait(both)
+            # What is not raised has been seen all the same, so that asyncio does not report it.
+            for each in both:
+                if not each.cancelled():
+                    each.exception()
 
 
 def _read(read: Callable[[ArrivingSnapshot], Result], arriving: ArrivingSnapshot) -> Result:

@@ -120,6 +120,8 @@ class ArrivingFile:
     def close(self, error: BaseException | None = None) -> None:
         """End the arrival: readers wait for nothing any more, and what is not verified is removed.
 
+        May be called again, which changes nothing.
+
         Args:
             error: Why it failed; readers raise it.
         """
@@ -127,7 +129,7 @@ class ArrivingFile:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            if not self._complete:
+            if not self._complete and self.error is None:
                 self._part.unlink(missing_ok=True)
                 # In another thread, a cancellation of the download is a failure like others.
                 self.error = error if isinstance(error, Exception) else RuntimeError("the download was ended")
@@ -199,6 +201,8 @@ class _Reader:
         while self._position < end:
             piece = self._file.read(end - self._position)
             if not piece:
+                # Another attempt may have cut it off in the meantime.
+                self._arriving.wait(end, self._version)
                 raise OSError(f"the file is shorter than its {end} bytes")
             self._position += len(piece)
             pieces.append(piece)
