@@ -98,6 +98,15 @@ def cut(
     dtype = types.to_frame().select(instant).dtypes[0]
     bounds = _Bounds(windows, dtype, time.timezone)
     cutter = _Cutter(bounds, directory)
+    try:
+        return _cut(source, types, time, instant, cutter)
+    except BaseException:
+        # It may be cut again, and needs the room until then.
+        cutter.remove()
+        raise
+
+
+def _cut(source: CsvSource, types: pl.Schema, time: TimeColumn, instant: pl.Expr, cutter: _Cutter) -> Slices:
     rows = untimed = unread = 0
     for block in source.frames(types):
         instants = block.select(instant)[_INSTANT]
@@ -181,11 +190,18 @@ class _Cutter:
 
     def flush(self) -> None:
         for key, frames in self._held.items():
-            part = self._directory / f"slice-{next(self._numbers)}.arrow"
+            part = self._part(next(self._numbers))
             with part.open("xb") as file:
                 pl.concat(frames, rechunk=False).write_ipc(file)
             self.parts.setdefault(key, []).append(part)
         self._held, self._size = {}, 0
+
+    def remove(self) -> None:
+        for number in range(next(self._numbers)):
+            self._part(number).unlink(missing_ok=True)
+
+    def _part(self, number: int) -> Path:
+        return self._directory / f"slice-{number}.arrow"
 
 
 def check_time_dtype(name: str, dtype: DataType | None) -> None:
