@@ -102,7 +102,7 @@ class Puller:
             except OSError as error:
                 raise _unwritten(error, known, file.path.parent) from error
         seconds = known.seconds + time.monotonic() - started
-        return Snapshot(**{**vars(known), "seconds": seconds}, path=file.path, size_bytes=file.size)
+        return Snapshot(**{**vars(known), "seconds": seconds, "path": file.path, "size_bytes": file.size})
 
     async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
         async with connected(self.endpoint, self.limits) as connection:
