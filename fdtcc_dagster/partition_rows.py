@@ -21,6 +21,9 @@ from fdtcc_dagster.slices import cut
 from fdtcc_dagster.storing import StoredPartition
 from fdtcc_dagster.waiting import interruptibly
 
+SNAPSHOT_ROWS = "foundry/snapshot_rows"
+"""Where a stored slice says how many rows its snapshot has."""
+
 Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
 """The rows of a partition, what is known of them, and their data version."""
 
@@ -127,11 +130,14 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
         "foundry/types": "inferred" if dataset.schema is None else "declared",
     }
     if dataset.time is not None:
-        provenance["foundry/slice"] = f"{dataset.time.name} in {dataset.window(key)}"
+        nulls = ", or none" if dataset.time.allow_nulls else ""
+        provenance["foundry/slice"] = (
+            f"{dataset.time.name} in {dataset.window(key)}, dates in {dataset.time.timezone}{nulls}"
+        )
     return provenance
 
 
-def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition | None, announcement: Announcement) -> bool:
+def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announcement: Announcement) -> bool:
     """Say whether a stored partition is what would be stored of a snapshot.
 
     Args:
@@ -140,11 +146,12 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition | None, a
         stored: What is stored.
         announcement: The snapshot.
     """
-    if stored is None or (dataset.schema is not None and stored.schema != dataset.schema):
+    if dataset.schema is not None and stored.schema != dataset.schema:
         return False
-    if dataset.time is None and announcement.announced_rows not in (None, stored.rows):
+    if not provenance_of(dataset, key, announcement).items() <= stored.provenance.items():
         return False
-    return provenance_of(dataset, key, announcement).items() <= stored.provenance.items()
+    rows = stored.rows if dataset.time is None else int(stored.provenance[SNAPSHOT_ROWS])
+    return announcement.announced_rows in (None, rows)
 
 
 def now_in_utc() -> datetime:

@@ -14,7 +14,7 @@ from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
-from fdtcc_dagster.partition_rows import is_same, not_complete, now_in_utc, provenance_of, request_window
+from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, not_complete, now_in_utc, provenance_of, request_window
 from fdtcc_dagster.progress import PullLog
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import Slices, cut
@@ -51,8 +51,6 @@ class NotStored:
 
 End = Stored | NotStored
 
-_SNAPSHOT_ROWS = "foundry/snapshot_rows"
-
 
 class PartitionsPull:
     """Pulls partitions of one dataset into one IO manager.
@@ -79,6 +77,7 @@ class PartitionsPull:
         self._dataset, self._asset_key = dataset, asset_key
         self._container, self._io_manager = container, io_manager
         self._log, self._refetch = log, refetch
+        self._there: dict[str, StoredPartition] = {}
 
     def run(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         """Pull and store partitions.
@@ -90,19 +89,16 @@ class PartitionsPull:
         Yields:
             Whether each partition is stored, in the order in which that is known.
         """
-        there = {} if self._refetch else {key: self._io_manager.stored_partition(self._asset_key, key) for key in keys}
         if self._dataset.time is None:
-            yield from self._snapshots(keys, there, spool)
+            yield from self._snapshots(keys, spool)
             return
         incomplete = not_complete(self._dataset, keys)
         yield from (NotStored(key, error) for key, error in incomplete.items())
         complete = [key for key in keys if key not in incomplete]
         if complete:
-            yield from self._slices(complete, there, spool)
+            yield from self._slices(complete, spool)
 
-    def _snapshots(
-        self, keys: Sequence[str], there: Mapping[str, StoredPartition | None], spool: Path
-    ) -> Iterator[End]:
+    def _snapshots(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         dataset = self._dataset
         windows = {key: dataset.window(key) for key in keys}
         logs = {key: PullLog(self._log, "" if len(keys) == 1 else f"{key}: ") for key in keys}
@@ -118,7 +114,7 @@ class PartitionsPull:
             dataset.name,
             windows,
             read,
-            is_there=lambda key, announcement: is_same(dataset, key, there.get(key), announcement),
+            is_there=self._is_there,
             spool=spool,
             limit=self._container.max_concurrency,
             transport=self._container.transport,
@@ -132,21 +128,21 @@ class PartitionsPull:
                         self._log.error(f"{item.key}: {item.error}")
                     yield NotStored(item.key, item.error)
                 elif isinstance(item, Unchanged):
-                    yield self._unchanged(item.key, item.announcement, there[item.key])
+                    yield self._unchanged(item.key, item.announcement)
                 else:
                     schema, stored = item.result
                     metadata = {**snapshot_metadata(item.snapshot, schema), **stored}
                     yield Stored(item.key, metadata, item.snapshot.sha256)
             pulls.result()
 
-    def _slices(self, keys: Sequence[str], there: Mapping[str, StoredPartition | None], spool: Path) -> Iterator[End]:
+    def _slices(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         dataset, time = self._dataset, self._dataset.time
         assert time is not None  # noqa: S101  told by the caller
         now, log, wanted = now_in_utc(), PullLog(self._log), list(keys)
         window = request_window(dataset, keys, now)
 
         def is_there(_: str, announcement: Announcement) -> bool:
-            wanted[:] = [key for key in keys if not is_same(dataset, key, there.get(key), announcement)]
+            wanted[:] = [key for key in keys if not self._is_there(key, announcement)]
             return not wanted
 
         def read(_: str, arriving: ArrivingSnapshot) -> Slices:
@@ -174,7 +170,7 @@ class PartitionsPull:
                     yield from (NotStored(key, item.error) for key in keys)
                 else:
                     announcement = item.announcement if isinstance(item, Unchanged) else item.snapshot
-                    yield from (self._unchanged(k, announcement, there[k]) for k in keys if k not in wanted)
+                    yield from (self._unchanged(key, announcement) for key in keys if key not in wanted)
                     if isinstance(item, Done):
                         yield from (self._stored_slice(key, item) for key in wanted)
             pulls.result()
@@ -182,7 +178,7 @@ class PartitionsPull:
     def _stored_slice(self, key: str, done: Done[Slices]) -> End:
         snapshot, slices = done.snapshot, done.result
         try:
-            stored = self._store(key, slices.rows_of(key), snapshot, {_SNAPSHOT_ROWS: str(slices.rows)})
+            stored = self._store(key, slices.rows_of(key), snapshot, {SNAPSHOT_ROWS: str(slices.rows)})
         except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
             return NotStored(key, error)
         finally:
@@ -191,8 +187,16 @@ class PartitionsPull:
         metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
         return Stored(key, {**metadata, **stored}, snapshot.sha256)
 
-    def _unchanged(self, key: str, announcement: Announcement, stored: StoredPartition | None) -> Stored:
-        assert stored is not None  # noqa: S101  nothing else is unchanged
+    def _is_there(self, key: str, announcement: Announcement) -> bool:
+        # Only now: another run may have stored or removed it while the container was asked.
+        stored = None if self._refetch else self._io_manager.stored_partition(self._asset_key, key)
+        if stored is None or not is_same(self._dataset, key, stored, announcement):
+            return False
+        self._there[key] = stored
+        return True
+
+    def _unchanged(self, key: str, announcement: Announcement) -> Stored:
+        stored = self._there.pop(key)
         self._log.info(f"{key}: unchanged, the container's snapshot is stored already")
         if self._dataset.time is None:
             metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
@@ -202,7 +206,7 @@ class PartitionsPull:
                 stored.schema,
                 self._dataset.window(key),
                 stored.rows,
-                int(stored.provenance[_SNAPSHOT_ROWS]),
+                int(stored.provenance[SNAPSHOT_ROWS]),
                 unchanged=True,
             )
         return Stored(key, {**metadata, **stored.metadata}, announcement.sha256)
