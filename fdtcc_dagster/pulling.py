@@ -140,9 +140,11 @@ class PartitionsPull:
         assert time is not None  # noqa: S101  told by the caller
         now, log, wanted = now_in_utc(), PullLog(self._log), list(keys)
         window = request_window(dataset, keys, now)
+        announced: list[Announcement] = []
 
         def is_there(_: str, announcement: Announcement) -> bool:
             wanted[:] = [key for key in keys if not self._is_there(key, announcement)]
+            announced[:] = [announcement]
             return not wanted
 
         def read(_: str, arriving: ArrivingSnapshot) -> Slices:
@@ -166,13 +168,13 @@ class PartitionsPull:
             for item in pulls:
                 if isinstance(item, (Said, Received)):
                     log.show(item)
-                elif isinstance(item, Failed):
-                    yield from (NotStored(key, item.error) for key in keys)
-                else:
-                    announcement = item.announcement if isinstance(item, Unchanged) else item.snapshot
+                    continue
+                for announcement in announced:
                     yield from (self._unchanged(key, announcement) for key in keys if key not in wanted)
-                    if isinstance(item, Done):
-                        yield from (self._stored_slice(key, item) for key in wanted)
+                if isinstance(item, Failed):
+                    yield from (NotStored(key, item.error) for key in wanted)
+                elif isinstance(item, Done):
+                    yield from (self._stored_slice(key, item) for key in wanted)
             pulls.result()
 
     def _stored_slice(self, key: str, done: Done[Slices]) -> End:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +192,7 @@ class _Cutter:
     def flush(self) -> None:
         for key, frames in self._held.items():
             part = self._part(next(self._numbers))
-            with part.open("xb") as file:
+            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 pl.concat(frames, rechunk=False).write_ipc(file)
             self.parts.setdefault(key, []).append(part)
         self._held, self._size = {}, 0
