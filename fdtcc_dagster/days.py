@@ -55,9 +55,13 @@ class Years:
 
     def dates(self, days: int) -> list[dt.date]:
         """The days of a set, in order."""
+        return [dt.date.fromordinal(self._origin + number) for number in self.numbers(days)]
+
+    def numbers(self, days: int) -> list[int]:
+        """The days of a set as the numbers of their bits, in order."""
         flags, number, found = f"{days:b}"[::-1], -1, []
         while (number := flags.find("1", number + 1)) >= 0:
-            found.append(dt.date.fromordinal(self._origin + number))
+            found.append(number)
         return found
 
     def between(self, first: dt.date, end: dt.date) -> int:

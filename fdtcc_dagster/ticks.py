@@ -22,7 +22,8 @@ from fdtcc_dagster.schedule import Refresh, Schedule
 
 _YEARS = (2024, 2037)  # pytz knows no change of the clocks after that
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
-_ONE_MINUTE, _ONE_DAY = dt.timedelta(minutes=1), dt.timedelta(days=1)
+_ONE_SECOND, _ONE_MINUTE, _ONE_DAY = dt.timedelta(seconds=1), dt.timedelta(minutes=1), dt.timedelta(days=1)
+_SECONDS = 86_400  # of a day in UTC
 
 
 def key_delay(partitions_def: dg.TimeWindowPartitionsDefinition) -> dt.timedelta:
@@ -99,12 +100,31 @@ def waits(schedule: Schedule, *, once_a_date: bool = False) -> tuple[dt.timedelt
     Returns:
         Both times, elapsed and not by the clocks of the zone.
     """
-    start, end = (dt.datetime(year, 1, 1, tzinfo=UTC) for year in (_YEARS[0], _YEARS[1] + 1))
-    instants: dict[object, dt.datetime] = {}
-    for refresh in schedule.refreshes(start, end):
-        instants.setdefault(refresh.date() if once_a_date else refresh, refresh.astimezone(UTC))
-    gaps = {later - earlier for earlier, later in pairwise(instants.values())}
-    return min(gaps), max(gaps)
+    # As seconds since the first day began, in UTC: thousands of them for each of hundreds of calendars.
+    years, zone = years_between(_YEARS[0] - 1, _YEARS[1] + 1), zone_of(schedule.timezone)
+    start, end = (
+        _seconds_from(years.first, dt.datetime(year, 1, 1, tzinfo=UTC)) for year in (_YEARS[0], _YEARS[1] + 1)
+    )
+    day_of: dict[int, int] = {}
+    for rule in schedule.refreshs:
+        named = years.named(rule)
+        clock = rule.clock()
+        since_midnight = (dt.datetime.combine(_EPOCH, clock, UTC) - _EPOCH) // _ONE_SECOND
+        for offset, days in years.offsets(zone).items():
+            seconds = since_midnight - offset // _ONE_SECOND
+            day_of.update((day * _SECONDS + seconds, day) for day in years.numbers(named & days))
+        for date in years.dates(named & years.near_changes(zone)):
+            instant = instant_of(zone, date, clock)
+            day_of[_seconds_from(years.first, instant)] = (instant.astimezone(zone).date() - years.first).days
+    instants = [instant for instant in sorted(day_of) if start <= instant < end]
+    if once_a_date:
+        instants = list({day_of[instant]: instant for instant in reversed(instants)}.values())[::-1]
+    gaps = {later - earlier for earlier, later in pairwise(instants)}
+    return min(gaps) * _ONE_SECOND, max(gaps) * _ONE_SECOND
+
+
+def _seconds_from(first: dt.date, instant: dt.datetime) -> int:
+    return (instant - dt.datetime.combine(first, dt.time(), UTC)) // _ONE_SECOND
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import dagster as dg
 import pytest
@@ -143,3 +144,24 @@ def test_waits_are_elapsed_times() -> None:
     assert waits(MONDAYS_AND_FIRST) == (24 * hour, 168 * hour)
     assert waits(TWICE) == (12 * hour, 12 * hour)
     assert waits(TWICE, once_a_date=True) == (24 * hour, 24 * hour)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Africa/Casablanca"])
+@pytest.mark.parametrize("once_a_date", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [Refresh("daily", None, "02:30:00"), Refresh("daily", None, "01:59:30")],
+        [Refresh("weekly", "Sunday", "02:30:00"), Refresh("monthly", -1, "02:00:00")],
+        [Refresh("yearly", -2, "00:00:00", 12), Refresh("quarterly", 31, "23:59:59", 3)],
+    ],
+)
+def test_waits_are_those_between_the_refreshes(zone: str, once_a_date: bool, rules: list[Refresh]) -> None:
+    schedule = Schedule(rules, timezone=zone)
+    start, end = (dt.datetime(year, 1, 1, tzinfo=dt.timezone.utc) for year in (2024, 2038))
+    instants: dict[object, dt.datetime] = {}
+    for refresh in schedule.refreshes(start, end):
+        instants.setdefault(refresh.date() if once_a_date else refresh, refresh.astimezone(dt.timezone.utc))
+    found = list(instants.values())
+    gaps = [later - earlier for earlier, later in pairwise(found)]
+    assert waits(schedule, once_a_date=once_a_date) == (min(gaps), max(gaps))
