@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.components.project import Project
@@ -79,6 +80,14 @@ attributes:
   freshness:
     grace: soon  # 34: 'soon' does not match
 """
+OFF = """\
+type: fdtcc_dagster.FoundryDatasetsComponent
+
+attributes:
+  resource: {}
+  automation: AUTOMATION
+  OPTIONS: {max_catchup: 2}
+"""
 UNUSABLE = """\
 type: fdtcc_dagster.FoundryDatasetsComponent
 
@@ -130,6 +139,19 @@ def test_what_only_python_can_refuse_is_refused_by_check_defs_at_its_line(projec
     assert "day is out of range for month" in result.output
     assert re.search(r"datasets\.0\.schedule\.timezone at \S+defs\.yaml:10\b", result.output), result.output
     assert "'Europe/Atlantis' is unknown" in result.output
+
+
+@pytest.mark.parametrize(("automation", "options"), [("schedule", "conditions"), ("condition", "schedules")])
+def test_options_of_an_automation_that_is_off_are_refused_at_their_line(
+    project: Project, scaffolded: Path, automation: str, options: str
+) -> None:
+    scaffolded.write_text(OFF.replace("AUTOMATION", automation).replace("OPTIONS", options))
+    result = project.dg("check", "yaml", "--no-validate-requirements")
+    assert result.returncode == 1
+    assert re.search(rf"defs\.yaml:6 - .*{options}: goes with", result.output), result.output
+    result = project.dg("check", "defs", "--no-check-yaml")
+    assert result.returncode == 1
+    assert re.search(rf"{options} at \S+defs\.yaml:6\b", result.output), result.output
 
 
 def test_a_partition_is_listed_launched_and_stored(project: Project, scaffolded: Path) -> None:

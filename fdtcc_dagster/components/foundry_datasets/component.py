@@ -32,12 +32,14 @@ from fdtcc_dagster.components.foundry_datasets.options import (
     RetryPolicyModel,
     SchedulesModel,
     SensorModel,
+    check_options,
     to_checks,
     to_conditions,
     to_freshness,
     to_retry_policy,
     to_schedules,
     to_sensor,
+    with_options_checked,
 )
 from fdtcc_dagster.components.foundry_datasets.resolving import (
     resolve_datasets,
@@ -184,7 +186,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at the very line."""
-        return without_unions(super().model())
+        return with_options_checked(without_unions(super().model()))
 
     @property
     def translator(self) -> FoundryDatasetTranslator:
@@ -216,12 +218,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
                 that is not on.
         """
         check_automation(self.automation)
-        for name, options, automation in (
-            ("schedules", self.schedules, "schedule"),
-            ("conditions", self.conditions, "condition"),
-        ):
-            if options is not None and self.automation != automation:
-                raise ValueError(f"{name}: goes with 'automation: {automation}' only, which is {self.automation!r}")
+        check_options("schedules", self.schedules, self.automation)
+        check_options("conditions", self.conditions, self.automation)
         datasets = [*self.datasets, *self.from_toml]
         key = self.io_manager_key or IO_MANAGER_KEY
         resources: dict[str, Any] = {}

@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from fdtcc_dagster.components.foundry_datasets.building import to_timedelta
-from fdtcc_dagster.components.foundry_datasets.calendar_models import Duration, Text, optional
-from fdtcc_dagster.components.foundry_datasets.templates import Templated
+from fdtcc_dagster.components.foundry_datasets.calendar_models import Duration, Text, optional, refused
+from fdtcc_dagster.components.foundry_datasets.templates import Templated, is_template
 
 Count = Annotated[StrictInt, Field(ge=0), Templated()]
 Positive = Annotated[StrictInt, Field(ge=1), Templated()]
@@ -77,6 +77,64 @@ class FreshnessModel(dg.Model):
     """The arguments of `foundry_freshness_policy`."""
 
     grace: Duration = optional("How long a run may take after its refresh became available, such as '1h'.")
+
+
+AUTOMATION_OF = {"schedules": "schedule", "conditions": "condition"}
+"""Attribute with options → the automation that they are of."""
+
+
+def check_options(name: str, options: object, automation: object) -> None:
+    """Refuse the options of an automation that is off.
+
+    Args:
+        name: The attribute, of `AUTOMATION_OF`.
+        options: Its value; None if it is not given.
+        automation: The automation that is on.
+
+    Raises:
+        ValueError: They are of another one.
+    """
+    if options is not None and automation != AUTOMATION_OF[name]:
+        raise ValueError(_only_with(name, automation))
+
+
+def with_options_checked(model: type[BaseModel]) -> type[BaseModel]:
+    """Refuse the options of an automation that is off in a component's model, at their line."""
+
+    def check(value: object, info: ValidationInfo) -> object:
+        automation = info.data.get("automation", "{{ refused itself }}")
+        if not (is_template(value) or is_template(automation)):
+            check_options(str(info.field_name), value, automation)
+        return value
+
+    # JSON schema cannot see the default: "schedule" if the automation is left out.
+    off: dict[str, list[object]] = {"schedules": ["condition", None], "conditions": ["schedule", None]}
+    rules = [
+        {
+            "if": {"properties": {"automation": {"const": automation}}, **required},
+            "then": {"properties": {name: {"if": {"type": "object"}, "then": refused(_only_with(name, automation))}}},
+        }
+        for name, automations in off.items()
+        for automation in automations
+        for required in [{} if automation == "schedule" else {"required": ["automation"]}]
+    ]
+    extra = model.model_config.get("json_schema_extra")
+    return type(
+        model.__name__,
+        (model,),
+        {
+            "__doc__": model.__doc__,
+            "__module__": model.__module__,
+            "model_config": ConfigDict(
+                json_schema_extra={**(extra if isinstance(extra, dict) else {}), "allOf": rules}
+            ),
+            "_check_options": field_validator(*AUTOMATION_OF)(check),
+        },
+    )
+
+
+def _only_with(name: str, automation: object) -> str:
+    return f"{name}: goes with 'automation: {AUTOMATION_OF[name]}' only, which is {automation!r}"
 
 
 def to_retry_policy(values: dg.RetryPolicy | Mapping[str, Any] | None) -> dg.RetryPolicy | None:
