@@ -109,7 +109,7 @@ def with_options_checked(model: type[BaseModel]) -> type[BaseModel]:
 
     # JSON schema cannot see the default: "schedule" if the automation is left out.
     off: dict[str, list[object]] = {"schedules": ["condition", None], "conditions": ["schedule", None]}
-    rules = [
+    rules: list[Any] = [
         {
             "if": {"properties": {"automation": {"const": automation}}, **required},
             "then": {"properties": {name: {"if": {"type": "object"}, "then": refused(_only_with(name, automation))}}},
