@@ -148,10 +148,12 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
     """
     if dataset.schema is not None and stored.schema != dataset.schema:
         return False
-    if not provenance_of(dataset, key, announcement).items() <= stored.provenance.items():
+    said = {name: value for name, value in stored.provenance.items() if name.startswith("foundry/")}
+    snapshot_rows = said.pop(SNAPSHOT_ROWS, None)
+    # Not less: a slice must not pass for the whole.
+    if said != provenance_of(dataset, key, announcement):
         return False
-    rows = stored.rows if dataset.time is None else int(stored.provenance[SNAPSHOT_ROWS])
-    return announcement.announced_rows in (None, rows)
+    return announcement.announced_rows in (None, int(snapshot_rows or stored.rows))
 
 
 def now_in_utc() -> datetime:

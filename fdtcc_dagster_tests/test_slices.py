@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -21,7 +22,10 @@ from fdtcc_dagster import (
     build_foundry_assets,
 )
 from fdtcc_dagster.client import Window
+from fdtcc_dagster.client.errors import RowCountMismatchError
+from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.slices import TimeColumn, cut
 from fdtcc_dagster_tests.midday import utc_today
 
 UTC = timezone.utc
@@ -228,3 +232,18 @@ def test_an_inferred_column_that_cannot_be_a_time_is_refused_in_the_run(site: Si
     dataset = weekly("UTC")
     site.container.set_live("events", csv)
     assert message in site.error(site.run(dataset, keys_of(dataset, 1)))
+
+
+def test_a_cut_that_fails_leaves_nothing_and_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdtcc_dagster.slices._HELD_BYTES", 0)
+    day = datetime(2024, 1, 1, tzinfo=UTC)
+    windows = {"first": Window(day, day + timedelta(days=1))}
+    csv, schema = b"id,at\n1,2024-01-01\n2,2024-01-02\n", pl.Schema({"id": pl.Int64(), "at": pl.Date()})
+    wrong = CsvSource(lambda: io.BytesIO(csv), announced_rows=3)
+    with pytest.raises(RowCountMismatchError):
+        cut(wrong, schema, TimeColumn("at"), windows, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    slices = cut(CsvSource(lambda: io.BytesIO(csv)), schema, TimeColumn("at"), windows, tmp_path)
+    assert slices.rows_of("first").collect()["id"].to_list() == [1]
+    slices.remove("first")
+    assert list(tmp_path.iterdir()) == []
