@@ -1,0 +1,61 @@
+"""`request` and `fetch`, the two halves of a pull, and what is told of a download."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import datetime, timezone
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.sandbox import SandboxContainer
+
+CSV = "id\n1\n2\n"
+
+
+async def test_what_is_announced_is_fetched_as_often_as_wanted(
+    sandbox_container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
+) -> None:
+    pointer = sandbox_container.set_live("orders", CSV)
+    announcement = await client.request("orders", today.from_dt, today.to_dt)
+    assert (announcement.sha256, announcement.announced_rows, announcement.origin) == (pointer, 2, "fetched")
+    assert sandbox_container.downloads == {}
+    arriving = ArrivingSnapshot.of(announcement, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    snapshot = await client.fetch(arriving, transport="zip")
+    assert (snapshot.path.read_text(), snapshot.size_bytes) == (CSV, len(CSV))
+    assert snapshot.seconds >= announcement.seconds
+    assert arriving.scan({"id": "Int64"}).collect()["id"].to_list() == [1, 2]
+    # A snapshot is an announcement, too.
+    snapshot.path.unlink()
+    again = await client.fetch(ArrivingSnapshot.of(snapshot, tmp_path))
+    assert again.path.read_text() == CSV
+    assert len(sandbox_container.requests) == 1
+
+
+async def test_progress_tells_the_total_where_the_server_does(today: Window, tmp_path: Path) -> None:
+    body = b"id\n" + b"1\n" * 50
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+        await response.prepare(request)
+        await response.write(body[:53])
+        await asyncio.sleep(1.2)
+        await response.write(body[53:])
+        return response
+
+    application = web.Application()
+    application.router.add_get("/fdtc-api/dataset/download/csv/{sha256}", answer)
+    told: list[tuple[int, int | None]] = []
+    async with TestServer(application, host="127.0.0.1") as server:
+        client = FoundryDevToolsContainerClient("127.0.0.1", server.port or 0, attempts=1)
+        pointer = hashlib.sha256(body).hexdigest()
+        announcement = Announcement("orders", today, pointer, None, "cached", datetime.now(timezone.utc), 0.0)
+        await client.fetch(
+            ArrivingSnapshot.of(announcement, tmp_path), on_progress=lambda size, total: told.append((size, total))
+        )
+    assert told[-1] == (len(body), len(body))
