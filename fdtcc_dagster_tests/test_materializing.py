@@ -51,6 +51,7 @@ class Site:
         self,
         days: Sequence[str],
         *others: dg.AssetsDefinition | dg.AssetChecksDefinition,
+        dataset: FoundryDataset = DATASET,
         io_manager: Any = None,
         max_concurrency: int = 4,
         **arguments: Any,
@@ -66,7 +67,7 @@ class Site:
             "io_manager": io_manager or FoundryParquetIOManager(base_dir=str(self.parquet)),
         }
         result = dg.materialize(
-            [*build_foundry_assets([DATASET], **{"retry_policy": None, **arguments}), *others],
+            [*build_foundry_assets([dataset], **{"retry_policy": None, **arguments}), *others],
             resources=resources,
             instance=self.instance,
             tags={
@@ -260,3 +261,23 @@ def test_the_backfill_policy_and_the_pool_are_as_asked_for() -> None:
     assert several.op.pool == "foundry"
     with pytest.raises(ValueError, match="max_partitions_per_run"):
         build_foundry_assets([DATASET], max_partitions_per_run=0)
+
+
+def test_the_spool_of_a_long_backfill_of_small_partitions_stays_bounded(site: Site) -> None:
+    days = [(TODAY - timedelta(days=back)).isoformat() for back in range(109, 9, -1)]
+    for day in days:
+        site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), csv_of(day))
+    most = 0
+
+    class Watching(FoundryParquetIOManager):
+        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
+            nonlocal most
+            spooled = [path for path in site.spool.rglob("*") if path.is_file()]
+            most = max(most, len(spooled))
+            return super().store_partition(asset_key, partition_key, *arguments)
+
+    dataset = FoundryDataset(NAME, DAILY, TODAY - timedelta(days=120), {"id": "Int64"})
+    result = site.run(days, dataset=dataset, io_manager=Watching(base_dir=str(site.parquet)), max_concurrency=3)
+    assert result.success
+    assert sorted(site.stored()) == days
+    assert 1 <= most <= 3
