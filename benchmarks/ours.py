@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -114,7 +115,7 @@ def backfill_spool(directory: str, port: int, dataset: str, keys: Sequence[str],
         def watch() -> None:
             nonlocal most
             while not ended.wait(0.002):
-                most = max(most, sum(path.is_file() for path in spool.rglob("*")))
+                most = max(most, sum(len(names) for _, _, names in os.walk(spool)))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
