@@ -211,17 +211,20 @@ class RealInstance:
 
 
 @contextlib.contextmanager
-def dagster_dev(directory: Path, locations: Mapping[str, str], container_port: int) -> Iterator[RealInstance]:
+def dagster_dev(
+    directory: Path, locations: Mapping[str, str], container_port: int, settings: str = ""
+) -> Iterator[RealInstance]:
     """Run `dagster dev` with an instance of its own.
 
     Args:
         directory: An empty directory for everything.
         locations: Name → code of each code location.
         container_port: The port of the container, in the code as the environment variable TEST_CONTAINER_PORT.
+        settings: What dagster.yaml says besides.
     """
     for name in ("home", "spool", "parquet"):
         (directory / name).mkdir(parents=True)
-    (directory / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (directory / "home" / "dagster.yaml").write_text(f"telemetry:\n  enabled: false\n{settings}")
     workspace = "load_from:\n"
     for name, code in locations.items():
         (directory / f"{name}.py").write_text(code)
