@@ -18,7 +18,7 @@ from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.parsing import CsvSource, source_errors
+from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import (
     Message,
     MissingVersion,
@@ -29,7 +29,7 @@ from fdtcc_dagster.client.protocol import (
     request_all,
 )
 from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
-from fdtcc_dagster.client.schema import SchemaLike, to_schema
+from fdtcc_dagster.client.schema import SchemaLike, to_overrides
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.client.transfer import OnProgress, Transport
@@ -197,7 +197,7 @@ class FoundryDevToolsContainerClient:
         """
         window = Window.of(from_dt, to_dt)
         check_name(name)
-        overrides = _overrides(schema_overwrite)
+        overrides = to_overrides(schema_overwrite)
         respond = self._responder(outer_ws, response_func)
         try:
             with spool_directory() as directory:
@@ -216,7 +216,7 @@ class FoundryDevToolsContainerClient:
                         'missing_version="raise" refuses them'
                     )
                 source = CsvSource(lambda: snapshot.path.open("rb"), snapshot.announced_rows, name, window)
-                return await asyncio.to_thread(_collected, source, overrides), True
+                return await asyncio.to_thread(source.collect, overrides), True
         except Exception as error:  # noqa: BLE001 (the documented face reports every failure by its False)
             await self._log_failure(f"get_single({name!r}) failed: {error}")
             return pl.DataFrame(), False
@@ -239,12 +239,12 @@ class FoundryDevToolsContainerClient:
             ValueError: `sha256` is no pointer, or a data type is unknown.
         """
         pointer = check_pointer(sha256)
-        overrides = _overrides(schema_overwrite)
+        overrides = to_overrides(schema_overwrite)
         try:
             with spool_directory() as directory:
                 file = ArrivingFile(directory, pointer)
                 await self._puller.download(file, "zip" if use_zip else "csv")
-                frame = await asyncio.to_thread(_collected, CsvSource(file.open), overrides)
+                frame = await asyncio.to_thread(CsvSource(file.open).collect, overrides)
             await self._log(f"Downloaded and parsed {pointer}")
         except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
             await self._log_failure(f"download({pointer}) failed: {error}")
@@ -424,14 +424,3 @@ def _make_visible() -> None:
     if not logger.hasHandlers():
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-
-
-def _overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:
-    if isinstance(schema_overwrite, EllipsisType) or not schema_overwrite:
-        return pl.Schema()
-    return to_schema(schema_overwrite)
-
-
-def _collected(source: CsvSource, overrides: pl.Schema) -> pl.DataFrame:
-    with source_errors():
-        return source.scan(overrides=overrides).collect()

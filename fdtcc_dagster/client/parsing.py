@@ -76,6 +76,11 @@ class CsvSource:
 
         return register_io_source(stream, schema=complete)
 
+    def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
+        """Read all rows, with inferred types but for some columns; the errors are those of `scan` and its result."""
+        with source_errors():
+            return self.scan(overrides=overrides).collect()
+
     def resolve(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> pl.Schema:
         """Give the types of all columns; the arguments and errors are those of `scan`."""
         header = self._header()

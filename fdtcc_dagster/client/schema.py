@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import EllipsisType
 from typing import Any
 
 import polars as pl
@@ -51,6 +52,17 @@ def to_schema(schema: SchemaLike) -> pl.Schema:
             raise ValueError(f"a column's name must be a string, not {column!r}")
         normalized[column] = to_dtype(column, dtype)
     return normalized
+
+
+def to_overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:
+    """Normalize the types of some columns; nothing, as the documented interface has it, may be given in three ways.
+
+    Raises:
+        ValueError: As for `to_schema`.
+    """
+    if isinstance(schema_overwrite, EllipsisType) or not schema_overwrite:
+        return pl.Schema()
+    return to_schema(schema_overwrite)
 
 
 def to_dtype(column: str, dtype: object) -> DataType:
