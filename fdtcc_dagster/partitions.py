@@ -161,7 +161,11 @@ def _build(
     exclusions: list[str | dt.datetime] = []
     if not over:
         # Dagster reads a cron of days and one of every day in two ways, which differ where midnight comes twice.
-        exclusions = [_A_MINUTE_LATER, *(_tick(timezone, day, minute=1) for day in years.dates(ticks & near_changes))]
+        repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(ticks & near_changes))
+        # Older versions of Dagster fail at a cron among the exclusions where clocks show midnight twice.
+        one_by_one = ticks if repeated else ticks & near_changes
+        exclusions = [] if repeated else [_A_MINUTE_LATER]
+        exclusions += [_tick(timezone, day, minute=1) for day in years.dates(one_by_one)]
     exclusions += [dt.datetime.combine(day, _MIDNIGHT) for day in years.dates(excluded & ~near_changes)]
     exclusions += [_tick(timezone, day) for day in years.dates(excluded & near_changes)]
     return _RefreshPartitionsDefinition(
