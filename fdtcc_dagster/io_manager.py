@@ -17,7 +17,7 @@ from dagster_polars.io_managers import parquet as dagster_polars_parquet
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.stopping import stop_scans
-from fdtcc_dagster.client.temporary import part_of
+from fdtcc_dagster.client.temporary import part_of, remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.storing import STORED, StoredPartition
 from fdtcc_dagster.waiting import interruptibly
@@ -126,6 +126,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         path = self._partition_path(asset_key, partition_key)
         if not _is_local(path) or not path.exists():
             return None
+        # Where nothing is stored again, nobody else would remove what a killed run has left.
+        remove_leftovers(Path(path.path).parent)
         try:
             frame = pl.scan_parquet(path.path)
             schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())

@@ -161,7 +161,7 @@ def _build(
     exclusions: list[str | dt.datetime] = []
     if not over:
         # Dagster reads a cron of days and one of every day in two ways, which differ where midnight comes twice.
-        repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(ticks & near_changes))
+        repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(near_changes))
         # Older versions of Dagster fail at a cron among the exclusions where clocks show midnight twice.
         one_by_one = ticks if repeated else ticks & near_changes
         exclusions = [] if repeated else [_A_MINUTE_LATER]

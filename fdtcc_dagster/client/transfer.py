@@ -31,6 +31,8 @@ OnProgress = Callable[[int, "int | None"], None]
 
 _READ_BYTES = 1 << 20
 _HANDED_OVER_BYTES = 1 << 20
+_HANDED_OVER_SECONDS = 0.25
+"""On a slow link, readers do not wait for as many."""
 _HELD_BYTES = 8 << 20
 """What has arrived and is not written yet; beyond it, nothing more is taken from the socket."""
 
@@ -99,15 +101,17 @@ async def _write_beside(
     with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-write") as thread:
         writing: asyncio.Future[None] = loop.run_in_executor(thread, write, [])
         held: list[bytes] = []
-        size = 0
+        size, handed_over = 0, loop.time()
         try:
             async for chunk in chunks:
                 held.append(chunk)
                 size += len(chunk)
-                if size < (_HANDED_OVER_BYTES if writing.done() else _HELD_BYTES):
+                late = loop.time() - handed_over > _HANDED_OVER_SECONDS
+                if size < (_HELD_BYTES if not writing.done() else 0 if late else _HANDED_OVER_BYTES):
                     continue
                 await writing
                 writing, held, size = loop.run_in_executor(thread, write, held), [], 0
+                handed_over = loop.time()
         finally:
             await writing
         await loop.run_in_executor(thread, write, held)
