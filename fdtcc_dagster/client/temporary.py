@@ -86,6 +86,16 @@ def remove_leftovers(directory: Path) -> None:
             if match := _NAME.fullmatch(entry.name):
                 with contextlib.suppress(OSError):
                     _remove_if_abandoned(Path(entry), match["spool"] or match["part"])
+    _remove_forgotten_locks()
+
+
+def _remove_forgotten_locks() -> None:
+    """Remove the locks of processes that were killed between their last file and its lock, which are empty files."""
+    with contextlib.suppress(OSError):
+        for path in lock_directory().glob("*.alive"):
+            if time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
+                with contextlib.suppress(Timeout), FileLock(path).acquire(blocking=False):
+                    path.unlink(missing_ok=True)
 
 
 @contextmanager

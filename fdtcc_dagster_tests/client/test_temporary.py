@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fdtcc_dagster.client import temporary
 from fdtcc_dagster.client.exclusive import lock_directory
@@ -199,3 +200,18 @@ def test_a_directory_that_is_not_there_is_no_failure_of_the_clean_up(tmp_path: P
     with pytest.raises(FileNotFoundError), spool_directory(tmp_path / "none"):
         pass
     assert alive() == set()
+
+
+def test_a_forgotten_lock_is_removed_unless_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    free, young, held = (lock_directory() / f"{name}.alive" for name in ("free", "young", "held"))
+    for path in (free, young, held):
+        path.touch()
+    for path in (free, held):
+        os.utime(path, (0, 0))
+    with FileLock(held):
+        os.utime(held, (0, 0))
+        remove_leftovers(tmp_path)
+        assert not free.exists()
+        assert young.exists()
+        assert held.exists()
