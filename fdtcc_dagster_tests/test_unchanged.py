@@ -52,7 +52,11 @@ class Site:
             tags=None if len(keys) == 1 else tags,
             run_config=config,
         )
-        return [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+        events = result.get_asset_materialization_events()
+        # Partitions are recorded as they are complete, in any order.
+        return sorted(
+            (event.step_materialization_data.materialization for event in events), key=lambda each: str(each.partition)
+        )
 
     def file(self, key: str) -> Path:
         return self.directory / "foundry" / "sales" / "orders" / f"{key}.parquet"
