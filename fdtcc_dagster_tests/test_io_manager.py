@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -55,10 +56,12 @@ def test_a_lazy_frame_that_fails_in_the_middle_leaves_the_previous_file(tmp_path
 def test_no_file_appears_after_a_failure_however_busy_the_machine_is(tmp_path: Path) -> None:
     """Given a path, Polars creates it now and then after it has raised: in 5 of 300 failures on two busy cores."""
     busy = True
+    block = bytes(1 << 20)
 
     def burn() -> None:
+        # It keeps a core busy without the interpreter's lock, for which every step below would have to wait.
         while busy:
-            sum(range(1000))
+            hashlib.sha256(block)
 
     def stream(columns: object, predicate: object, n_rows: object, batch_size: object) -> Iterator[pl.DataFrame]:
         raise OSError("the disk is gone")
