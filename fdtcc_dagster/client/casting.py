@@ -14,9 +14,8 @@ from decimal import Decimal
 import polars as pl
 from polars.datatypes import DataType
 
-_IDENTIFIERS = (("00", "0:"), ("-00", "-0:"), ("+", ","))
-"""What begins with a zero and a digit, or with a plus, lies between these: an identifier such as 007, which a number
-would not keep. To compare texts is cheaper than to match them."""
+from fdtcc_dagster.client.spelling import are_within, has_identifiers
+
 _EXACT_IN_FLOAT = 2**53
 _INFINITE = ["inf", "-inf"]
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
@@ -27,9 +26,10 @@ _CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
 """No leap second: Polars would make it the next minute."""
 _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
-_SECONDS = "2024-01-01 00:00:00"
+_DATE = ("0000-00-00", "9999-19-39")
+_SECONDS = ("0000-00-00 00:00:00", "9999-19-39 29:59:59")
+"""The lowest and highest character of each place: of what is no date or time, this leaves what Polars does not read."""
 _FEW = 256
-_DOUBTFUL = "\0doubtful"
 _TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 
 
@@ -54,10 +54,16 @@ class Cast:
 
     usual: Callable[[pl.Expr], pl.Expr]
     """The usual spelling; null where it does not fit."""
+    doubtful: Callable[[pl.Series, pl.Series], bool]
+    """Whether, of a block's texts and what `usual` made of them, some may have been changed by it."""
     every: Callable[[pl.Expr], pl.Expr]
     """Every spelling of the type; null where none fits."""
     refuse: Callable[[pl.Expr], pl.Expr] | None = None
     """True for text that a cast would take and thereby change; an infinite float is not told here."""
+
+    def fits(self, text: pl.Series, typed: pl.Series) -> bool:
+        """Whether `usual` has read all of a block's texts as they are."""
+        return typed.null_count() == text.null_count() and not self.doubtful(text, typed)
 
 
 def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
@@ -74,20 +80,10 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         Misfit: A value does not fit; the first one of the first such column is named.
     """
     casts = {column: cast_of(dtype, text[column]) for column, dtype in schema.items()}
-    # Whether a column is doubtful stands beside it in the same frame: so all of it is done for all columns at once.
-    both = text.select(
-        *(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items()),
-        *(
-            cast.refuse(pl.col(column)).any().alias(f"{column}{_DOUBTFUL}")
-            for column, cast in casts.items()
-            if cast.refuse
-        ),
-    )
-    typed = both.select(list(casts))
+    # All columns at once.
+    typed = text.select(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
     for column, cast in casts.items():
-        refused = cast.refuse is not None and not both.is_empty() and both[f"{column}{_DOUBTFUL}"][0]
-        overflown = schema[column].is_float() and typed[column].is_infinite().any()
-        if refused or overflown or typed[column].null_count() != text[column].null_count():
+        if not cast.fits(text[column], typed[column]):
             typed = typed.with_columns(_cast_again(text.select(column), column, cast, schema[column]))
     return typed
 
@@ -112,27 +108,36 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
         dtype: The declared type.
         text: The column, whose first value tells the usual spelling of timestamps.
     """
-    if dtype.is_integer():
-        usual = (lambda c: _floats_of_integers(c, dtype)) if _first(text).endswith(".0") else _plainly(dtype)
-        return Cast(usual, lambda c: _integers(c, dtype), _spelled_as_identifier)
-    if dtype.is_float():
-        return Cast(_plainly(dtype), _plainly(dtype), _spelled_as_identifier)
-    if isinstance(dtype, pl.Boolean):
+    if dtype.is_integer() and _first(text).endswith(".0"):
         return Cast(
-            lambda c: _booleans(c, ["True"], ["False"]), lambda c: _booleans(c, ["True", "true"], ["False", "false"])
+            lambda c: c.cast(pl.Float64, strict=False).cast(dtype, strict=False),
+            _doubtful_floats_of_integers,
+            lambda c: _integers(c, dtype),
+            _identifiers,
         )
+    if dtype.is_integer():
+        return Cast(_plainly(dtype), _doubtful_numbers, lambda c: _integers(c, dtype), _identifiers)
+    if dtype.is_float():
+        return Cast(_plainly(dtype), _doubtful_numbers, _plainly(dtype), _identifiers)
+    if isinstance(dtype, pl.Boolean):
+        true, false = ["True", "true"], ["False", "false"]
+        return Cast(lambda c: _booleans(c, true[:1], false[:1]), _never, lambda c: _booleans(c, true, false))
     if isinstance(dtype, pl.Date):
-        spelled = rf"^{_YEAR}-\d\d-\d\d(?:{_MIDNIGHT})?$"
-        return Cast(_dates, lambda c: _dates(c.str.head(len("2024-01-01"))), _not_spelled(spelled))
+        refuse = _not_spelled(rf"^{_YEAR}-\d\d-\d\d(?:{_MIDNIGHT})?$")
+        return Cast(_dates, _not_within(*_DATE), lambda c: _dates(c.str.head(len(_DATE[0]))), refuse)
     if isinstance(dtype, pl.Time):
-        return Cast(_times, _times, _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$"))
+        refuse = _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$")
+        return Cast(_times, _any(refuse), _times, refuse)
     if isinstance(dtype, pl.Datetime):
         return _datetime_cast(dtype, _first(text))
     if isinstance(dtype, pl.Decimal):
         return Cast(
-            lambda c: _decimals(c, dtype), lambda c: _all_decimals(c, dtype), lambda c: _no_decimal(c, dtype.scale)
+            lambda c: _decimals(c, dtype),
+            _any(lambda c: _no_decimal(c, dtype.scale)),
+            lambda c: _all_decimals(c, dtype),
+            lambda c: _no_decimal(c, dtype.scale),
         )
-    return Cast(_plainly(dtype), _plainly(dtype))
+    return Cast(_plainly(dtype), _never, _plainly(dtype))
 
 
 def _first(text: pl.Series) -> str:
@@ -148,8 +153,31 @@ def _not_spelled(form: str) -> Callable[[pl.Expr], pl.Expr]:
     return lambda c: c.str.contains(form).not_()
 
 
-def _spelled_as_identifier(c: pl.Expr) -> pl.Expr:
-    return pl.any_horizontal(*(c.is_between(pl.lit(a), pl.lit(b), closed="left") for a, b in _IDENTIFIERS))
+def _any(refuse: Callable[[pl.Expr], pl.Expr]) -> Callable[[pl.Series, pl.Series], bool]:
+    return lambda text, _: bool(text.to_frame().select(refuse(pl.col(text.name)).any()).item())
+
+
+def _never(text: pl.Series, typed: pl.Series) -> bool:
+    return False
+
+
+def _not_within(low: str, high: str, first_year: str = "0001", beyond: str = ":") -> Callable[..., bool]:
+    """Tell whether texts are not shaped alike, or outside of the years: then they are looked at one by one."""
+    return lambda text, _: not are_within(text, low, high) or bool(((text < first_year) | (text >= beyond)).any())
+
+
+def _doubtful_numbers(text: pl.Series, typed: pl.Series) -> bool:
+    return has_identifiers(text) or (typed.dtype.is_float() and bool(typed.is_infinite().any()))
+
+
+def _doubtful_floats_of_integers(text: pl.Series, typed: pl.Series) -> bool:
+    inexact = typed.cast(pl.Float64).abs() >= _EXACT_IN_FLOAT
+    without_digits = (text == ".0") | (text == "-.0")
+    return bool((inexact | without_digits).any()) or has_identifiers(text) or not text.str.ends_with(".0").all()
+
+
+def _identifiers(c: pl.Expr) -> pl.Expr:
+    return c.str.contains(r"^(?:\+|-?0\d)")
 
 
 def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
@@ -183,6 +211,7 @@ def _times(c: pl.Expr) -> pl.Expr:
 
 def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
     unit, zone = dtype.time_unit, dtype.time_zone
+    unit_digits = _TIME_UNIT_DIGITS[unit]
 
     def in_zone(c: pl.Expr) -> pl.Expr:
         return c.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else c
@@ -192,35 +221,36 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
         parsed = c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
         return parsed.dt.convert_time_zone(zone) if zone else parsed
 
+    # pandas writes all of a column alike, and Polars is slow at fractions.
+    offset = "+00:00" if zone and sample.endswith("+00:00") else ""
+    digits = max(0, len(sample) - len(offset) - len(_SECONDS[0]) - 1)
+
     def usual(c: pl.Expr) -> pl.Expr:
-        """What is spelled as the sample is; pandas writes all of a column alike. Polars is slow at fractions."""
-        offset = "+00:00" if zone and sample.endswith("+00:00") else ""
-        digits = len(sample) - len(offset) - len(_SECONDS)
-        alike = pl.when(c.str.len_bytes() == len(sample)).then(c).otherwise(None)
-        if offset:
-            alike = pl.when(c.str.ends_with(offset)).then(alike).otherwise(None)
-        whole = alike.str.head(len(_SECONDS)).str.to_datetime(
-            "%Y-%m-%d %H:%M:%S", time_unit=unit, strict=False, cache=False
-        )
-        if digits > 0:
-            fraction = c.str.slice(len(_SECONDS) + 1, digits - 1).cast(pl.Int64, strict=False)
-            unit_digits = _TIME_UNIT_DIGITS[unit]
-            whole = (whole.cast(pl.Int64) + fraction * 10 ** (unit_digits - digits + 1)).cast(pl.Datetime(unit))
-        return in_zone(whole)
+        whole = c if not (digits or offset) else c.str.head(len(_SECONDS[0]))
+        parsed = whole.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit=unit, strict=False, cache=False)
+        if digits:
+            fraction = c.str.slice(len(_SECONDS[0]) + 1, digits).cast(pl.Int64, strict=False)
+            parsed = (parsed.cast(pl.Int64) + fraction * 10 ** (unit_digits - digits)).cast(pl.Datetime(unit))
+        return in_zone(parsed)
 
     def every(c: pl.Expr) -> pl.Expr:
         c = c.str.replace("T", " ", literal=True).str.replace("Z", "+00:00", literal=True)
-        c = pl.when(c.str.len_bytes() == len("2024-01-01")).then(c + " 00:00:00").otherwise(c)
+        c = pl.when(c.str.len_bytes() == len(_DATE[0])).then(c + " 00:00:00").otherwise(c)
         if zone:
             # Without an offset the instant is UTC, as everywhere in the container (S14).
             c = pl.when(c.str.contains(rf"{_OFFSET}$")).then(c).otherwise(c + "+00:00")
         return any_spelling(c)
 
-    known = len(_SECONDS) <= len(sample.removesuffix("+00:00")) <= len(_SECONDS) + 1 + _TIME_UNIT_DIGITS[unit]
-    year, digits = NANOSECOND_YEAR if unit == "ns" else _YEAR, _TIME_UNIT_DIGITS[unit]
     # Digits beyond the unit would be dropped, so they must be zeros.
-    clock = rf"(?:{_CLOCK})(?:\.\d{{1,{digits}}}0*)?{_OFFSET + '?' if zone else ''}"
-    return Cast(usual if known else every, every, _not_spelled(rf"^{year}-\d\d-\d\d(?:[ T]{clock})?$"))
+    clock = rf"(?:{_CLOCK})(?:\.\d{{1,{unit_digits}}}0*)?{_OFFSET + '?' if zone else ''}"
+    refuse = _not_spelled(rf"^{NANOSECOND_YEAR if unit == 'ns' else _YEAR}-\d\d-\d\d(?:[ T]{clock})?$")
+    if not len(_SECONDS[0]) <= len(sample) - len(offset) <= len(_SECONDS[0]) + 1 + unit_digits:
+        return Cast(every, _any(refuse), every, refuse)
+    low, high = (
+        bound + f".{digit * digits}" * (digits > 0) + offset for bound, digit in zip(_SECONDS, "09", strict=True)
+    )
+    years = ("1678", "2262") if unit == "ns" else ()
+    return Cast(usual, _not_within(low, high, *years), every, refuse)
 
 
 def read_instants(c: pl.Expr) -> pl.Expr:

@@ -1,0 +1,71 @@
+"""How texts are spelled, told for whole columns without matching each text on its own.
+
+A regular expression costs more than the cast that it guards. Texts that are all shaped alike, as pandas writes
+timestamps, are compared byte by byte instead, for the whole column at once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import polars as pl
+
+_TILED_BYTES = 1 << 20
+
+
+def are_within(text: pl.Series, low: str, high: str) -> bool:
+    """Tell whether every character of every text lies between the characters of two texts in the same place.
+
+    Args:
+        text: Strings; nulls do not count.
+        low: ASCII; the lowest character of each place.
+        high: ASCII, as long as `low`; the highest character of each place.
+
+    """
+    width = len(low)
+    if not (text.str.len_bytes() == width).all():
+        return False
+    if not _reads_bytes():
+        places = "".join(rf"[\x{ord(a):02x}-\x{ord(b):02x}]" for a, b in zip(low, high, strict=True))
+        return bool(text.str.contains(f"^{places}$").all())
+    given = _bytes(text.drop_nulls().cast(pl.Binary), width)
+    # In portions, so that what they are compared with stays small.
+    portion = _TILED_BYTES // width * width
+    for start in range(0, len(given), portion):
+        part = given.slice(start, portion)
+        if not part.is_between(_tiled(low)[: len(part)], _tiled(high)[: len(part)]).all():
+            return False
+    return True
+
+
+def has_identifiers(text: pl.Series) -> bool:
+    """Tell whether a text begins with a plus, or with a zero and a digit: an identifier, which a number does not keep.
+
+    Args:
+        text: Strings that can be read as numbers; nulls do not count.
+    """
+    # Most numbers begin with another digit. To compare texts is cheaper than to match them.
+    rest = text.filter(text < "0:")
+    return any(
+        bool(((rest >= low) & (rest < beyond)).any()) for low, beyond in (("00", "0:"), ("-00", "-0:"), ("+", ","))
+    )
+
+
+def _bytes(texts: pl.Series, width: int) -> pl.Series:
+    return texts.bin.reinterpret(dtype=pl.Array(pl.UInt8, width)).explode()
+
+
+@lru_cache(maxsize=32)
+def _tiled(text: str) -> pl.Series:
+    """The bytes of a text, again and again."""
+    count = _TILED_BYTES // len(text)
+    return _bytes(pl.Series([text.encode() * count]), len(text) * count)
+
+
+@lru_cache(maxsize=1)
+def _reads_bytes() -> bool:
+    """Whether Polars reads more than numbers from binary values; older versions do not."""
+    try:
+        return _bytes(pl.Series([b"0"]), 1).to_list() == [ord("0")]
+    except pl.exceptions.PolarsError:
+        return False
