@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import codecs
 import copy
-import csv
-import io
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 
 import polars as pl
 from polars.datatypes import DataType
 from polars.io.plugins import register_io_source
 
+from fdtcc_dagster.client.ahead import in_order
 from fdtcc_dagster.client.arriving import Readable
 from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.inference import infer_schema
 from fdtcc_dagster.client.protocol import redact
+from fdtcc_dagster.client.records import RecordReader, UnreadableError
 from fdtcc_dagster.client.stopping import stoppable
 from fdtcc_dagster.client.window import Window
 
@@ -123,6 +121,11 @@ class CsvSource:
         with opened as file:
             yield file
 
+    @contextmanager
+    def _reader(self) -> Iterator[RecordReader]:
+        with self._opened() as file:
+            yield RecordReader(file)
+
     def _header(self) -> list[str]:
         with self._opened() as file:
             try:
@@ -135,7 +138,8 @@ class CsvSource:
         return header
 
     def _inferred(self, overrides: Mapping[str, DataType]) -> pl.Schema:
-        schema = infer_schema(self._text())
+        with self._reader() as reader:
+            schema = infer_schema(self._located(in_order(reader.read, reader.blocks)))
         for column, dtype in overrides.items():
             if column in schema:
                 schema[column] = dtype
@@ -143,67 +147,14 @@ class CsvSource:
                 logger.warning("dataset %r has no column %r, whose type is overridden", self.dataset, column)
         return schema
 
-    def _text(self) -> Iterator[pl.DataFrame]:
-        """The file as blocks of string columns; at least one, which may be empty."""
-        with self._opened() as file:
-            blocks = record_blocks(file)
-            head = next(blocks)
-            names, first = split_header(head)
-            strings = pl.Schema({name: pl.String() for name in names})
-            # Python's csv writes a carriage return as it is where it ends no line, and Polars drops it in front of a
-            # comma or newline.
-            return_at_risk = b"\r," if head[: len(head) - len(first)].endswith(b"\r\n") else b"\r"
-            rows = 0
-            for block in chain([first], blocks):
-                text = self._parsed(block, strings, return_at_risk, rows)
-                rows += text.height
-                yield text
-
-    def _parsed(self, block: bytes, strings: pl.Schema, return_at_risk: bytes, rows: int) -> pl.DataFrame:
-        if not block:
-            return strings.to_frame()
-        stand_in = _absent_character(block) if return_at_risk in block else None
-        source = block
-        if stand_in is not None:
-            source = block.replace(return_at_risk, return_at_risk.replace(b"\r", stand_in.encode()))
-        if block.startswith(codecs.BOM_UTF8):
-            # Polars drops one at the beginning, which here is a value's own.
-            source = codecs.BOM_UTF8 + source
-        try:
-            text = pl.read_csv(source, has_header=False, schema=strings, null_values="")
-        except pl.exceptions.PolarsError as error:
-            raise self._unreadable(block, len(strings), rows, str(error)) from error
-        if stand_in is not None:
-            text = text.with_columns(pl.all().str.replace_all(stand_in, "\r", literal=True))
-        if not _is_complete(text, block):
-            raise self._unreadable(block, len(strings), rows, "a record has too few fields")
-        return text
-
-    def _unreadable(self, block: bytes, width: int, rows: int, reason: str) -> SchemaMismatchError:
-        row, fields = _ragged_record(block, width)
-        if row is None:
-            return self._mismatch(f"the CSV cannot be read after row {rows}: {reason}")
-        row += rows
-        return self._mismatch(f"row {row} has {fields} fields where the header has {width}", row=row)
-
     def _typed(self, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
         rows = 0
-        for text in self._text():
-            wanted = text if n_rows is None else text.head(n_rows - rows)
-            try:
-                typed = cast_block(wanted, schema)
-            except Misfit as misfit:
-                raise self._mismatch(
-                    f"column {misfit.column!r}, row {rows + misfit.row + 1}: {misfit.value[:100]!r} is not a "
-                    f"{misfit.dtype}; declare another type for the column, such as String",
-                    column=misfit.column,
-                    row=rows + misfit.row + 1,
-                    value=misfit.value,
-                ) from None
-            rows += wanted.height
-            yield typed
-            if n_rows is not None and rows >= n_rows:
-                return
+        with self._reader() as reader:
+            for frame in self._located(_cast(reader, schema, n_rows)):
+                rows += frame.height
+                yield frame
+        if n_rows is not None and rows >= n_rows:
+            return
         if self.announced_rows not in (None, rows):
             raise RowCountMismatchError(
                 f"{self._where}the container announced {self.announced_rows} rows, "
@@ -212,6 +163,27 @@ class CsvSource:
                 dataset=self.dataset,
                 window=self.window,
             )
+
+    def _located(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Pass blocks on, and say of what is wrong in one in which row of the file it is."""
+        rows = 0
+        try:
+            for frame in frames:
+                rows += frame.height
+                yield frame
+        except UnreadableError as error:
+            if error.row is None:
+                raise self._mismatch(f"the CSV cannot be read after row {rows}: {error.reason}") from error
+            raise self._mismatch(f"row {rows + error.row} {error.reason}", row=rows + error.row) from error
+        except Misfit as misfit:
+            row = rows + misfit.row + 1
+            raise self._mismatch(
+                f"column {misfit.column!r}, row {row}: {misfit.value[:100]!r} is not a {misfit.dtype}; "
+                "declare another type for the column, such as String",
+                column=misfit.column,
+                row=row,
+                value=misfit.value,
+            ) from None
 
     def _remembering(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         try:
@@ -238,33 +210,17 @@ class CsvSource:
         )
 
 
-def _absent_character(block: bytes) -> str:
-    return next(character for character in map(chr, range(0xE000, 0x110000)) if character.encode() not in block)
-
-
-def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
-    """Tell whether every record has a field for every column: Polars fills the missing ones with nulls."""
-    if text.width == 1:
-        return True
-    if block.startswith((b"\n", b"\r\n")):
-        return False
-    if text.to_series(-1).null_count() == 0:
-        return True
-    commas = text.height * (text.width - 1)
-    if b'"' in block:
-        commas += sum(text.select(pl.all().str.count_matches(",", literal=True).sum()).row(0))
-    return block.count(b",") == commas
-
-
-def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
-    """The 1-based number within the block, and the number of fields, of the first record that has not `width`."""
-    try:
-        for row, record in enumerate(csv.reader(io.StringIO(block.decode(), newline="")), start=1):
-            if len(record) != width:
-                return row, len(record)
-    except (csv.Error, UnicodeDecodeError):
-        pass
-    return None, None
+def _cast(reader: RecordReader, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
+    if n_rows is None:
+        yield from in_order(lambda block: cast_block(reader.read(block), schema), reader.blocks)
+        return
+    # What comes after the rows that are wanted is not looked at.
+    for block in reader.blocks:
+        frame = cast_block(reader.read(block).head(n_rows), schema)
+        yield frame
+        n_rows -= frame.height
+        if n_rows <= 0:
+            return
 
 
 @contextmanager
