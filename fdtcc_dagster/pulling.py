@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
@@ -104,8 +105,10 @@ class PartitionsPull:
         logs = {key: PullLog(self._log, "" if len(keys) == 1 else f"{key}: ") for key in keys}
 
         def read(key: str, arriving: ArrivingSnapshot) -> tuple[pl.Schema, Mapping[str, Any]]:
-            rows = arriving.scan(dataset.schema)
-            return rows.collect_schema(), self._store(key, rows, arriving.announcement)
+            def store(rows: TypedCsv) -> tuple[pl.Schema, Mapping[str, Any]]:
+                return rows.schema, self._store(key, rows.scan(), arriving.announcement)
+
+            return arriving.source.read(dataset.schema, store)
 
         what = f"window {windows[keys[0]]}" if len(keys) == 1 else f"{len(keys)} partitions"
         self._log.info(f"Pulling {dataset.name!r}, {what}")

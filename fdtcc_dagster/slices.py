@@ -16,6 +16,7 @@ from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.casting import read_instants
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource
+from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.localtime import instant_of, zone_of
 
 _INSTANT = "__fdtcc_instant"
@@ -94,22 +95,26 @@ def cut(
         RowCountMismatchError: The CSV has not as many rows as announced.
         FdtccError: The CSV did not arrive.
     """
-    types = source.resolve(schema)
-    instant = _instant_of(types, time, source)
-    dtype = types.to_frame().select(instant).dtypes[0]
-    bounds = _Bounds(windows, dtype, time.timezone)
-    cutter = _Cutter(bounds, directory)
+    return source.read(schema, lambda csv: _cut(csv, time, windows, directory))
+
+
+def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path) -> Slices:
+    instant = _instant_of(csv, time)
+    dtype = csv.schema.to_frame().select(instant).dtypes[0]
+    cutter = _Cutter(_Bounds(windows, dtype, time.timezone), directory)
     try:
-        return _cut(source, types, time, instant, cutter)
+        rows = _take_all(csv, time, instant, cutter)
     except BaseException:
         # It may be cut again, and needs the room until then.
         cutter.remove()
         raise
+    return Slices(csv.schema, rows, cutter.counts, cutter.parts)
 
 
-def _cut(source: CsvSource, types: pl.Schema, time: TimeColumn, instant: pl.Expr, cutter: _Cutter) -> Slices:
+def _take_all(csv: TypedCsv, time: TimeColumn, instant: pl.Expr, cutter: _Cutter) -> int:
+    source = csv.source
     rows = untimed = unread = 0
-    for block in source.frames(types):
+    for block in csv.frames():
         instants = block.select(instant)[_INSTANT]
         rows += block.height
         nulls = block[time.name].null_count()
@@ -132,7 +137,7 @@ def _cut(source: CsvSource, types: pl.Schema, time: TimeColumn, instant: pl.Expr
             dataset=source.dataset,
             window=source.window,
         )
-    return Slices(types, rows, cutter.counts, cutter.parts)
+    return rows
 
 
 class _Bounds:
@@ -221,13 +226,13 @@ def check_time_dtype(name: str, dtype: DataType | None) -> None:
         raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
 
 
-def _instant_of(types: pl.Schema, time: TimeColumn, source: CsvSource) -> pl.Expr:
+def _instant_of(csv: TypedCsv, time: TimeColumn) -> pl.Expr:
     try:
-        check_time_dtype(time.name, types.get(time.name))
+        check_time_dtype(time.name, csv.schema.get(time.name))
     except ValueError as error:
-        raise _mismatch(source, time, str(error)) from error
+        raise _mismatch(csv.source, time, str(error)) from error
     column = pl.col(time.name)
-    text = isinstance(types[time.name], pl.String)
+    text = isinstance(csv.schema[time.name], pl.String)
     return (_instants(column, time.timezone) if text else column).alias(_INSTANT)
 
 

@@ -60,6 +60,8 @@ class Cast:
     """Every spelling of the type; null where none fits."""
     refuse: Callable[[pl.Expr], pl.Expr] | None = None
     """True for text that a cast would take and thereby change; an infinite float is not told here."""
+    alike: bool = False
+    """Whether what is not doubtful is all shaped as the first text."""
 
     def fits(self, text: pl.Series, typed: pl.Series) -> bool:
         """Whether `usual` has read all of a block's texts as they are."""
@@ -124,7 +126,7 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
         return Cast(lambda c: _booleans(c, true[:1], false[:1]), _never, lambda c: _booleans(c, true, false))
     if isinstance(dtype, pl.Date):
         refuse = _not_spelled(rf"^{_YEAR}-\d\d-\d\d(?:{_MIDNIGHT})?$")
-        return Cast(_dates, _not_within(*_DATE), lambda c: _dates(c.str.head(len(_DATE[0]))), refuse)
+        return Cast(_dates, _not_within(*_DATE), lambda c: _dates(c.str.head(len(_DATE[0]))), refuse, alike=True)
     if isinstance(dtype, pl.Time):
         refuse = _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$")
         return Cast(_times, _any(refuse), _times, refuse)
@@ -250,7 +252,7 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
         bound + f".{digit * digits}" * (digits > 0) + offset for bound, digit in zip(_SECONDS, "09", strict=True)
     )
     years = ("1678", "2262") if unit == "ns" else ()
-    return Cast(usual, _not_within(low, high, *years), every, refuse)
+    return Cast(usual, _not_within(low, high, *years), every, refuse, alike=True)
 
 
 def read_instants(c: pl.Expr) -> pl.Expr:

@@ -10,12 +10,13 @@ another, or dates in one and datetimes in another: such columns are floats, of i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Misfit, cast_block, cast_of
+from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Cast, Misfit, cast_block, cast_of
 
 
 class _Kind(IntEnum):
@@ -58,7 +59,8 @@ _CLOCK = r"[ T]\d\d:\d\d:\d\d"
 _NEAR_DAY = rf"{NANOSECOND_YEAR}-\d\d-\d\d"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
 # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
-_EXACT_INTEGER = r"0|-?[1-9]\d{0,14}"
+_EXACT_DIGITS = 15
+_EXACT_INTEGER = rf"0|-?[1-9]\d{{0,{_EXACT_DIGITS - 1}}}"
 # Exponents are of at least 2 digits, and stand only where the number has more than 16 digits or 4 leading zeros.
 _EXPONENT = r"e(?:\+(?:1[6-9]|[2-9]\d|[1-3]\d\d)|-(?:0[5-9]|[1-9]\d|[1-3]\d\d))"
 _FRACTION = rf"0\.0{{0,3}}[1-9]|0\.0{{0,3}}[1-9]\d*[1-9]|[1-9]\d{{0,15}}\.\d*[1-9]|[1-9](?:\.\d*[1-9])?{_EXPONENT}"
@@ -94,15 +96,54 @@ _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
 }
 """What a column may become when a value does not fit what it is: every earlier value fits there too."""
 _FEW = 64
+_NO_SAMPLE = pl.Series(dtype=pl.String)
 _LONG_FLOAT = 16
 """Up to 15 digits, with a sign or a point, are kept by a float; of more, the float's own digits tell."""
 
 
-def infer_schema(blocks: Iterable[pl.DataFrame]) -> pl.Schema:
+class OtherTypesError(Exception):
+    """A value is of another type than its column seemed to have."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The types of some blocks, for as long as they hold.
+
+    Attributes:
+        schema: The types.
+    """
+
+    schema: pl.Schema
+    _kinds: Mapping[str, _Kind]
+
+    def cast(self, text: pl.DataFrame) -> pl.DataFrame:
+        """Cast a block.
+
+        Args:
+            text: Columns of which types were inferred, as strings.
+
+        Returns:
+            The typed block. The types that are inferred over this block too are the same.
+
+        Raises:
+            OtherTypesError: They are not.
+        """
+        typed, fitting = _read({column: self._kinds[column] for column in text.columns}, text)
+        for column in text.columns:
+            if column not in fitting:
+                values = text[column].drop_nulls()
+                kind = self._kinds[column]
+                if not values.is_empty() and (kind not in _SPELLINGS or not _all_spelled_as(kind, values)):
+                    raise OtherTypesError
+                typed = typed.with_columns(cast_block(text.select(column), pl.Schema({column: _DTYPES[kind]})))
+        return typed
+
+
+def infer(blocks: Iterable[pl.DataFrame]) -> Guess:
     """Infer the types of all columns in one pass.
 
     Args:
-        blocks: The whole CSV as blocks of string columns, null where a field is empty.
+        blocks: A CSV as blocks of string columns, null where a field is empty.
 
     Returns:
         For each column Boolean, Int64, Float64, Date, Datetime in µs or ns (in UTC where values have an offset), or
@@ -110,33 +151,47 @@ def infer_schema(blocks: Iterable[pl.DataFrame]) -> pl.Schema:
     """
     kinds: dict[str, _Kind] = {}
     for block in blocks:
-        fitting = _that_fit(kinds, block)
+        _, fitting = _read({column: kinds.get(column, _Kind.EMPTY) for column in block.columns}, block)
         for column in block.columns:
-            kind = kinds.get(column, _Kind.EMPTY)
-            if kind is not _Kind.TEXT and column not in fitting:
+            kind = kinds.setdefault(column, _Kind.EMPTY)
+            if column not in fitting:
                 kinds[column] = _widened(kind, block[column].drop_nulls())
-    return pl.Schema({column: _DTYPES[kind] for column, kind in kinds.items()})
+    return Guess(pl.Schema({column: _DTYPES[kind] for column, kind in kinds.items()}), kinds)
 
 
-def _that_fit(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> set[str]:
-    """The columns of which all values are what the column is, found for all columns at once.
+def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
+    """Cast all columns at once, and tell which have all of their values spelled as what they are.
 
-    Columns that need a closer look may be missing.
+    Columns that need a closer look may be missing among these.
     """
-    columns = {column: kind for column, kind in kinds.items() if kind in _SPELLINGS}
-    if not columns or block.is_empty():
-        return set()
-    casts = {column: cast_of(_DTYPES[kind], block[column]) for column, kind in columns.items()}
-    spelled = {column: pl.col(column).str.contains(_SPELLINGS[kind]).all() for column, kind in columns.items()}
-    missing = {f"{column}\0missing": cast.usual(pl.col(column)).is_null().sum() for column, cast in casts.items()}
-    seen = block.select(**spelled, **missing).row(0, named=True)
-    return {
-        column
-        for column, kind in columns.items()
-        if seen[column]
-        and seen[f"{column}\0missing"] == block[column].null_count()
-        and (kind is not _Kind.FLOAT or _keeps_digits(block[column].drop_nulls()))
+    fitting = {column for column, kind in kinds.items() if kind is _Kind.TEXT}
+    casts = {
+        column: cast_of(_DTYPES[kind], block[column] if _DTYPES[kind].is_temporal() else _NO_SAMPLE)
+        for column, kind in kinds.items()
+        if kind in _SPELLINGS
     }
+    typed = block.with_columns(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
+    for column, cast in casts.items():
+        if cast.fits(block[column], typed[column]) and _is_spelled(kinds[column], cast, block[column], typed[column]):
+            fitting.add(column)
+    return typed, fitting
+
+
+def _is_spelled(kind: _Kind, cast: Cast, text: pl.Series, typed: pl.Series) -> bool:
+    """Tell whether texts that were cast as they are have the spelling of what they are."""
+    if kind is _Kind.BOOLEAN:
+        return True
+    if kind in (_Kind.INTEGER, _Kind.WIDE_INTEGER):
+        short = kind is _Kind.WIDE_INTEGER or bool((typed.abs() < 10**_EXACT_DIGITS).all())
+        return short and not (text == "-0").any()
+    if cast.alike:
+        # They are shaped as the first one; what is left is the year.
+        near = not kind.name.startswith("FAR_")
+        shape = text.drop_nulls().head(1).str.contains(_SPELLINGS[kind]).all()
+        return shape and not (near and bool(((text < "1678") | (text >= "2262")).any()))
+    return bool(text.str.contains(_SPELLINGS[kind]).all()) and (
+        kind is not _Kind.FLOAT or _keeps_digits(text.drop_nulls())
+    )
 
 
 def _widened(kind: _Kind, values: pl.Series) -> _Kind:

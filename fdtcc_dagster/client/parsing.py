@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import polars as pl
 from polars.datatypes import DataType
-from polars.io.plugins import register_io_source
 
 from fdtcc_dagster.client.ahead import in_order
 from fdtcc_dagster.client.arriving import Readable
 from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
-from fdtcc_dagster.client.inference import infer_schema
+from fdtcc_dagster.client.inference import OtherTypesError, infer
 from fdtcc_dagster.client.protocol import redact
 from fdtcc_dagster.client.records import RecordReader, UnreadableError
 from fdtcc_dagster.client.stopping import stoppable
+from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.client.window import Window
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _raised: deque[FdtccError] = deque(maxlen=64)
 
@@ -45,45 +50,31 @@ class CsvSource:
     dataset: str | None = None
     window: Window | None = None
 
-    def scan(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> pl.LazyFrame:
-        """Give the typed rows; nothing but the header is read before the frame is collected or sunk.
+    def scan(self, schema: pl.Schema | None = None) -> pl.LazyFrame:
+        """Give the typed rows; the arguments and errors are those of `typed` and of what it returns."""
+        return self.typed(schema).scan()
+
+    def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
+        """Read all rows, with inferred types but for some columns; the errors are those of `scan` and its result."""
+        with source_errors():
+            return self.typed(overrides=overrides).scan().collect()
+
+    def typed(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> TypedCsv:
+        """Give all columns their types; nothing but the header is read where they are declared.
 
         Args:
             schema: The types of all columns. None: they are inferred, in a pass of its own over the whole file now.
             overrides: Types of some columns, where `schema` is None.
 
         Returns:
-            A LazyFrame that can be collected any number of times while the file exists. Collecting it to its end
-            raises `RowCountMismatchError` when the file has another number of rows than announced, and
-            `SchemaMismatchError` for the first value that does not fit. Polars 1 wraps these in its `ComputeError`:
-            collect inside `source_errors()` to get them as they are.
+            The file and its types.
 
         Raises:
             SchemaMismatchError: The columns are not those of the schema, or the file has no header.
         """
-        complete = self.resolve(schema, overrides)
-
-        def stream(
-            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-        ) -> Iterator[pl.DataFrame]:
-            # Of no columns, as for a mere count, a frame would have no height.
-            columns = list(complete)[:1] if with_columns == [] else with_columns or list(complete)
-            wanted = pl.Schema({column: complete[column] for column in columns})
-            for block in self.frames(wanted, n_rows):
-                yield block if predicate is None else block.filter(predicate)
-
-        return register_io_source(stream, schema=complete)
-
-    def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
-        """Read all rows, with inferred types but for some columns; the errors are those of `scan` and its result."""
-        with source_errors():
-            return self.scan(overrides=overrides).collect()
-
-    def resolve(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> pl.Schema:
-        """Give the types of all columns; the arguments and errors are those of `scan`."""
         header = self._header()
         if schema is None:
-            return self._inferred(overrides or {})
+            return self._with(self._inferred(overrides or {}))
         if sorted(schema) != sorted(header):
             missing, extra = [c for c in schema if c not in header], [c for c in header if c not in schema]
             raise self._mismatch(
@@ -91,13 +82,52 @@ class CsvSource:
                 "adapt the schema to the dataset",
                 column=(missing or extra)[0],
             )
-        return schema
+        return self._with(schema)
 
-    def frames(self, schema: pl.Schema, n_rows: int | None = None) -> Iterator[pl.DataFrame]:
-        """Give the typed rows, block by block.
+    def read(self, schema: pl.Schema | None, use: Callable[[TypedCsv], Result]) -> Result:
+        """Have all rows read, in one pass even where types are inferred.
+
+        Inferred types are those of the first block until a later one shows that the whole file has others. Then all of
+        it begins again, with the types of the whole file.
 
         Args:
-            schema: The types of the columns that are wanted.
+            schema: The types of all columns, or None to infer them.
+            use: Reads the rows to their end, and leaves nothing behind when it fails. It is called once or twice.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            SchemaMismatchError: As for `typed`.
+            Exception: What `use` raised.
+        """
+        if schema is not None:
+            return use(self.typed(schema))
+        self._header()
+        with self._reader() as reader:
+            guess = infer(self._located(map(reader.read, islice(reader.blocks, 1))))
+        wrong = threading.Event()
+
+        def cast(text: pl.DataFrame) -> pl.DataFrame:
+            try:
+                return guess.cast(text)
+            except OtherTypesError:
+                wrong.set()
+                raise
+
+        try:
+            return use(TypedCsv(self, guess.schema, cast))
+        except Exception:
+            # Whatever has become of that error on its way.
+            if not wrong.is_set():
+                raise
+        return use(self.typed())
+
+    def frames(self, cast: Callable[[pl.DataFrame], pl.DataFrame], n_rows: int | None = None) -> Iterator[pl.DataFrame]:
+        """Give the rows, block by block.
+
+        Args:
+            cast: Casts a block of string columns.
             n_rows: How many rows are wanted; all if None.
 
         Yields:
@@ -107,7 +137,10 @@ class CsvSource:
             SchemaMismatchError: A value does not fit, or the file cannot be read.
             RowCountMismatchError: At the end, when the file has another number of rows than announced.
         """
-        return stoppable(self._remembering(self._typed(schema, n_rows)))
+        return stoppable(self._remembering(self._typed(cast, n_rows)))
+
+    def _with(self, schema: pl.Schema) -> TypedCsv:
+        return TypedCsv(self, schema, lambda text: cast_block(text, pl.Schema({c: schema[c] for c in text.columns})))
 
     @contextmanager
     def _opened(self) -> Iterator[Readable]:
@@ -139,7 +172,7 @@ class CsvSource:
 
     def _inferred(self, overrides: Mapping[str, DataType]) -> pl.Schema:
         with self._reader() as reader:
-            schema = infer_schema(self._located(in_order(reader.read, reader.blocks)))
+            schema = infer(self._located(in_order(reader.read, reader.blocks))).schema
         for column, dtype in overrides.items():
             if column in schema:
                 schema[column] = dtype
@@ -147,10 +180,10 @@ class CsvSource:
                 logger.warning("dataset %r has no column %r, whose type is overridden", self.dataset, column)
         return schema
 
-    def _typed(self, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
+    def _typed(self, cast: Callable[[pl.DataFrame], pl.DataFrame], n_rows: int | None) -> Iterator[pl.DataFrame]:
         rows = 0
         with self._reader() as reader:
-            for frame in self._located(_cast(reader, schema, n_rows)):
+            for frame in self._located(_cast(reader, cast, n_rows)):
                 rows += frame.height
                 yield frame
         if n_rows is not None and rows >= n_rows:
@@ -210,13 +243,15 @@ class CsvSource:
         )
 
 
-def _cast(reader: RecordReader, schema: pl.Schema, n_rows: int | None) -> Iterator[pl.DataFrame]:
+def _cast(
+    reader: RecordReader, cast: Callable[[pl.DataFrame], pl.DataFrame], n_rows: int | None
+) -> Iterator[pl.DataFrame]:
     if n_rows is None:
-        yield from in_order(lambda block: cast_block(reader.read(block), schema), reader.blocks)
+        yield from in_order(lambda block: cast(reader.read(block)), reader.blocks)
         return
     # What comes after the rows that are wanted is not looked at.
     for block in reader.blocks:
-        frame = cast_block(reader.read(block).head(n_rows), schema)
+        frame = cast(reader.read(block).head(n_rows))
         yield frame
         n_rows -= frame.height
         if n_rows <= 0:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.client.inference import infer_schema
+from fdtcc_dagster.client.inference import infer as infer_types
 
 US, NS, UTC, UTC_NS = pl.Datetime("us"), pl.Datetime("ns"), pl.Datetime("us", "UTC"), pl.Datetime("ns", "UTC")
 
@@ -46,7 +46,7 @@ TEXT = [
 
 
 def infer(*blocks: Sequence[str | None]) -> Any:
-    return infer_schema(pl.DataFrame({"c": block}, schema={"c": pl.String}) for block in blocks)["c"]
+    return infer_types(pl.DataFrame({"c": block}, schema={"c": pl.String}) for block in blocks).schema["c"]
 
 
 @pytest.mark.parametrize(("dtype", "values"), [*TABLE, *((pl.String(), values) for values in TEXT)], ids=str)
@@ -85,5 +85,5 @@ def test_every_float_of_python_is_a_float(values: list[float]) -> None:
 
 def test_columns_are_inferred_apart_and_keep_their_order() -> None:
     block = pl.DataFrame({"z": ["1"], "a": ["x"], "m": [None]}, schema=dict.fromkeys("zam", pl.String))
-    assert infer_schema([block]) == {"z": pl.Int64(), "a": pl.String(), "m": pl.String()}
-    assert list(infer_schema([block])) == ["z", "a", "m"]
+    assert infer_types([block]).schema == {"z": pl.Int64(), "a": pl.String(), "m": pl.String()}
+    assert list(infer_types([block]).schema) == ["z", "a", "m"]

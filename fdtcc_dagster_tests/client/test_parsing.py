@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fdtcc_dagster.client import blocks
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource, source_errors
+from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.client.window import Window
 
 WINDOW = Window.of("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
@@ -233,7 +234,7 @@ def test_inferred_types_can_be_overridden(write: Write, caplog: pytest.LogCaptur
     source = write(b"a,b\n1,2\n")
     overrides = {"b": pl.String(), "z": pl.Int8()}
     with caplog.at_level("WARNING"):
-        assert source.scan(overrides=overrides).collect().rows() == [(1, "2")]
+        assert source.typed(overrides=overrides).scan().collect().rows() == [(1, "2")]
     assert "'z'" in caplog.text
 
 
@@ -364,6 +365,9 @@ def test_inference_never_changes_a_value(write: Write, cells: list[str | None]) 
     with pytest.MonkeyPatch.context() as patch:
         in_blocks_of(1, patch)
         again = write(data, len(cells)).scan().collect()["a"]
+        guessed = write(data, len(cells)).read(None, lambda csv: csv.scan().collect())["a"]
+    assert guessed.dtype == inferred.dtype
+    assert guessed.equals(inferred)
     assert again.dtype == inferred.dtype
     assert again.equals(inferred)
     expected = [cell or None for cell in cells]
@@ -376,6 +380,51 @@ def test_inference_never_changes_a_value(write: Write, cells: list[str | None]) 
         assert [c if c is None or "." in c or "e" in c else f"{c}.0" for c in expected] == spelled(inferred)
     else:
         assert spelled(inferred) == expected
+
+
+@pytest.mark.parametrize(
+    ("later", "dtype", "passes"),
+    [
+        ("5", pl.Int64(), 1),
+        ("", pl.Int64(), 1),
+        ("5.5", pl.Float64(), 2),
+        ("5.0", pl.Float64(), 2),
+        ("x", pl.String(), 2),
+        ("007", pl.String(), 2),
+        ("-0", pl.String(), 2),
+        (str(10**15), pl.Int64(), 2),
+    ],
+)
+def test_types_are_inferred_in_one_pass_where_those_of_the_first_block_hold(
+    write: Write, monkeypatch: pytest.MonkeyPatch, later: str, dtype: pl.DataType, passes: int
+) -> None:
+    in_blocks_of(8, monkeypatch)
+    source = write(b"a,b\n1,1\n2,2\n3,%b\n" % later.encode())
+    seen: list[pl.Schema] = []
+
+    def use(csv: TypedCsv) -> pl.DataFrame:
+        seen.append(csv.schema)
+        return csv.scan().collect()
+
+    rows = source.read(None, use)
+    assert len(seen) == passes
+    assert rows.schema == seen[-1] == {"a": pl.Int64(), "b": dtype}
+    assert rows.equals(source.scan().collect())
+
+
+def test_what_fails_for_another_reason_is_not_read_again(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_blocks_of(8, monkeypatch)
+    source = write(b"a\n1\n2\n3\n", 4)
+    seen: list[pl.Schema] = []
+
+    def use(csv: TypedCsv) -> None:
+        seen.append(csv.schema)
+        with source_errors():
+            csv.scan().collect()
+
+    with pytest.raises(RowCountMismatchError):
+        source.read(None, use)
+    assert len(seen) == 1
 
 
 @settings(shared_path, max_examples=80)
