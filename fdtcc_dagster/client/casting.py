@@ -7,9 +7,13 @@ spelling that pandas has for the type. What is then still left over does not fit
 
 from __future__ import annotations
 
+import math
+import re
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 import polars as pl
 from polars.datatypes import DataType
@@ -30,6 +34,8 @@ _DATE = ("0000-00-00", "9999-19-39")
 _SECONDS = ("0000-00-00 00:00:00", "9999-19-39 29:59:59")
 """The lowest and highest character of each place: of what is no date or time, this leaves what Polars does not read."""
 _FEW = 256
+_WHOLE = ".0"
+_DIGIT = re.compile("[0-9]")
 _TIME_UNIT_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 
 
@@ -81,7 +87,7 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     Raises:
         Misfit: A value does not fit; the first one of the first such column is named.
     """
-    casts = {column: cast_of(dtype, text[column]) for column, dtype in schema.items()}
+    casts = {column: cast_of(dtype, spelling_of(dtype, text[column])) for column, dtype in schema.items()}
     # All columns at once.
     typed = text.select(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
     for column, cast in casts.items():
@@ -103,14 +109,33 @@ def _cast_again(text: pl.DataFrame, column: str, cast: Cast, dtype: DataType) ->
     return typed
 
 
-def cast_of(dtype: DataType, text: pl.Series) -> Cast:
+def spelling_of(dtype: DataType, text: pl.Series) -> str:
+    """How a block's column is spelled, as far as that matters for a type: pandas writes all of a column alike.
+
+    Args:
+        dtype: The declared type.
+        text: The column.
+
+    Returns:
+        One of its first texts, with zeros for its digits; nothing where a type has one spelling only.
+    """
+    if not (dtype.is_integer() or dtype.is_temporal()):
+        return ""
+    sample = next((value for value in text.head(_FEW) if value is not None), "")
+    if dtype.is_integer():
+        return _WHOLE if sample.endswith(_WHOLE) else ""
+    return _DIGIT.sub("0", sample)
+
+
+@lru_cache(maxsize=256)
+def cast_of(dtype: DataType, spelling: str = "") -> Cast:
     """How to cast a block's column.
 
     Args:
         dtype: The declared type.
-        text: The column, whose first value tells the usual spelling of timestamps.
+        spelling: What `spelling_of` says of it.
     """
-    if dtype.is_integer() and _first(text).endswith(".0"):
+    if dtype.is_integer() and spelling == _WHOLE:
         return Cast(
             lambda c: c.cast(pl.Float64, strict=False).cast(dtype, strict=False),
             _doubtful_floats_of_integers,
@@ -131,7 +156,7 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
         refuse = _not_spelled(rf"^(?:{_CLOCK})(?:\.\d{{1,9}})?$")
         return Cast(_times, _any(refuse), _times, refuse)
     if isinstance(dtype, pl.Datetime):
-        return _datetime_cast(dtype, _first(text))
+        return _datetime_cast(dtype, spelling)
     if isinstance(dtype, pl.Decimal):
         return Cast(
             lambda c: _decimals(c, dtype),
@@ -140,11 +165,6 @@ def cast_of(dtype: DataType, text: pl.Series) -> Cast:
             lambda c: _no_decimal(c, dtype.scale),
         )
     return Cast(_plainly(dtype), _never, _plainly(dtype))
-
-
-def _first(text: pl.Series) -> str:
-    """The first value, or no text."""
-    return next(iter(text.head(_FEW).drop_nulls().head(1)), "")
 
 
 def _plainly(dtype: DataType) -> Callable[[pl.Expr], pl.Expr]:
@@ -169,13 +189,22 @@ def _not_within(low: str, high: str, first_year: str = "0001", beyond: str = ":"
 
 
 def _doubtful_numbers(text: pl.Series, typed: pl.Series) -> bool:
-    return has_identifiers(text) or (typed.dtype.is_float() and bool(typed.is_infinite().any()))
+    return has_identifiers(text) or (typed.dtype.is_float() and _reach(typed, math.inf))
 
 
 def _doubtful_floats_of_integers(text: pl.Series, typed: pl.Series) -> bool:
-    inexact = typed.cast(pl.Float64).abs() >= _EXACT_IN_FLOAT
-    without_digits = (text == ".0") | (text == "-.0")
-    return bool((inexact | without_digits).any()) or has_identifiers(text) or not text.str.ends_with(".0").all()
+    return (
+        _reach(typed, _EXACT_IN_FLOAT)
+        or has_identifiers(text)
+        or any((text == without_digits).any() for without_digits in (".0", "-.0"))
+        or not text.str.ends_with(_WHOLE).all()
+    )
+
+
+def _reach(numbers: pl.Series, bound: float) -> bool:
+    """Tell whether a number is as far from zero as a bound, or farther."""
+    lowest, highest = typing.cast("tuple[float | None, float | None]", (numbers.min(), numbers.max()))
+    return lowest is not None and highest is not None and (lowest <= -bound or highest >= bound)
 
 
 def _identifiers(c: pl.Expr) -> pl.Expr:
@@ -188,7 +217,7 @@ def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
 
 def _floats_of_integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
     # With a null among them pandas holds ints as floats and writes 1.0; beyond 2^53 that float may be another integer.
-    number = c.str.strip_suffix(".0").cast(dtype, strict=False)
+    number = c.str.strip_suffix(_WHOLE).cast(dtype, strict=False)
     return pl.when(number.is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT, closed="none")).then(number).otherwise(None)
 
 
@@ -264,10 +293,10 @@ def read_instants(c: pl.Expr) -> pl.Expr:
     Returns:
         A `Datetime("us", "UTC")` expression, rounded down to microseconds, null where the text is no timestamp.
     """
-    cast = _datetime_cast(pl.Datetime("us", "UTC"))
+    known = _datetime_cast(pl.Datetime("us", "UTC"))
     short = c.str.replace(r"(\.\d{6})\d{1,3}", "$1")
-    assert cast.refuse is not None  # noqa: S101  datetimes have a spelling
-    return pl.when(cast.refuse(short)).then(None).otherwise(cast.every(short))
+    assert known.refuse is not None  # noqa: S101  datetimes have a spelling
+    return pl.when(known.refuse(short)).then(None).otherwise(known.every(short))
 
 
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:

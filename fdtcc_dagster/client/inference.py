@@ -16,7 +16,7 @@ from enum import IntEnum
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Cast, Misfit, cast_block, cast_of
+from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Cast, Misfit, cast_block, cast_of, spelling_of
 
 
 class _Kind(IntEnum):
@@ -96,7 +96,6 @@ _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
 }
 """What a column may become when a value does not fit what it is: every earlier value fits there too."""
 _FEW = 64
-_NO_SAMPLE = pl.Series(dtype=pl.String)
 _LONG_FLOAT = 16
 """Up to 15 digits, with a sign or a point, are kept by a float; of more, the float's own digits tell."""
 
@@ -166,7 +165,7 @@ def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame
     """
     fitting = {column for column, kind in kinds.items() if kind is _Kind.TEXT}
     casts = {
-        column: cast_of(_DTYPES[kind], block[column] if _DTYPES[kind].is_temporal() else _NO_SAMPLE)
+        column: cast_of(_DTYPES[kind], spelling_of(_DTYPES[kind], block[column]) if kind > _Kind.FLOAT else "")
         for column, kind in kinds.items()
         if kind in _SPELLINGS
     }

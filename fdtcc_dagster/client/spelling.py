@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import polars as pl
 
-_TILED_BYTES = 1 << 20
+_TILED_BYTES = 2 << 20
 
 
 def are_within(text: pl.Series, low: str, high: str) -> bool:
@@ -28,12 +28,12 @@ def are_within(text: pl.Series, low: str, high: str) -> bool:
     if not _reads_bytes():
         places = "".join(rf"[\x{ord(a):02x}-\x{ord(b):02x}]" for a, b in zip(low, high, strict=True))
         return bool(text.str.contains(f"^{places}$").all())
-    given = _bytes(text.drop_nulls().cast(pl.Binary), width)
+    given = text.to_frame().select(_bytes(pl.col(text.name).drop_nulls().cast(pl.Binary), width)).to_series()
     # In portions, so that what they are compared with stays small.
     portion = _TILED_BYTES // width * width
     for start in range(0, len(given), portion):
         part = given.slice(start, portion)
-        if not part.is_between(_tiled(low)[: len(part)], _tiled(high)[: len(part)]).all():
+        if (part < _tiled(low)[: len(part)]).any() or (part > _tiled(high)[: len(part)]).any():
             return False
     return True
 
@@ -46,12 +46,12 @@ def has_identifiers(text: pl.Series) -> bool:
     """
     # Most numbers begin with another digit. To compare texts is cheaper than to match them.
     rest = text.filter(text < "0:")
-    return any(
+    return not rest.is_empty() and any(
         bool(((rest >= low) & (rest < beyond)).any()) for low, beyond in (("00", "0:"), ("-00", "-0:"), ("+", ","))
     )
 
 
-def _bytes(texts: pl.Series, width: int) -> pl.Series:
+def _bytes(texts: pl.Expr, width: int) -> pl.Expr:
     return texts.bin.reinterpret(dtype=pl.Array(pl.UInt8, width)).explode()
 
 
@@ -59,13 +59,13 @@ def _bytes(texts: pl.Series, width: int) -> pl.Series:
 def _tiled(text: str) -> pl.Series:
     """The bytes of a text, again and again."""
     count = _TILED_BYTES // len(text)
-    return _bytes(pl.Series([text.encode() * count]), len(text) * count)
+    return pl.select(_bytes(pl.lit(text.encode() * count), len(text) * count)).to_series()
 
 
 @lru_cache(maxsize=1)
 def _reads_bytes() -> bool:
     """Whether Polars reads more than numbers from binary values; older versions do not."""
     try:
-        return _bytes(pl.Series([b"0"]), 1).to_list() == [ord("0")]
+        return pl.select(_bytes(pl.lit(b"0"), 1)).to_series().to_list() == [ord("0")]
     except pl.exceptions.PolarsError:
         return False
