@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import os
 import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from fdtcc_dagster.client.errors import ChecksumMismatchError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _WAIT_SECONDS = 0.5
 """How long a wait lasts before it is begun again: the main thread notices an interrupt only in between."""
@@ -26,8 +30,8 @@ _WAIT_SECONDS = 0.5
 class Readable(Protocol):
     """What a CSV is read from."""
 
-    def read(self, size: int, /) -> bytes:
-        """Read up to `size` bytes; none at the end."""
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read as many bytes as there is room for, or some of them; none at the end."""
 
 
 class ArrivingFile:
@@ -136,12 +140,12 @@ class ArrivingFile:
             self._changed.notify_all()
 
     @contextmanager
-    def open(self) -> Iterator[Readable]:
+    def open(self) -> Iterator[io.RawIOBase]:
         """Read the file from its beginning.
 
         Yields:
-            What it is read from. Its `read` gives fewer bytes than asked for only at the end, and raises what ended
-            the download; it raises `ChecksumMismatchError` where another attempt delivered other bytes.
+            What it is read from. Its `readinto` gives fewer bytes than asked for only at the end, and raises what
+            ended the download; it raises `ChecksumMismatchError` where another attempt delivered other bytes.
         """
         with self._changed:
             while not (self._readable or self._complete or self.error):
@@ -190,20 +194,23 @@ class ArrivingFile:
             self._changed.notify_all()
 
 
-class _Reader:
-    def __init__(self, arriving: ArrivingFile, file: BinaryIO, version: int) -> None:
+class _Reader(io.RawIOBase):
+    def __init__(self, arriving: ArrivingFile, file: io.FileIO, version: int) -> None:
         self._arriving, self._file, self._version = arriving, file, version
         self._position = 0
 
-    def read(self, size: int, /) -> bytes:
-        end = self._arriving.wait(self._position + size, self._version)
-        pieces = []
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        begin = self._position
+        end = self._arriving.wait(begin + len(view), self._version)
         while self._position < end:
-            piece = self._file.read(end - self._position)
-            if not piece:
+            size = self._file.readinto(view[self._position - begin : end - begin])
+            if not size:
                 # Another attempt may have cut it off in the meantime.
                 self._arriving.wait(end, self._version)
                 raise OSError(f"the file is shorter than its {end} bytes")
-            self._position += len(piece)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._position += size
+        return end - begin

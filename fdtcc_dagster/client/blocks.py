@@ -19,24 +19,40 @@ def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[
 
     Args:
         stream: The CSV's bytes, from the beginning of a record.
-        block_bytes: How many bytes to read at a time; a block holds about as many, or one longer record.
+        block_bytes: How many bytes a block has at most, unless it is one longer record.
 
     Yields:
         Blocks of whole records; the last one may lack its final newline.
     """
-    tail, quotes = b"", 0
-    # A record longer than a block is read in ever larger pieces: it is copied again with each of them.
-    while chunk := stream.read(max(block_bytes, len(tail))):
-        end = _last_record_end(chunk, quotes % 2 == 1)
+    # One buffer for all: memory that is new costs more than the bytes that are read into it.
+    buffer = bytearray(block_bytes)
+    filled = quotes = 0
+    while size := _fill(stream, buffer, filled):
+        end = _last_record_end(buffer, filled, filled + size, quoted=quotes % 2 == 1)
         if end == 0:
-            quotes += chunk.count(b'"')
-            tail += chunk
+            quotes += buffer.count(b'"', filled, filled + size)
+            filled += size
+            if filled == len(buffer):
+                # A record that is longer than a block.
+                buffer.extend(bytes(len(buffer)))
             continue
-        yield b"".join((tail, memoryview(chunk)[:end]))
-        tail = chunk[end:]
+        with memoryview(buffer) as view:
+            yield bytes(view[:end])
+        tail = buffer[end : filled + size]
+        filled = len(tail)
+        buffer[:filled] = tail
         quotes = tail.count(b'"')
-    if tail:
-        yield tail
+    if filled:
+        yield bytes(buffer[:filled])
+
+
+def _fill(stream: Readable, buffer: bytearray, start: int) -> int:
+    """Fill a buffer from an index on; less than to its end only at the end of the stream."""
+    position = start
+    with memoryview(buffer) as view:
+        while position < len(view) and (size := stream.readinto(view[position:])):
+            position += size
+    return position - start
 
 
 def split_header(block: bytes) -> tuple[list[str], bytes]:
@@ -65,14 +81,17 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
     return records[0], rest
 
 
-def _last_record_end(chunk: bytes, quoted: bool) -> int:
-    """The index after the last newline outside quotes; 0 if there is none. A chunk may begin inside them."""
-    end = chunk.rfind(b"\n")
-    inside = end >= 0 and (chunk.count(b'"', 0, end) + quoted) % 2 == 1
+def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) -> int:
+    """The index after the last newline outside quotes between two indices; 0 if there is none.
+
+    The first index may be inside quotes.
+    """
+    end = data.rfind(b"\n", start, stop)
+    inside = end >= 0 and (data.count(b'"', start, end) + quoted) % 2 == 1
     while end >= 0 and inside:
         # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
-        opening = chunk.rfind(b'"', 0, end)
-        newline = chunk.rfind(b"\n", 0, max(opening, 0))
-        inside = newline >= 0 and chunk.count(b'"', newline, opening) % 2 == 1
+        opening = data.rfind(b'"', start, end)
+        newline = data.rfind(b"\n", start, max(opening, start))
+        inside = newline >= 0 and data.count(b'"', newline, opening) % 2 == 1
         end = newline
     return end + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fdtcc_dagster.client.arriving import ArrivingFile, Readable
+from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.errors import ChecksumMismatchError, ServiceConnectionLostError
 
 DATA = bytes(range(48, 108))
@@ -31,10 +32,10 @@ class Reader:
     def __init__(self, file: ArrivingFile) -> None:
         self._opened = file.open()
         self._thread = ThreadPoolExecutor(1)
-        self._file: Readable = self._thread.submit(self._opened.__enter__).result(10)
+        self._file: io.RawIOBase = self._thread.submit(self._opened.__enter__).result(10)
 
     def read(self, size: int) -> Future[bytes]:
-        return self._thread.submit(self._file.read, size)
+        return self._thread.submit(lambda: self._file.read(size) or b"")
 
     def close(self) -> None:
         self._thread.submit(self._opened.__exit__, None, None, None).result(10)
