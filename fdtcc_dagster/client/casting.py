@@ -183,9 +183,14 @@ def _never(text: pl.Series, typed: pl.Series) -> bool:
     return False
 
 
-def _not_within(low: str, high: str, first_year: str = "0001", beyond: str = ":") -> Callable[..., bool]:
+def _not_within(low: str, high: str, first_year: str = "0001", beyond: str | None = None) -> Callable[..., bool]:
     """Tell whether texts are not shaped alike, or outside of the years: then they are looked at one by one."""
-    return lambda text, _: not are_within(text, low, high) or bool(((text < first_year) | (text >= beyond)).any())
+
+    def doubtful(text: pl.Series, _: pl.Series) -> bool:
+        early, late = text < first_year, beyond is not None and bool((text >= beyond).any())
+        return late or bool(early.any()) or not are_within(text, low, high)
+
+    return doubtful
 
 
 def _doubtful_numbers(text: pl.Series, typed: pl.Series) -> bool:

@@ -46,9 +46,12 @@ def has_identifiers(text: pl.Series) -> bool:
     """
     # Most numbers begin with another digit. To compare texts is cheaper than to match them.
     rest = text.filter(text < "0:")
-    return not rest.is_empty() and any(
-        bool(((rest >= low) & (rest < beyond)).any()) for low, beyond in (("00", "0:"), ("-00", "-0:"), ("+", ","))
-    )
+    if rest.is_empty():
+        return False
+    if (rest >= "00").any():
+        return True
+    signed = rest.filter(rest < ".")
+    return not signed.is_empty() and bool(((signed < ",") | ((signed >= "-00") & (signed < "-0:"))).any())
 
 
 def _bytes(texts: pl.Expr, width: int) -> pl.Expr:
