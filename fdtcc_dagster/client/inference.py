@@ -188,9 +188,17 @@ def _is_spelled(kind: _Kind, cast: Cast, text: pl.Series, typed: pl.Series) -> b
         near = not kind.name.startswith("FAR_")
         shape = text.drop_nulls().head(1).str.contains(_SPELLINGS[kind]).all()
         return shape and not (near and bool(((text < "1678") | (text >= "2262")).any()))
-    return bool(text.str.contains(_SPELLINGS[kind]).all()) and (
-        kind is not _Kind.FLOAT or _keeps_digits(text.drop_nulls())
-    )
+    if kind is _Kind.FLOAT:
+        text = _written_otherwise(text, typed)
+    return bool(text.str.contains(_SPELLINGS[kind]).all()) and (kind is not _Kind.FLOAT or _keeps_digits(text))
+
+
+def _written_otherwise(text: pl.Series, numbers: pl.Series) -> pl.Series:
+    """The texts that are not what Polars makes of their numbers: without exponents, it writes floats as pandas does."""
+    number = pl.col("number")
+    without_exponent = number.abs().is_between(1e-4, 1e16, closed="left") | (number == 0.0)
+    alike = without_exponent & (number.cast(pl.String) == pl.col("text"))
+    return pl.DataFrame({"text": text, "number": numbers}).filter(alike.not_())["text"]
 
 
 def _widened(kind: _Kind, values: pl.Series) -> _Kind:
