@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from fdtcc_dagster.client.arriving import Readable
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 
 
 def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
