@@ -1,13 +1,15 @@
 """Temporary files and directories which the next process removes when their own was killed.
 
-While one is in use, its process holds a file lock, named after it, in a directory of the user on this machine. When
-that lock is free the process is dead. Of what has no lock here, nothing is known: another machine may be writing to it,
-so it is left alone until nothing has changed in it for two days.
+While one is in use, its process holds a file lock, in a directory of the user on this machine, and the lock's file says
+where it is. When the lock is free the process is dead: whoever comes next, wherever it works, removes what it left and
+then the lock. Of what has no lock here, nothing is known: another machine may be writing to it, so it is left alone
+until nothing has changed in it for two days.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -15,13 +17,17 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import IO
 
 from fdtcc_dagster.client.exclusive import lock_directory
+
+try:
+    import fcntl
+except ImportError:  # on such a system there is no place for locks
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +51,18 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: `parent` does not exist or cannot be written to.
     """
-    parent = parent or tempfile.gettempdir()
-    remove_leftovers(Path(parent))
-    with (
-        _in_use() as token,
-        tempfile.TemporaryDirectory(prefix=f"fdtcc-spool-{token}-", dir=parent) as directory,
-    ):
-        yield Path(directory)
+    parent = Path(parent or tempfile.gettempdir())
+    remove_leftovers(parent)
+    with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
+        directory.mkdir(mode=0o700)
+        yield directory
 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
     """Give a path beside a file, to write it there and then move it to its place.
 
-    Leftovers of processes that were killed are removed from the file's directory first.
+    Leftovers of processes that were killed are removed first.
 
     Args:
         target: The file, in an existing directory.
@@ -67,65 +71,106 @@ def part_of(target: Path) -> Iterator[Path]:
         A path at which nothing exists; what is there at the end is removed.
     """
     remove_leftovers(target.parent)
-    with _in_use() as token:
-        part = target.with_name(f".{target.name}.fdtcc-{token}.part")
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
+    with _in_use(lambda token: target.with_name(f".{target.name}.fdtcc-{token}.part")) as part:
+        yield part
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what processes that were killed have left in a directory; those that live keep theirs.
+    """Remove what processes that were killed have left; those that live keep theirs.
+
+    That is all that processes of this machine have left, wherever it is, and what others have forgotten in a directory.
 
     Args:
         directory: Where `spool_directory` or `part_of` were called; its other entries are not touched.
     """
+    with contextlib.suppress(OSError):
+        for lock in lock_directory().glob("*.alive"):
+            with contextlib.suppress(OSError):
+                _remove_if_dead(lock)
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            if match := _NAME.fullmatch(entry.name):
+            if token := _token_of(Path(entry)):
                 with contextlib.suppress(OSError):
-                    _remove_if_abandoned(Path(entry), match["spool"] or match["part"])
-    _remove_forgotten_locks()
-
-
-def _remove_forgotten_locks() -> None:
-    """Remove the locks of processes that were killed between their last file and its lock, which are empty files."""
-    with contextlib.suppress(OSError):
-        for path in lock_directory().glob("*.alive"):
-            if time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
-                with contextlib.suppress(Timeout), FileLock(path).acquire(blocking=False):
-                    path.unlink(missing_ok=True)
+                    _remove_if_forgotten(Path(entry), token)
 
 
 @contextmanager
-def _in_use() -> Iterator[str]:
-    """Give a token that is known to be in use until the end."""
-    token = secrets.token_hex(8)
-    lock: FileLock | None = None
-    # Without a place for locks, others know nothing of it, and leave it alone.
-    with contextlib.suppress(OSError):
-        lock = FileLock(_lock_path(token), thread_local=False)
-        lock.acquire(blocking=False)
+def _in_use(path_of: Callable[[str], Path]) -> Iterator[Path]:
+    """Give a path that others know to be in use until the end; what is there then is removed.
+
+    Args:
+        path_of: Makes the path, which holds a token.
+    """
+    path, lock = _lock_for(path_of)
     try:
-        yield token
+        yield path
     finally:
-        if lock is not None:
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-
-
-def _remove_if_abandoned(path: Path, token: str) -> None:
-    lock_path = _lock_path(token)
-    if not lock_path.exists():
-        if time.time() - _changed_at(path) > _FORGOTTEN_SECONDS:
+        with contextlib.suppress(OSError):
             _remove(path)
-        return
-    lock = FileLock(lock_path)
-    with contextlib.suppress(Timeout), lock.acquire(blocking=False):
+        if lock is not None:
+            with lock, contextlib.suppress(OSError):
+                _unlink_unless_needed(Path(lock.name), path)
+
+
+def _lock_for(path_of: Callable[[str], Path]) -> tuple[Path, IO[bytes] | None]:
+    """Make a path, and hold a lock that says that it is in use; None where there is no place for locks."""
+    while True:
+        token = secrets.token_hex(8)
+        path = path_of(token)
+        try:
+            lock = open(_lock_path(token), "xb", buffering=0, opener=_private)  # noqa: SIM115 (given to the caller)
+        except OSError:
+            # Others know nothing of the path, and leave it alone.
+            return path, None
+        try:
+            # Others may have seen the file before it was locked, and have taken it for one of the dead.
+            if _acquire(lock) and os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                lock.write(os.fsencode(path.absolute()))
+                return path, lock
+        except FileNotFoundError:
+            pass
+        except OSError:
+            lock.close()
+            with contextlib.suppress(OSError):
+                os.unlink(lock.name)
+            return path, None
+        lock.close()
+
+
+def _remove_if_dead(lock_path: Path) -> None:
+    """Remove what is left of a process, and then its lock, if it does not hold that any more."""
+    with lock_path.open("r+b", buffering=0) as lock:
+        if not _acquire(lock):
+            return
+        path = Path(os.fsdecode(lock.read()))
+        # Without a path, it was killed before it used it.
+        if _token_of(path) == lock_path.stem and os.path.lexists(path):
+            logger.info("removing %s, which a process that was killed has left", path)
+            _remove(path)
+        _unlink_unless_needed(lock_path, path)
+
+
+def _remove_if_forgotten(path: Path, token: str) -> None:
+    if not _lock_path(token).exists() and time.time() - _changed_at(path) > _FORGOTTEN_SECONDS:
+        logger.info("removing %s, in which nothing has changed for two days", path)
         _remove(path)
+
+
+def _unlink_unless_needed(lock_path: Path, path: Path) -> None:
+    """Remove a lock, unless it leads to what could not be removed: then, to the next process."""
+    if _token_of(path) != lock_path.stem or not os.path.lexists(path):
         lock_path.unlink(missing_ok=True)
+
+
+def _acquire(lock: IO[bytes]) -> bool:
+    """Lock an open file until it is closed, unless somebody else holds it, of this process or another one."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no file locks")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _changed_at(path: Path) -> float:
@@ -134,12 +179,20 @@ def _changed_at(path: Path) -> float:
 
 
 def _remove(path: Path) -> None:
-    logger.info("removing %s, which a process that was killed has left", path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
+def _token_of(path: Path) -> str | None:
+    match = _NAME.fullmatch(path.name)
+    return match and (match["spool"] or match["part"])
+
+
 def _lock_path(token: str) -> Path:
     return lock_directory() / f"{token}.alive"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 from filelock import FileLock
@@ -202,16 +204,152 @@ def test_a_directory_that_is_not_there_is_no_failure_of_the_clean_up(tmp_path: P
     assert alive() == set()
 
 
-def test_a_forgotten_lock_is_removed_unless_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    free, young, held = (lock_directory() / f"{name}.alive" for name in ("free", "young", "held"))
-    for path in (free, young, held):
-        path.touch()
-    for path in (free, held):
-        os.utime(path, (0, 0))
+KILLED = """
+import contextlib, os, signal, sys
+from pathlib import Path
+from fdtcc_dagster.client import temporary
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+unlink, replace = Path.unlink, Path.replace
+instant, directory = sys.argv[1], Path(sys.argv[2])
+if instant == "between a file and its lock":
+    Path.unlink = lambda self, **options: kill() if self.suffix == ".alive" else unlink(self, **options)
+if instant == "before it is locked":
+    temporary._acquire = kill
+if instant == "before it says where":
+    os.fsencode = kill
+with temporary.spool_directory(directory / "spool") as spool, temporary.part_of(directory / "o.parquet") as part:
+    (spool / "x.csv").write_text("id")
+    part.write_text("new")
+    if instant == "before it is moved":
+        kill()
+    part.replace(directory / "o.parquet")
+    if instant == "after it was moved":
+        kill()
+"""
+
+
+@pytest.mark.parametrize(
+    ("instant", "locks", "kept"),
+    [
+        ("before it is locked", 1, ["spool"]),
+        ("before it says where", 1, ["spool"]),
+        ("before it is moved", 2, ["spool"]),
+        ("after it was moved", 2, ["o.parquet", "spool"]),
+        ("between a file and its lock", 2, ["o.parquet", "spool"]),
+    ],
+)
+def test_the_next_process_removes_all_that_a_killed_one_has_left_wherever_it_is(
+    instant: str, locks: int, kept: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "spool").mkdir()
+    killed = subprocess.run([sys.executable, "-c", KILLED, instant, str(tmp_path)], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(alive()) == locks
+    with spool_directory():
+        assert names(tmp_path) == kept
+        assert names(tmp_path / "spool") == []
+        assert len(alive()) == 1
+    assert alive() == set()
+
+
+def test_a_lock_that_is_held_stays_and_one_that_is_not_goes_at_once(tmp_path: Path) -> None:
+    free, held = (lock_directory() / f"{name}.alive" for name in ("free", "held"))
+    free.touch()
     with FileLock(held):
         os.utime(held, (0, 0))
         remove_leftovers(tmp_path)
-        assert not free.exists()
-        assert young.exists()
-        assert held.exists()
+        assert alive() == {"held.alive"}
+    remove_leftovers(tmp_path)
+    assert alive() == set()
+
+
+@pytest.mark.parametrize("seen", [1, 2, 5])
+def test_a_lock_that_others_see_before_it_is_locked_is_made_again(
+    seen: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire, calls = temporary._acquire, 0
+
+    def cleaned_before(lock: IO[bytes]) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls <= seen:
+            monkeypatch.setattr(temporary, "_acquire", acquire)
+            remove_leftovers(tmp_path)
+            monkeypatch.setattr(temporary, "_acquire", cleaned_before)
+        return acquire(lock)
+
+    monkeypatch.setattr(temporary, "_acquire", cleaned_before)
+    with part_of(tmp_path / "o.parquet") as part:
+        assert calls == seen + 1
+        part.touch()
+        (lock,) = alive()
+        assert (lock_directory() / lock).read_text() == str(part)
+        remove_leftovers(tmp_path)
+        assert part.exists()
+        assert alive() == {lock}
+    assert alive() == set()
+
+
+def test_a_lock_that_others_hold_while_they_clean_up_is_left_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[FileLock] = []
+    acquire = temporary._acquire
+
+    def held_before(lock: IO[bytes]) -> bool:
+        if not held:
+            held.append(FileLock(lock.name))
+            held[0].acquire(blocking=False)
+        return acquire(lock)
+
+    monkeypatch.setattr(temporary, "_acquire", held_before)
+    with part_of(tmp_path / "o.parquet") as part:
+        assert len(alive()) == 2
+        assert [path.name for path in lock_directory().iterdir() if path.read_text() == str(part)] != []
+    held[0].release()
+    remove_leftovers(tmp_path)
+    assert alive() == set()
+
+
+def test_what_cannot_be_removed_keeps_its_lock_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with spool_directory(tmp_path) as spool:
+            (spool / "x").touch()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [spool.name]
+        assert len(alive()) == 1
+    remove_leftovers(tmp_path / "elsewhere")
+    assert names(tmp_path) == []
+    assert alive() == set()
+
+
+def test_a_lock_leads_to_nothing_but_what_has_its_token(tmp_path: Path) -> None:
+    others = [tmp_path / "o.parquet", tmp_path / f".o.parquet.fdtcc-{UNKNOWN}.part"]
+    for number, path in enumerate(others):
+        path.touch()
+        (lock_directory() / f"{number:016x}.alive").write_text(str(path))
+    (lock_directory() / f"{2:016x}.alive").write_bytes(b"\0" * 5_000)
+    remove_leftovers(tmp_path / "elsewhere")
+    assert names(tmp_path) == sorted(path.name for path in others)
+    assert alive() == set()
+
+
+def test_a_relative_path_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with part_of(Path("o.parquet")) as part:
+        (lock,) = alive()
+        assert (lock_directory() / lock).read_text() == str(tmp_path / part.name)
+
+
+def test_without_file_locks_it_works_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "fcntl", None)
+    with spool_directory(tmp_path) as spool, part_of(tmp_path / "o.parquet") as part:
+        part.touch()
+        assert alive() == set()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == sorted([spool.name, part.name])
+    assert names(tmp_path) == []
