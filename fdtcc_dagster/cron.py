@@ -3,6 +3,9 @@
 Cron says less than a calendar: it ORs the day of the month with the weekday, ANDs both with the month, and counts from
 the end of a month only as far as its last day. So a cron is always rendered *from* dates, as the smallest superset that
 its fields can say, and whoever uses it compares the two.
+
+Dagster does not step through all such fields right, least of all its older versions, and that of the webserver may be
+another one. So only fields are rendered whose days all versions find.
 """
 
 from __future__ import annotations
@@ -39,6 +42,31 @@ class DayCron:
     def render(self, minute: str, hour: str) -> str:
         """The whole cron string."""
         return f"{minute} {hour} {_field(self.days)} {_field(self.months)} {_field(self.weekdays)}"
+
+    def steady(self) -> DayCron:
+        """These fields, and in addition the days that Dagster needs in order to pass by none of them."""
+        days = self.days - {31} if LAST in self.days else self.days
+        if replace(self, days=days)._passes_by():
+            days = days - {31} | {28} | ({LAST} if 31 in days else set())
+        return replace(self, days=days)
+
+    def _passes_by(self) -> bool:
+        """Tell whether some days of February or March are passed by.
+
+        Dagster 1.12 looks for the next day of a month beyond the month's end: on 9 February, `30,L` leads it to the
+        30th, and so to 2 March. Looking for the day before, all versions forget that February can have 29 days.
+        """
+        if self.months and 2 not in self.months:
+            return False
+        last, numbers = LAST in self.days, sorted(self.days - {LAST})
+        of_march = numbers if not self.months or 3 in self.months else []
+        for length in (28, 29):
+            # On the last day itself, `L` is noticed.
+            for today in range(1, length if last else length + 1):
+                found = next((day for day in numbers if day >= today), 0)
+                if found > length and (last or any(day < found - length for day in of_march)):
+                    return True
+        return bool(of_march) and 29 in numbers[1:] and not self.days & {1, 28, LAST}
 
     def __or__(self, other: DayCron) -> DayCron:
         """The smallest fields that say at least what both say."""
@@ -99,7 +127,8 @@ def _fit_rule(rule: Refresh) -> DayCron:
 
 
 def _tightest(crons: Iterable[DayCron], years: Years) -> DayCron:
-    return min(crons, key=lambda cron: (cron.ticks(years).bit_count(), len(cron.render("0", "0"))))
+    steady = [cron.steady() for cron in crons]
+    return min(steady, key=lambda cron: (cron.ticks(years).bit_count(), len(cron.render("0", "0"))))
 
 
 def _met(days: int, groups: Mapping[int, int]) -> frozenset[int]:

@@ -4,14 +4,12 @@ import datetime as dt
 from itertools import pairwise
 from typing import Any
 
-import dagster
 import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.snap import PartitionsSnap
 from dagster._serdes import deserialize_value, serialize_value
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaging.version import Version
 
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.partitions import build_partitions_def, refresh_window
@@ -36,8 +34,8 @@ SAID_BY_CRON = {
 }
 NOT_SAID_BY_CRON = {
     "0,1 0 27-30 * *": Schedule([Refresh("monthly", -2, "01:00:00")]),
-    "0,1 0 29,L * *": Schedule([Refresh("monthly", 29, "01:00:00")]),
-    "0,1 0 30,L * *": Schedule([Refresh("monthly", 30, "01:00:00")]),
+    "0,1 0 28,29 * *": Schedule([Refresh("monthly", 29, "01:00:00")]),
+    "0,1 0 28,30,L * *": Schedule([Refresh("monthly", 30, "01:00:00")]),
     "0,1 0 1 * 0": Schedule([Refresh("quarterly", 1, "01:00:00"), Refresh("weekly", "Sunday", "01:00:00")]),
     "0,1 0 27-30 * 5": Schedule([Refresh("monthly", -2, "01:00:00"), Refresh("weekly", "Friday", "01:00:00")]),
 }
@@ -74,6 +72,15 @@ def test_what_cron_cannot_say_is_its_smallest_superset_without_the_other_dates(c
     assert definition.end.date() >= dt.date(2040, 1, 1)
 
 
+@pytest.mark.parametrize("day", [-31, -29, -3, -2, 28, 29, 30])
+@pytest.mark.parametrize("other", [1, 2, 3, 15, -1])
+def test_no_version_of_dagster_passes_by_the_end_of_february(day: int, other: int) -> None:
+    schedule = Schedule([Refresh("monthly", day, "01:00:00"), Refresh("monthly", other, "01:00:00")])
+    definition = build_partitions_def(schedule, START, horizon=dt.date(2022, 1, 1))
+    expected = [str(date) for date in schedule.refresh_dates(START, dt.date(2021, 6, 15))]
+    assert keys(definition, at("2021-06-15 12:00")) == expected
+
+
 @given(
     st.lists(rules, min_size=1, max_size=3),
     st.sampled_from(ZONES),
@@ -83,8 +90,6 @@ def test_what_cron_cannot_say_is_its_smallest_superset_without_the_other_dates(c
 def test_keys_are_the_refresh_dates_so_far_here_and_on_the_host(
     refreshs: list[Refresh], timezone: str, now: dt.datetime
 ) -> None:
-    # Where midnight comes twice, Dagster 1.12 passes by some last days of months.
-    assume(timezone != "America/Havana" or Version(dagster.__version__) >= Version("1.13"))
     refreshs = [Refresh(rule.cycle, rule.day, "12:00:00", rule.month) for rule in refreshs]
     schedule = Schedule(refreshs, timezone=timezone)
     definition = build_partitions_def(schedule, START, horizon=dt.date(2031, 6, 1))
