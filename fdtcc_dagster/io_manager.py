@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -33,9 +34,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
     It is dagster-polars' Parquet IO manager (inputs as `polars.LazyFrame` or `polars.DataFrame`; several partitions as
     a dict of key → frame; `columns` in the input's metadata selects columns), with these differences: it reads with
-    Polars 1 and 2; a file is written beside its place and then moved there, so a failure or a crash leaves the
-    previous file as it was; each partition of a Foundry dataset is stored while its rows arrive, and its file says
-    where they come from; and no rows or statistics of the data are put into the event log.
+    Polars 1 and 2; a file is written beside its place, flushed to the disk and then moved there, so a failure, a crash
+    or a power failure leaves the previous file as it was; each partition of a Foundry dataset is stored while its rows
+    arrive, and its file says where they come from; and no rows or statistics of the data are put into the event log.
 
     `base_dir` is a directory or a URL that universal-pathlib knows; by default the storage directory of the Dagster
     instance.
@@ -170,7 +171,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             # An open file: by its path, Polars may create it in the background after it has reported a failure.
             with part.open("xb") as file:
                 rows = _sink(df, file, str(part), None, provenance)
+                _flush_to_disk(file.fileno(), part)
             part.replace(target)
+            _flush_directory(target.parent)
         return rows
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
@@ -210,6 +213,24 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
 def _is_local(path: UPath) -> bool:
     return not getattr(path, "protocol", "") or path.protocol in ("file", "local")
+
+
+def _flush_to_disk(descriptor: int, path: Path) -> None:
+    """Wait until a file is on the disk: moved before, a power failure may leave it empty and the previous one gone."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _flush_directory(directory: Path) -> None:
+    """Wait until a move is on the disk, where the system can say so; its file is whole before and after."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _described(path: UPath, rows: int) -> dict[str, Any]:

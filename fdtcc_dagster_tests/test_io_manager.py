@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +32,11 @@ def materialize(asset: dg.AssetsDefinition, base_dir: Path, key: str | None = No
 
 def files(base_dir: Path) -> list[str]:
     return sorted(str(path.relative_to(base_dir)) for path in base_dir.rglob("*") if path.is_file())
+
+
+def store(ids: list[int], path: Path) -> None:
+    context = dg.build_output_context(asset_key=dg.AssetKey("orders"))
+    FoundryParquetIOManager(base_dir=str(path.parent)).write_df_to_path(context, pl.DataFrame({"id": ids}), UPath(path))
 
 
 def test_a_lazy_frame_that_fails_in_the_middle_leaves_the_previous_file(tmp_path: Path) -> None:
@@ -83,6 +90,49 @@ def test_no_file_appears_after_a_failure_however_busy_the_machine_is(tmp_path: P
         for thread in threads:
             thread.join()
     assert files(tmp_path) == []
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place_and_then_its_place_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "orders.parquet"
+    store([1], target)
+    flushed: list[tuple[Path, list[int], list[int]]] = []
+
+    def ids(path: Path) -> list[int]:
+        return pl.read_parquet(path)["id"].to_list()
+
+    fsync = os.fsync
+
+    def observe(descriptor: int) -> None:
+        fsync(descriptor)
+        what = os.fstat(descriptor)
+        (path,) = [each for each in (tmp_path, *tmp_path.iterdir()) if os.path.samestat(each.stat(), what)]
+        flushed.append((path, ids(path if path.is_file() else target), ids(target)))
+
+    monkeypatch.setattr(os, "fsync", observe)
+    store([1, 2], target)
+    (part, *before), (directory, *after) = flushed
+    assert part.suffix == ".part"
+    assert before == [[1, 2], [1]]
+    assert directory == tmp_path
+    assert after == [[1, 2], [1, 2]]
+
+
+def test_what_cannot_be_flushed_to_the_disk_does_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "orders.parquet"
+    store([1], target)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"Input/output error: '.*orders\.parquet\.fdtcc-\w+\.part'"):
+        store([1, 2], target)
+    assert files(tmp_path) == ["orders.parquet"]
+    assert pl.read_parquet(target)["id"].to_list() == [1]
 
 
 def test_frames_and_unpartitioned_assets_are_stored_too(tmp_path: Path) -> None:
