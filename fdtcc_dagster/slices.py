@@ -16,6 +16,7 @@ from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.casting import read_instants
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource
+from fdtcc_dagster.client.room import Room
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.localtime import instant_of, zone_of
 
@@ -94,6 +95,7 @@ def cut(
             no ISO 8601; or rows have no time and must have one.
         RowCountMismatchError: The CSV has not as many rows as announced.
         FdtccError: The CSV did not arrive.
+        OSError: The slices' rows cannot be written, or would fill the disk.
     """
     return source.read(schema, lambda csv: _cut(csv, time, windows, directory))
 
@@ -101,7 +103,8 @@ def cut(
 def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path) -> Slices:
     instant = _instant_of(csv, time)
     dtype = csv.schema.to_frame().select(instant).dtypes[0]
-    cutter = _Cutter(_Bounds(windows, dtype, time.timezone), directory)
+    room = Room(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
+    cutter = _Cutter(_Bounds(windows, dtype, time.timezone), directory, room)
     try:
         rows = _take_all(csv, time, instant, cutter)
     except BaseException:
@@ -159,8 +162,9 @@ class _Bounds:
 class _Cutter:
     """Gathers the rows of each slice, in files when they are many."""
 
-    def __init__(self, bounds: _Bounds, directory: Path) -> None:
-        self._bounds, self._directory = bounds, directory
+    def __init__(self, bounds: _Bounds, directory: Path, room: Room) -> None:
+        self._bounds, self._directory, self._room = bounds, directory, room
+        self._written = 0
         self._held: dict[str, list[pl.DataFrame]] = {}
         self._size = 0
         self._numbers = itertools.count()
@@ -196,9 +200,12 @@ class _Cutter:
 
     def flush(self) -> None:
         for key, frames in self._held.items():
+            rows = pl.concat(frames, rechunk=False)
+            self._written += int(rows.estimated_size())
+            self._room.check(self._written)
             part = self._part(next(self._numbers))
             with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                pl.concat(frames, rechunk=False).write_ipc(file)
+                rows.write_ipc(file)
             self.parts.setdefault(key, []).append(part)
         self._held, self._size = {}, 0
 

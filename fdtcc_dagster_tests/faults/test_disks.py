@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    build_foundry_assets,
+    slices,
+)
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.faults.conftest import Mount
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Scene
-from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of
+from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, TODAY, WEEKLY, Site, failure_of
 
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
@@ -57,6 +67,52 @@ def test_full_spool_fails_only_what_does_not_fit(site: Site, mount: Mount) -> No
     assert "1 of 3 partitions failed" in text
     assert site.scene.attempts() == (1, 1)
     assert sorted(site.files()) == [site.path(key) for key in KEYS[:-1]]
+
+
+@pytest.mark.parametrize("held", [slices._HELD_BYTES, 1 << 20], ids=["at the end", "while it arrives"])
+def test_slices_stop_before_the_spool_is_full(
+    held: int, tmp_path: Path, mount: Mount, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "_HELD_BYTES", held)
+    dataset = FoundryDataset(NAME, WEEKLY, TODAY - timedelta(days=30), time_column="at")
+    keys = list(dataset.partitions_def.get_partition_keys())
+    days = [dataset.window(key).from_dt.date().isoformat() for key in keys]
+    csv = "id,at,token\n" + "".join(f"{n},{days[n % len(days)]},{'x' * 40}{n:08}\n" for n in range(200_000))
+    (spool := tmp_path / "spool").mkdir()
+    mount(spool, size="24m")
+    with SandboxContainer() as container:
+        container.set_live(NAME, csv)
+
+        def run() -> dg.ExecuteInProcessResult:
+            span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+            resource = FoundryContainerResource(
+                host=container.host, port=container.port, spool_directory=str(spool), attempts=1
+            )
+            store = FoundryParquetIOManager(base_dir=str(tmp_path / "parquet"))
+            result = dg.materialize(
+                build_foundry_assets([dataset], retry_policy=None),
+                resources={"foundry_container": resource, "io_manager": store},
+                instance=instance,
+                tags=span,
+                raise_on_error=False,
+            )
+            assert list(spool.iterdir()) == []
+            return result
+
+        text = failure_of(run())
+        found = re.search(
+            r"OSError: .* has (\d+) bytes left, (\d+) bytes into the slices of dataset 'orders', window", text
+        )
+        assert found, text
+        assert "make room, or give another spool directory" in text
+        left, written = map(int, found.groups())
+        assert left > 0.02 * (24 << 20)
+        assert written > 8 << 20
+        assert not (tmp_path / "parquet").exists()
+        mount(spool, size="64m")
+        assert run().success
+    stored = [pl.read_parquet(tmp_path / "parquet" / NAME / f"{key}.parquet") for key in keys]
+    assert sum(frame.height for frame in stored) == 200_000
 
 
 @pytest.mark.parametrize("keys", [[LIVE], KEYS], ids=["one", "several"])
