@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Said:
-    """A message of the container.
+    """A message of the container, or of the client itself.
 
     Attributes:
         key: The partition whose pull it belongs to.
-        message: The message, redacted.
+        message: The message, redacted; its type is `client` if it is of the client.
     """
 
     key: str
@@ -129,17 +129,23 @@ def pull_each(
         raise ValueError(f"max_concurrency={limit} must be at least 1")
 
     async def work(report: Callable[[Said | Received | Unchanged | Done[Result] | Failed], None]) -> None:
-        slots = asyncio.Semaphore(limit)
+        slots, turn = asyncio.Semaphore(limit), asyncio.Lock()
 
         async def pull(key: str, window: Window, directory: Path) -> Unchanged | Done[Result]:
-            announcement = await client.request(
-                name,
-                window.from_dt,
-                window.to_dt,
-                on_message=lambda message: report(Said(key, message)),
-                missing_version=missing_version,
-                now=now,
-            )
+            def said(message: Message) -> None:
+                report(Said(key, message))
+
+            # That these wait for each other is nothing to be told.
+            async with turn:
+                announcement = await client.request(
+                    name,
+                    window.from_dt,
+                    window.to_dt,
+                    on_message=said,
+                    on_notice=said,
+                    missing_version=missing_version,
+                    now=now,
+                )
             if is_there(key, announcement):
                 return Unchanged(key, announcement)
             os.mkdir(directory)
@@ -151,6 +157,7 @@ def pull_each(
                     directory=directory,
                     transport=transport,
                     on_progress=lambda size, total: report(Received(key, size, total)),
+                    on_notice=said,
                 )
             finally:
                 shutil.rmtree(directory, ignore_errors=True)

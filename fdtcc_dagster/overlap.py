@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.hooks import OnMessage
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.client.transfer import OnProgress, Transport
@@ -29,6 +30,7 @@ async def fetch_and_read(
     directory: Path,
     transport: Transport,
     on_progress: OnProgress | None = None,
+    on_notice: OnMessage | None = None,
 ) -> tuple[Snapshot, Result]:
     """Download a snapshot, and read it in another thread as its bytes arrive.
 
@@ -42,6 +44,7 @@ async def fetch_and_read(
         directory: Where the snapshot's file is put.
         transport: `"csv"` or `"zip"`.
         on_progress: As for `FoundryDevToolsContainerClient.fetch`.
+        on_notice: As for `FoundryDevToolsContainerClient.fetch`.
 
     Returns:
         The verified snapshot, and what `read` returned.
@@ -55,7 +58,9 @@ async def fetch_and_read(
     arriving = ArrivingSnapshot.of(announcement, directory)
     with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
         reading = loop.run_in_executor(thread, _read, read, arriving)
-        fetching = asyncio.ensure_future(client.fetch(arriving, transport=transport, on_progress=on_progress))
+        fetching = asyncio.ensure_future(
+            client.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
+        )
         # However it ends, nobody waits for more bytes.
         fetching.add_done_callback(lambda _: arriving.file.close())
         both: set[asyncio.Future[Any]] = {fetching, reading}

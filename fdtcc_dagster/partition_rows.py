@@ -58,6 +58,7 @@ def rows_of(
         directory=spool,
         on_message=told.message,
         on_progress=told.progress,
+        on_notice=told.message,
         missing_version=dataset.missing_version,
         now=None if dataset.time is None else now,
     )

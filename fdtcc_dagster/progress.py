@@ -37,8 +37,10 @@ class PullLog:
             self.progress(item.size_bytes, item.total_bytes)
 
     def message(self, message: Message) -> None:
-        """Show a message of the container."""
+        """Show a message of the container, or one of the client itself, whose type is `client`."""
         kind, text = message.get("type"), f"{self._prefix}container: {message.get('message')}"
+        if kind == "client":
+            text = f"{self._prefix}{message.get('message')}"
         if kind == "keepalive":
             now = time.monotonic()
             if now - self._alive >= _KEEPALIVE_SECONDS:
@@ -64,4 +66,9 @@ class PullLog:
             self._told = now
             rate = size_bytes / (now - self._downloading)
             percent = f" ({size_bytes / total_bytes:.0%})" if total_bytes else ""
-            self._log.info(f"{self._prefix}{size_bytes / 1e6:,.0f} MB{percent} arrived, {rate / 1e6:,.0f} MB/s")
+            self._log.info(f"{self._prefix}{_megabytes(size_bytes)} MB{percent} arrived, {_megabytes(rate)} MB/s")
+
+
+def _megabytes(size_bytes: float) -> str:
+    megabytes = size_bytes / 1e6
+    return f"{megabytes:,.0f}" if megabytes >= 9.95 else f"{megabytes:.1f}"

@@ -160,6 +160,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         directory: Path,
         on_message: Callable[[Message], None] | None = None,
         on_progress: Callable[[int, int | None], None] | None = None,
+        on_notice: Callable[[Message], None] | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
     ) -> Snapshot:
@@ -175,6 +176,8 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             on_message: Called in this thread with every message of the container.
             on_progress: Called in this thread, about once a second, with the number of bytes that have arrived, and
                 their total or None.
+            on_notice: Called in this thread with what the client itself waits for; see
+                `FoundryDevToolsContainerClient.pull`.
             missing_version: `"raise"` or `"accept"`.
             now: The current aware instant; None asks the clock.
 
@@ -193,6 +196,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
                 directory=directory,
                 on_message=None if on_message is None else lambda message: report(partial(on_message, message)),
                 on_progress=None if on_progress is None else lambda *sizes: report(partial(on_progress, *sizes)),
+                on_notice=None if on_notice is None else lambda message: report(partial(on_notice, message)),
                 transport=self.transport,
                 missing_version=missing_version,
                 now=now,

@@ -263,6 +263,7 @@ class FoundryDevToolsContainerClient:
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
         on_progress: OnProgress | None = None,
+        on_notice: OnMessage | None = None,
     ) -> Snapshot:
         """Pull one dataset into a verified CSV file, in flat memory.
 
@@ -278,6 +279,8 @@ class FoundryDevToolsContainerClient:
             now: The current aware instant; None asks the clock.
             on_progress: Called about once a second of the download with the number of bytes that have arrived, as they
                 travel, and with their total, or None where the service does not tell it.
+            on_notice: Called with what the client itself waits for, as a message of type `"client"`: another pull of
+                the dataset that has to end, or, with `success` False, the time before another attempt.
 
         Returns:
             The snapshot; its file belongs to the caller.
@@ -299,10 +302,10 @@ class FoundryDevToolsContainerClient:
         check_directory(directory)
         check_transport(transport)
         announcement = await self.request(
-            name, from_dt, to_dt, on_message=on_message, missing_version=missing_version, now=now
+            name, from_dt, to_dt, on_message=on_message, missing_version=missing_version, now=now, on_notice=on_notice
         )
         arriving = ArrivingSnapshot.of(announcement, directory)
-        return await self.fetch(arriving, transport=transport, on_progress=on_progress)
+        return await self.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
 
     async def request(
         self,
@@ -313,6 +316,7 @@ class FoundryDevToolsContainerClient:
         on_message: OnMessage | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
+        on_notice: OnMessage | None = None,
     ) -> Announcement:
         """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
 
@@ -321,12 +325,19 @@ class FoundryDevToolsContainerClient:
         Returns:
             What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.
         """
-        if on_message is not None:
-            _checked_callable("on_message", on_message)
-        return await self._puller.request(name, Window.of(from_dt, to_dt), on_message, missing_version, now)
+        for argument, function in (("on_message", on_message), ("on_notice", on_notice)):
+            if function is not None:
+                _checked_callable(argument, function)
+        window = Window.of(from_dt, to_dt)
+        return await self._puller.request(name, window, on_message, missing_version, now, on_notice)
 
     async def fetch(
-        self, arriving: ArrivingSnapshot, *, transport: Transport = "csv", on_progress: OnProgress | None = None
+        self,
+        arriving: ArrivingSnapshot,
+        *,
+        transport: Transport = "csv",
+        on_progress: OnProgress | None = None,
+        on_notice: OnMessage | None = None,
     ) -> Snapshot:
         """Download what the container announced, and verify it: the second half of `pull`.
 
@@ -338,12 +349,13 @@ class FoundryDevToolsContainerClient:
                 threads meanwhile.
             transport: As for `pull`.
             on_progress: As for `pull`.
+            on_notice: As for `pull`.
 
         Returns:
             The snapshot; its file belongs to the caller.
         """
         check_transport(transport)
-        return await self._puller.fetch(arriving, transport, on_progress)
+        return await self._puller.fetch(arriving, transport, on_progress, on_notice)
 
     async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
         await self._log(f"Received: {redact(message)}")

@@ -64,6 +64,7 @@ class Puller:
         on_message: OnMessage | None,
         missing_version: MissingVersion,
         now: datetime | None,
+        on_notice: OnMessage | None = None,
     ) -> Announcement:
         """Do what `FoundryDevToolsContainerClient.request` promises."""
         _check_request(name, window, missing_version, now or _now())
@@ -89,16 +90,22 @@ class Puller:
 
         with _located(name, window):
             # The turn is kept between attempts: the job that one has left behind may still run (S11).
-            async with self.exclusive(name):
-                return await self._retrying(converse_once, self.limits.job_timeout, settle=True)
+            async with self.exclusive(name, on_notice):
+                return await self._retrying(converse_once, self.limits.job_timeout, on_notice, settle=True)
 
-    async def fetch(self, arriving: ArrivingSnapshot, transport: Transport, on_progress: OnProgress | None) -> Snapshot:
+    async def fetch(
+        self,
+        arriving: ArrivingSnapshot,
+        transport: Transport,
+        on_progress: OnProgress | None,
+        on_notice: OnMessage | None = None,
+    ) -> Snapshot:
         """Do what `FoundryDevToolsContainerClient.fetch` promises."""
         started = time.monotonic()
         known, file = arriving.announcement, arriving.file
         with _located(known.dataset, known.window):
             try:
-                await self.download(file, transport, on_progress)
+                await self.download(file, transport, on_progress, on_notice)
             except OSError as error:
                 raise _unwritten(error, known, file.path.parent) from error
         seconds = known.seconds + time.monotonic() - started
@@ -123,22 +130,37 @@ class Puller:
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
 
-    async def download(self, file: ArrivingFile, transport: Transport, on_progress: OnProgress | None = None) -> None:
+    async def download(
+        self,
+        file: ArrivingFile,
+        transport: Transport,
+        on_progress: OnProgress | None = None,
+        on_notice: OnMessage | None = None,
+    ) -> None:
         """Download and verify a CSV; see `fdtcc_dagster.client.transfer.download`."""
 
         async def download_once() -> None:
             await download(self.endpoint, file, transport=transport, limits=self.limits, on_progress=on_progress)
 
         try:
-            await self._retrying(download_once, self.limits.transfer_timeout)
+            await self._retrying(download_once, self.limits.transfer_timeout, on_notice)
         except BaseException as error:
             file.close(error)
             raise
         file.close()
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[T]], within: float, *, settle: bool = False) -> T:
+    async def _retrying(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        within: float,
+        on_notice: OnMessage | None = None,
+        *,
+        settle: bool = False,
+    ) -> T:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
-            await self.warn(f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}")
+            text = f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}"
+            await self.warn(text)
+            await _notify(on_notice, text, success=False)
 
         return await retrying(
             attempt,
@@ -149,10 +171,21 @@ class Puller:
             settle=settle,
         )
 
-    def exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
+    def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
         """Hold the right to talk to the container about a dataset."""
-        where = self.endpoint
-        return exclusive(where.host, where.port, name, lambda: self.log(f"Waiting for another pull of {name!r} to end"))
+
+        async def on_wait() -> None:
+            text = f"Waiting for another pull of {name!r} to end"
+            await self.log(text)
+            await _notify(on_notice, text, success=True)
+
+        return exclusive(self.endpoint.host, self.endpoint.port, name, on_wait)
+
+
+async def _notify(on_notice: OnMessage | None, text: str, *, success: bool) -> None:
+    """Tell what the client waits for, in the form of the container's messages."""
+    if on_notice is not None:
+        await finished(on_notice({"type": "client", "success": success, "message": redact(text)}))
 
 
 def _is_number(value: object, *types: type) -> bool:
