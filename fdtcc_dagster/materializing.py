@@ -10,12 +10,14 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
 from fdtcc_dagster.partition_rows import rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, StoresPartitions
+from fdtcc_dagster.waiting import when_interrupted
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
 
@@ -75,7 +77,8 @@ class PartitionsRun:
                     output = _output(*rows_of(self._dataset, key, self._container, spool, self._context.log))
             except (FdtccError, ValueError) as error:
                 raise failure(error) from error
-            yield output
+            with when_interrupted(stop_scans):
+                yield output
 
     def materialize_each(self, keys: Sequence[str], io_manager: object) -> Iterator[AssetEvent]:
         """Pull several partitions, and store and record each of them as soon as it has arrived.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
@@ -120,6 +122,39 @@ def interruptibly(function: Callable[[], Result], stop: Callable[[], None]) -> R
             stop()
         raise
     return outcome.result()
+
+
+@contextlib.contextmanager
+def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
+    """Call a function when the process is interrupted, even while its main thread is where no interrupt reaches.
+
+    It is for what other people's code does in the main thread: a signal is noticed there only when that code comes back
+    from Polars.
+
+    Args:
+        stop: Called in a helper thread at each SIGINT and SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are none of this thread's business
+        return
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+
+    def watch() -> None:
+        while number := told.recv(1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                stop()
+
+    watcher = threading.Thread(target=watch, name="fdtcc-interrupts", daemon=True)
+    watcher.start()
+    previous = signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous)
+        teller.close()
+        watcher.join()
+        told.close()
 
 
 def wait_for(

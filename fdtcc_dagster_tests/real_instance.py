@@ -23,6 +23,7 @@ from datetime import timedelta
 
 import dagster as dg
 from dagster import EnvVar
+from dagster_polars import PolarsParquetIOManager
 
 from fdtcc_dagster import (
     FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, Schedule, build_foundry_assets
@@ -38,6 +39,7 @@ defs = dg.Definitions(
             spool_directory=EnvVar("TEST_SPOOL"),
         ),
         "io_manager": FoundryParquetIOManager(base_dir=EnvVar("TEST_PARQUET")),
+        "other": PolarsParquetIOManager(base_dir=EnvVar("TEST_PARQUET")),
     }},
     {more}
 )

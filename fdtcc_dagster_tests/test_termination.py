@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 from fdtcc_dagster_tests.real_instance import LOCATION, RealInstance, dagster_dev, wait_until
@@ -23,14 +26,19 @@ BIG_BYTES = 700_000_000
 # The retry policy is the default one: an interrupt must not be taken for a failure that may pass.
 ASSETS = f"""
 SCHEMA = {{"id": "Int64", "amount": "Decimal(18, 2)", "at": "Datetime(us, UTC)", "note": "String"}}
-names = ["waits", "downloads", "parses"]
+names = ["waits", "queues", "downloads", "parses"]
 datasets = [
     FoundryDataset(name, DAILY, "{TODAY - timedelta(days=9)}", SCHEMA, asset_key=name + SUFFIX) for name in names
 ]
 sliced = FoundryDataset(
     "parses", DAILY, "{TODAY - timedelta(days=9)}", SCHEMA, time_column="at", asset_key="slices" + SUFFIX
 )
-assets = build_foundry_assets([*datasets, sliced])
+other = FoundryDataset("parses", DAILY, "{TODAY - timedelta(days=9)}", SCHEMA, asset_key="others" + SUFFIX)
+assets = [
+    *build_foundry_assets([*datasets, sliced]),
+    # To Dagster's in-process executor an interrupt of an IO manager is a reason to wait for another attempt.
+    *build_foundry_assets([other], io_manager_key="other", retry_policy=None),
+]
 """
 EXECUTORS = {
     "multiprocess": LOCATION.format(zone=ZONE, assets='SUFFIX = "_multiprocess"' + ASSETS, more=""),
@@ -67,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for back in range(1, 5):
             pulled_at = midnight(TODAY - timedelta(days=back)) + timedelta(seconds=1)
             container.add_version("parses", pulled_at, big)
-            for name in ("waits", "downloads"):
+            for name in ("waits", "queues", "downloads"):
                 container.add_version(name, pulled_at, header + block + f"{back},,,\n".encode())
         big.unlink()
         with dagster_dev(directory / "dagster", EXECUTORS, container.port) as instance:
@@ -76,17 +84,40 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def reached(site: Site, phase: str, run: str) -> bool:
     """Tell whether a run is in the midst of a phase."""
-    if phase == "waits":
+    if phase in ("waits", "queues"):
         said = [event["message"] for event in site.instance.log(run) if "message" in event]
+        if phase == "queues":
+            return any(f"Waiting for another pull of {phase!r} to end" in text for text in said)
         return site.container.open_sockets > 0 and any("container: " in text for text in said)
     folder, pattern, size = {
         "downloads": (site.instance.spool, "*.part", 0),
         "parses": (site.instance.parquet, "*.part", 1_000_000),
         "slices": (site.instance.spool, "*.csv", 1_000_000),
+        "others": (site.instance.parquet, f"{FIRST}.parquet", 1_000_000),
     }[phase]
     with contextlib.suppress(FileNotFoundError):
         return any(path.stat().st_size > size for path in folder.rglob(pattern))
     return False
+
+
+@contextlib.contextmanager
+def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
+    """Hold the dataset's turn, as a pull in another process does."""
+
+    async def hold() -> None:
+        async with exclusive(container.host, container.port, dataset, lambda: asyncio.sleep(0)):
+            held.set()
+            await asyncio.to_thread(over.wait)
+
+    held, over = threading.Event(), threading.Event()
+    holder = threading.Thread(target=asyncio.run, args=[hold()])
+    holder.start()
+    try:
+        assert held.wait(10)
+        yield
+    finally:
+        over.set()
+        holder.join()
 
 
 def terminated(site: Site, run: str) -> tuple[str, float, float]:
@@ -106,7 +137,7 @@ def terminated(site: Site, run: str) -> tuple[str, float, float]:
         (executor, phase, keys)
         for executor in EXECUTORS
         for keys in ((FIRST, None), (FIRST, LAST))
-        for phase in ("waits", "downloads", "parses", "slices")[: 3 if keys[1] is None else 4]
+        for phase in ("waits", "queues", "downloads", "parses", "slices")
     ],
 )
 def test_terminate_ends_a_run(site: Site, executor: str, phase: str, keys: tuple[str, str | None]) -> None:
@@ -119,17 +150,29 @@ def test_terminate_ends_a_run(site: Site, executor: str, phase: str, keys: tuple
         container.inject(phase, faults.Silence(after=2))
     elif phase == "downloads":
         container.inject(phase, faults.ThrottledBody(10_000), times=None)
-    try:
-        run = instance.materialize(executor, [asset], *keys)
-        wait_until(lambda: reached(site, phase, run), what=f"the run {phase}")
-        status, cleaned, seconds = terminated(site, run)
-    finally:
-        container.clear_faults()
+    with another_pull(container, "queues"):
+        try:
+            run = instance.materialize(executor, [asset], *keys)
+            wait_until(lambda: reached(site, phase, run), what=f"the run {phase}")
+            status, cleaned, seconds = terminated(site, run)
+        finally:
+            container.clear_faults()
     assert status == "CANCELED"
     assert cleaned < 5
     assert seconds < 5
     assert pl.read_parquet(before)["id"].to_list() == [42]
     assert list(before.parent.iterdir()) == [before]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_terminate_ends_a_run_whose_rows_another_io_manager_stores(site: Site, executor: str) -> None:
+    run = site.instance.materialize(executor, [f"others_{executor}"], FIRST)
+    wait_until(lambda: reached(site, "others", run), what="the IO manager stores")
+    status, cleaned, seconds = terminated(site, run)
+    assert status == "CANCELED"
+    assert cleaned < 5
+    assert seconds < 5
 
 
 @pytest.mark.timeout(240)

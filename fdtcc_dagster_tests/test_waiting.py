@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import polars as pl
 import pytest
+from polars.io.plugins import register_io_source
 
-from fdtcc_dagster.waiting import interruptibly, wait_for
+from fdtcc_dagster.client.stopping import stop_scans, stoppable
+from fdtcc_dagster.waiting import interruptibly, wait_for, when_interrupted
 
 
 def test_items_are_handled_in_the_calling_thread_in_order() -> None:
@@ -108,3 +112,31 @@ def test_a_function_that_no_interrupt_reaches_has_ended_when_the_interrupt_is_ra
         signal.signal(signal.SIGINT, previous)
     assert ended == [True]
     assert time.monotonic() - started < 30
+
+
+def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
+    def slow(*_: object) -> Iterator[pl.DataFrame]:
+        begun.set()
+        for number in range(600):
+            time.sleep(0.05)
+            yield pl.DataFrame({"id": [number]})
+
+    def interrupt() -> None:
+        assert begun.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def noticed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    begun = threading.Event()
+    rows = register_io_source(lambda *arguments: stoppable(slow(*arguments)), schema={"id": pl.Int64()})
+    before = signal.signal(signal.SIGINT, noticed)  # not Polars' own, as in a Dagster run
+    started = time.monotonic()
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises((KeyboardInterrupt, RuntimeError, pl.exceptions.PolarsError)), when_interrupted(stop_scans):
+            rows.collect()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started < 15  # all of it takes 30 seconds
+    assert signal.set_wakeup_fd(-1) == -1
