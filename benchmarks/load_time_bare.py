@@ -1,6 +1,9 @@
-"""A code location of bare Dagster: 300 daily partitioned assets, each with a schedule."""
+"""A code location of bare Dagster: 300 daily partitioned assets with schedules, or with LOAD_TIME=all with all else."""
 
 import datetime as dt
+import os
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -8,7 +11,7 @@ DATASETS = 300
 KIND = {"foundry", "polars"}
 
 
-def _asset(number: int) -> dg.AssetsDefinition:
+def _asset(number: int, condition: dg.AutomationCondition[Any] | None = None) -> dg.AssetsDefinition:
     @dg.asset(
         name=f"dataset_{number}",
         partitions_def=dg.DailyPartitionsDefinition(start_date="2020-01-01", end_offset=1),
@@ -16,6 +19,7 @@ def _asset(number: int) -> dg.AssetsDefinition:
         kinds=KIND,
         retry_policy=dg.RetryPolicy(max_retries=2),
         required_resource_keys={"container"},
+        automation_condition=condition,
     )
     def stored() -> None: ...
 
@@ -35,8 +39,40 @@ def _schedule(number: int) -> dg.ScheduleDefinition:
     )
 
 
-defs = dg.Definitions(
-    assets=[_asset(number) for number in range(DATASETS)],
-    schedules=[_schedule(number) for number in range(DATASETS)],
-    resources={"container": dg.ResourceDefinition.none_resource(), "io_manager": dg.fs_io_manager},
-)
+def _checks(number: int) -> dg.AssetChecksDefinition:
+    specs = [dg.AssetCheckSpec(f"check_{which}", asset=f"dataset_{number}") for which in range(5)]
+
+    @dg.multi_asset_check(name=f"checks_{number}", specs=specs, can_subset=True)
+    def check() -> Iterator[dg.AssetCheckResult]:
+        yield from ()
+
+    return check
+
+
+@dg.sensor(name="sensor", target=dg.AssetSelection.assets("dataset_0"))
+def _sensor() -> dg.SkipReason:
+    return dg.SkipReason("nothing is missing")
+
+
+RESOURCES = {"container": dg.ResourceDefinition.none_resource(), "io_manager": dg.fs_io_manager}
+
+
+def _with_schedules() -> dg.Definitions:
+    return dg.Definitions(
+        assets=[_asset(number) for number in range(DATASETS)],
+        schedules=[_schedule(number) for number in range(DATASETS)],
+        resources=RESOURCES,
+    )
+
+
+def _with_all_else() -> dg.Definitions:
+    conditions = [dg.AutomationCondition.on_cron(f"{number % 60} 4 * * *") for number in range(DATASETS)]
+    return dg.Definitions(
+        assets=[_asset(number, condition) for number, condition in enumerate(conditions)],
+        asset_checks=[_checks(number) for number in range(DATASETS)],
+        sensors=[_sensor],
+        resources=RESOURCES,
+    )
+
+
+defs = _with_all_else() if os.environ.get("LOAD_TIME") == "all" else _with_schedules()

@@ -1,6 +1,10 @@
-"""A code location with 300 datasets, whose calendars no two of them share and most of which no cron can say."""
+"""A code location with 300 datasets, whose calendars no two of them share and most of which no cron can say.
+
+They have schedules, or with LOAD_TIME=all conditions, checks and a sensor.
+"""
 
 import datetime as dt
+import os
 
 import fdtcc_dagster as fd
 
@@ -28,7 +32,12 @@ def _calendar(number: int) -> fd.Schedule:
     return fd.Schedule(rules[number % 4], dt.timedelta(minutes=90 + number), ZONES[number % len(ZONES)])
 
 
+ALL = os.environ.get("LOAD_TIME") == "all"
+
 defs = fd.build_foundry_definitions(
     [fd.FoundryDataset(f"dataset_{number}", _calendar(number), "2020-01-01") for number in range(DATASETS)],
     resource=fd.FoundryContainerResource(host="127.0.0.1"),
+    automation="condition" if ALL else "schedule",
+    sensor=ALL,
+    checks=ALL,
 )

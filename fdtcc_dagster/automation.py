@@ -45,6 +45,11 @@ class RefreshBecameAvailable(dg.AutomationCondition[dg.AssetKey]):
         """What the UI says about the condition."""
         return f"A refresh of the Foundry dataset {self.dataset.name!r} became available since the last evaluation"
 
+    @property
+    def requires_cursor(self) -> bool:
+        """That nothing of it is kept between evaluations: Dagster would write down whole calendars each time."""
+        return False
+
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         """Ask the calendar.
 
@@ -82,8 +87,10 @@ def foundry_automation_condition(
     Returns:
         The condition. Like Dagster's `on_cron`, it requests nothing that was available before its first evaluation.
     """
-    handled = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.initial_evaluation()
-    return RefreshBecameAvailable(dataset, max_catchup).since(handled) & ~dg.AutomationCondition.in_progress()
+    # Nothing is due at the first evaluation, so unlike `on_cron` it needs no `initial_evaluation`, which is true for
+    # all partitions: of hard calendars Dagster would count them one by one, for seconds.
+    due = RefreshBecameAvailable(dataset, max_catchup).since(dg.AutomationCondition.newly_requested())
+    return due & ~dg.AutomationCondition.in_progress()
 
 
 def build_foundry_automation_sensors(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._serdes import serialize_value
 
 from fdtcc_dagster.automation import (
     build_foundry_automation_sensors,
@@ -50,6 +51,11 @@ class Automated:
         requested = sorted(str(key) for key in self._last.get_requested_partitions(ORDERS))
         assert all(self.dataset.window(key, moment).from_dt <= moment for key in requested)
         return requested
+
+    def cursor_bytes(self) -> int:
+        """What is kept until the next evaluation."""
+        assert self._last is not None
+        return len(serialize_value(self._last.cursor))
 
 
 @pytest.fixture
@@ -124,6 +130,18 @@ def test_slices_are_requested_when_they_are_complete(instance: dg.DagsterInstanc
     # A slice is named after the date on which it begins; its rows are complete a refresh later.
     assert dataset.complete_at("2026-03-02") == at("2026-03-09 04:00")
     assert automated.evaluate("2026-03-09 04:00") == ["2026-03-02"]
+
+
+def test_little_is_kept_between_evaluations_of_a_hard_calendar(instance: dg.DagsterInstance) -> None:
+    # Each set of partitions that Dagster keeps has the whole definition in it, with all its exclusions.
+    dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "12:00:00")]), "2020-01-01")
+    automated = Automated(instance, dataset)
+    for moment in ("2026-03-01 12:00", "2026-03-02 12:00"):
+        automated.evaluate(moment)
+        kept = automated.cursor_bytes() / len(
+            serialize_value(dataset.partitions_def.empty_subset().to_serializable_subset())
+        )
+        assert kept < 5
 
 
 def test_the_condition_is_evaluated_in_the_code_location() -> None:
