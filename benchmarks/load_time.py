@@ -127,7 +127,9 @@ def look_at_partitions(which: str) -> Times:
 
     times: Times = {}
     target = ModuleTarget(LOCATIONS[which], None, str(Path(__file__).parent), "location")
-    with dg.instance_for_test() as instance, ExitStack() as stack:
+    # How long a code server takes to end is nobody's business here.
+    servers = {"code_servers": {"wait_for_local_processes_on_shutdown": False}}
+    with dg.instance_for_test(servers) as instance, ExitStack() as stack:
         workspace = stack.enter_context(create_test_daemon_workspace_context(target, instance))
         (entry,) = workspace.create_request_context().get_code_location_entries().values()
         assert entry.code_location, entry.load_error
