@@ -10,6 +10,7 @@ import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests import fuzz  # noqa: F401  Hypothesis profiles are there when pytest looks for one
 
 pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]
 

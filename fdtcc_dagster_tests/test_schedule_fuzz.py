@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster_tests.fuzz import examples
 from fdtcc_dagster_tests.test_schedule import DAY, UTC, asks_for, buffers, rules
 
 ZONES = [
@@ -42,7 +43,7 @@ def around(schedule: Schedule, moment: dt.datetime, days: int) -> list[dt.dateti
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(schedules, moments)
 def test_latest_and_next_enclose_the_moment_in_any_zone(schedule: Schedule, now: dt.datetime) -> None:
     available = [refresh + schedule.buffer for refresh in around(schedule, now - schedule.buffer, 370)]
@@ -50,7 +51,7 @@ def test_latest_and_next_enclose_the_moment_in_any_zone(schedule: Schedule, now:
     assert schedule.get_next_refresh(now) == min(moment for moment in available if moment > now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(schedules, moments, st.timedeltas(DAY, 90 * DAY))
 def test_refreshes_and_their_dates_are_those_of_every_day(
     schedule: Schedule, start: dt.datetime, length: dt.timedelta
@@ -63,7 +64,7 @@ def test_refreshes_and_their_dates_are_those_of_every_day(
     assert schedule.refresh_dates(first, last) == sorted(date for date in dates if first <= date <= last)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(schedules, moments)
 def test_a_window_reaches_to_the_next_availability(schedule: Schedule, moment: dt.datetime) -> None:
     """For each key: from its date's last refresh to the next one, both with the buffer, in elapsed time."""

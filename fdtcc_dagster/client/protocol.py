@@ -35,8 +35,19 @@ MissingVersion = Literal["raise", "accept"]
 """What to do when a past window has no version: refuse today's data, or take it knowingly."""
 
 _POINTER = re.compile(r"[0-9a-fA-F]{64}")
-_RID = re.compile(r"\bri\.[\w-]+\.[\w-]*\.[\w.-]+")
-_UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{8}(?:-[0-9A-Za-z]{4}){3}-[0-9A-Za-z]{12}(?![0-9A-Za-z])")
+_HEX_UUID = r"[0-9a-f]{8}(?:DASH[0-9a-f]{4}){3}DASH[0-9a-f]{12}".replace("DASH", r"(?:[-_]|%2d|\\u002d)")
+_UUID = re.compile(
+    # What is hexadecimal is found inside of longer words too, such as behind `%3D`.
+    rf"{_HEX_UUID}|(?<![0-9a-z])[0-9a-z]{{8}}(?:-[0-9a-z]{{4}}){{3}}-[0-9a-z]{{12}}(?![0-9a-z])",
+    re.IGNORECASE,
+)
+_RID = re.compile(
+    # As a word of its own, which may follow an escape; or in whatever word, with a uuid at its end.
+    r"(?:(?<![0-9a-z])|(?<=%[0-9a-f]{2})|(?<=\\[a-z]))ri\.[\w-]+\.[\w-]*\.(?:<uuid>|[\w.-])+"
+    r"|ri\.[\w-]+\.[\w-]*\.[\w-]+\.<uuid>",
+    re.IGNORECASE,
+)
+"""RIDs in whose place their uuids are redacted already."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """What JSON can spell, and no log, file or database can hold."""
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
@@ -98,7 +109,7 @@ def redact(value: Any) -> Any:
 
 def _redacted(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", _UUID.sub("<uuid>", _RID.sub("<rid>", value)))
+        return _LONE_SURROGATE.sub("\ufffd", _RID.sub("<rid>", _UUID.sub("<uuid>", value)))
     if isinstance(value, (list, dict)) and depth == 0:
         return "…"
     if isinstance(value, list):

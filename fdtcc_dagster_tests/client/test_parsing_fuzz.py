@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fdtcc_dagster.client.errors import SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource, source_errors
 from fdtcc_dagster_tests.client.test_parsing import in_blocks_of, utf8_texts
+from fdtcc_dagster_tests.fuzz import examples
 
 LOCAL = pl.Datetime("us", "America/Sao_Paulo")
 INTEGERS = {
@@ -109,7 +110,7 @@ sizes = st.sampled_from([1, 2, 7, 64, 1 << 24]) | st.integers(1, 300)
 in_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 
 
-@settings(in_one_file, max_examples=250)
+@settings(in_one_file, max_examples=examples(250))
 @given(frames(), sizes)
 def test_what_was_written_is_what_is_read(
     tmp_path: Path, frame: tuple[dict[str, list[Any]], pl.Schema], size: int
@@ -138,7 +139,7 @@ def same(text: str, value: Any) -> bool:
     return text == value if value is not None else not text
 
 
-@settings(in_one_file, max_examples=250)
+@settings(in_one_file, max_examples=examples(250))
 @given(frames(), sizes)
 def test_inferred_types_change_no_value(
     tmp_path: Path, frame: tuple[dict[str, list[Any]], pl.Schema], size: int
@@ -158,7 +159,7 @@ def test_inferred_types_change_no_value(
             assert same(record[number], value), (dtype, record[number], value)
 
 
-@settings(in_one_file, max_examples=250)
+@settings(in_one_file, max_examples=examples(250))
 @given(frames(), st.data(), sizes)
 def test_a_misfit_is_named_by_its_row_and_column(
     tmp_path: Path, frame: tuple[dict[str, list[Any]], pl.Schema], data: st.DataObject, size: int
