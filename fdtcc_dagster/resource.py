@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,28 @@ from fdtcc_dagster.waiting import wait_for
 
 SECRETS = ("bearer_token", "headers")
 """The fields whose values are shown nowhere."""
+
+
+def refuse_plain_secrets(
+    bearer_token: object, headers: Mapping[str, object], is_reference: Callable[[object], bool]
+) -> None:
+    """Make sure that secrets are not given as such.
+
+    Args:
+        bearer_token: The token; None if there is none.
+        headers: The headers.
+        is_reference: Tells whether a value only says where the secret is.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: One is a secret itself, which is not shown.
+    """
+    for name, value in {"bearer_token": bearer_token, **{f"headers[{n!r}]": v for n, v in headers.items()}}.items():
+        if value is not None and not is_reference(value):
+            raise dg.DagsterInvalidDefinitionError(
+                f"{name} of FoundryContainerResource is a secret, and Dagster stores and shows what it is given: "
+                'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
+                "that environment variable where runs are executed"
+            )
 
 
 class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for old-style values
@@ -90,14 +112,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         Raises:
             dagster.DagsterInvalidDefinitionError: A secret is not an `EnvVar`, so its value would be in there.
         """
-        secrets = {"bearer_token": self.bearer_token, **{f"headers[{name!r}]": v for name, v in self.headers.items()}}
-        for name, value in secrets.items():
-            if value is not None and not isinstance(value, dg.EnvVar):
-                raise dg.DagsterInvalidDefinitionError(
-                    f"{name} of FoundryContainerResource is a secret, and Dagster stores and shows what it is given: "
-                    'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
-                    "that environment variable where runs are executed"
-                )
+        refuse_plain_secrets(self.bearer_token, self.headers, lambda value: isinstance(value, dg.EnvVar))
         return super().get_resource_definition()
 
     _spools: list[Path] = PrivateAttr(default_factory=list)

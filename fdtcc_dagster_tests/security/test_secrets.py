@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,6 +17,7 @@ from fdtcc_dagster import FoundryContainerResource
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.components import FoundryDatasetsComponent
+from fdtcc_dagster_tests.components.project import Project
 from fdtcc_dagster_tests.security.conftest import TOKEN, Proxied
 from fdtcc_dagster_tests.security.witness import Witness
 
@@ -153,15 +157,35 @@ def test_yaml_leaves_the_environment_to_the_run() -> None:
         assert (resolved.bearer_token, resolved.headers) == (TOKEN, {"X-Key": "k3y-that-nobody-may-see"})
 
 
-def test_yaml_with_more_than_the_environment_variable_is_refused() -> None:
-    component = FoundryDatasetsComponent.resolve_from_yaml(
-        """
-        resource: {headers: {Authorization: "Basic {{ env.PROXY_KEY }}"}}
-        """
-    )
-    with pytest.raises(dg.DagsterInvalidDefinitionError, match=r"\{\{ env.NAME \}\}. and nothing else") as caught:
-        dg.Definitions.validate_loadable(component.build_defs(dg.ComponentTree.for_test().load_context))
-    assert "nobody-may-see" not in str(caught.value)
+SECRET_IN_YAML = [
+    f"bearer_token: {TOKEN}",
+    f"bearer_token: [{TOKEN}]",
+    f'bearer_token: "{TOKEN}{{{{ env.PROXY_KEY }}}}"',
+    f"headers: {{Authorization: {TOKEN}}}",
+    f"headers: {{Authorization: [{TOKEN}]}}",
+    f"headers: {TOKEN}",
+    'headers: {Authorization: "Basic {{ env.PROXY_KEY }}"}',
+]
+
+
+def test_yaml_with_more_than_the_environment_variable_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything else in it, for Dagster shows the lines of YAML around those that are wrong."""
+    project = Project(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    for secret in SECRET_IN_YAML:
+        (project.defs / "defs.yaml").write_text(
+            "type: fdtcc_dagster.FoundryDatasetsComponent\n"
+            "attributes:\n  resource:\n    no_such_setting: 1\n    port: many\n"
+            f"    {secret}\n"
+        )
+        with pytest.raises(Exception, match="error") as caught:
+            dg.load_from_defs_folder(path_within_project=project.defs)
+        shown = "".join(traceback.format_exception(caught.value))
+        name = secret.partition(":")[0]
+        assert re.search(name + r"(\[.*\])? of .* is a secret.*\{\{ env.NAME \}\}. and nothing else", shown), shown
+        assert "nobody-may-see" not in shown
 
 
 def test_yaml_with_a_secret_of_the_wrong_shape_is_refused_without_showing_it() -> None:

@@ -46,6 +46,7 @@ from fdtcc_dagster.components.foundry_datasets.resolving import (
     resolve_resource,
     resolve_toml,
     resolver_of,
+    with_secrets_refused,
 )
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, without_unions
@@ -186,7 +187,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at the very line."""
-        return with_options_checked(without_unions(super().model()))
+        return with_secrets_refused(with_options_checked(without_unions(super().model())))
 
     @property
     def translator(self) -> FoundryDatasetTranslator:

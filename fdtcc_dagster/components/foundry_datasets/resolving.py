@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import BaseModel, model_validator
 
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_dataset
 from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
-from fdtcc_dagster.resource import SECRETS, FoundryContainerResource
+from fdtcc_dagster.resource import SECRETS, FoundryContainerResource, refuse_plain_secrets
 
 _T = TypeVar("_T")
 _ENV = re.compile(r"\s*\{\{\s*env\.(\w+)\s*\}\}\s*")
+_ALONE = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
+"""A template, and nothing else."""
 
 
 def resolver_of(build: Callable[[Any], _T]) -> Callable[[dg.ResolutionContext, Any], _T]:
@@ -63,6 +66,28 @@ def resolve_resource(context: dg.ResolutionContext, model: Any) -> FoundryContai
     plain = to_plain(model)
     deferred = {name: _as_env_vars(plain[name]) for name in SECRETS if name in plain}
     return _located(context, model, lambda values: FoundryContainerResource(**values), {**plain, **deferred})
+
+
+def with_secrets_refused(model: type[BaseModel]) -> type[BaseModel]:
+    """Refuse secrets that stand in YAML as such, before all else is checked: Dagster's errors repeat lines of YAML."""
+
+    def check(values: object) -> object:
+        resource = values.get("resource") if isinstance(values, dict) else None
+        if isinstance(resource, dict):
+            token, headers = (resource.get(name) for name in SECRETS)
+            named = headers if isinstance(headers, dict) else {"…": headers}
+            refuse_plain_secrets(token, named, lambda value: isinstance(value, str) and bool(_ALONE.fullmatch(value)))
+        return values
+
+    return type(
+        model.__name__,
+        (model,),
+        {
+            "__doc__": model.__doc__,
+            "__module__": model.__module__,
+            "_check_secrets": model_validator(mode="before")(check),
+        },
+    )
 
 
 def _as_env_vars(value: object) -> Any:
