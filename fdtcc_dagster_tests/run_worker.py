@@ -6,6 +6,7 @@ Nothing here may start threads when it is imported, as Polars does at its first 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import tempfile
 import time
 from datetime import date
@@ -28,6 +29,7 @@ KEY = "2026-01-05"
 NAMES = ("old", "new")
 """Two datasets that are stored in one place, so that each run overwrites what the other one has stored."""
 MANY = tuple(f"dataset{number:02}" for number in range(64))
+GROWN = ".grown"
 SCHEMA = {"id": "Int64", "version": "Int64", "amount": "Float64", "note": "String"}
 DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}])
 ASSETS = {
@@ -41,8 +43,9 @@ dg.DagsterInstance.ephemeral().dispose()
 
 
 def materialize(started: Connection, name: str, port: int, directory: Path) -> None:
-    """What a run worker does: materialize the partition."""
+    """What a run worker does: materialize the partition. In the end it writes by how much its memory grew."""
     tempfile.tempdir = str(directory / "tmp")
+    before = resident("VmRSS")
     started.send(None)
     dg.materialize(
         ASSETS[name],
@@ -55,6 +58,13 @@ def materialize(started: Connection, name: str, port: int, directory: Path) -> N
         },
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
+    (directory / "tmp" / f"{os.getpid()}{GROWN}").write_text(str(resident("VmHWM") - before))
+
+
+def resident(which: str) -> int:
+    """The memory of this process in bytes, now (VmRSS) or at its highest (VmHWM)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[which].split()[0]) * 1024
 
 
 def snapshot(version: int, rows: int) -> pl.DataFrame:
@@ -107,3 +117,7 @@ class Workers:
         code, lived = process.exitcode, time.monotonic() - began
         process.close()
         return code, lived
+
+    def grown(self) -> list[int]:
+        """By how many bytes the memory of each worker has grown that has come to its end."""
+        return [int(path.read_text()) for path in (self._directory / "tmp").glob(f"*{GROWN}")]

@@ -23,7 +23,7 @@ from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.exclusive import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.real_instance import wait_until
-from fdtcc_dagster_tests.run_worker import KEY, MANY, Workers, snapshot
+from fdtcc_dagster_tests.run_worker import KEY, MANY, Workers, resident, snapshot
 
 pytestmark = [pytest.mark.real_instance, pytest.mark.timeout(300)]
 
@@ -46,12 +46,6 @@ def open_files() -> collections.Counter[str]:
         except FileNotFoundError:  # that of the listing itself
             continue
     return kinds
-
-
-def resident(which: str) -> int:
-    """The memory of this process in bytes, now (VmRSS) or at its highest (VmHWM)."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[which].split()[0]) * 1024
 
 
 @pytest.fixture
@@ -123,6 +117,11 @@ def test_64_datasets_in_parallel_runs(container: SandboxContainer, tmp_path: Pat
             codes.append(process.exitcode)
             process.close()
     assert codes == [0] * len(names)
+    grown = workers.grown()
+    assert len(grown) == len(names) + 1
+    print(f"memory of a run grew by {min(grown) / MB:.0f} to {max(grown) / MB:.0f} MB")  # noqa: T201
+    # Most of it are Polars' threads; it does not depend on how many runs there are.
+    assert max(grown) < 200 * MB
     wait_until(lambda: open_files() == before, 10, what=f"{open_files()} are open, and were {before}")
     assert len(container.requests) == len(names) + 1
     assert_all_is_stored_and_nothing_left(container, tmp_path)

@@ -62,6 +62,12 @@ def today(text: str) -> Arrange:
     return arrange
 
 
+def delayed(scene: Scene) -> None:
+    """The answers of the network take their time."""
+    for kind in ("conversation", "download"):
+        scene.befall(kind, Trouble(delay=0.3))
+
+
 def handshakes() -> Iterator[Case]:
     """No connection, or none that is accepted (S16)."""
     kind, tried, short = ServiceUnavailableError, ATTEMPTS, {"open_timeout": SHORT}
@@ -70,7 +76,11 @@ def handshakes() -> Iterator[Case]:
         yield Case(f"{end} instead of an answer", network("conversation", Trouble(-1, end)), kind, tried)
     yield Case("no answer", network("conversation", Trouble(-1, "hold")), kind, tried, limits=short)
     yield Case("slow handshake", container(faults.SlowHandshake(30.0)), kind, tried, limits=short)
+    yield Case(
+        "answer on its way for too long", network("conversation", Trouble(delay=30.0)), kind, tried, limits=short
+    )
     yield Case("handshake within its limit", container(faults.SlowHandshake(0.3)), None, 1, 1)
+    yield Case("answers on their way within the limit", delayed, None, 1, 1)
     for status in (403, 500):
         yield Case(f"HTTP {status}", container(faults.RefusedHandshake(status)), kind, tried)
         yield Case(f"HTTP {status} twice", container(faults.RefusedHandshake(status), 2), None, 3, 1)
@@ -84,6 +94,7 @@ def conversations() -> Iterator[Case]:
         yield Case(f"closed after frame {frame}", container(faults.ServiceRestart(frame)), lost, tried)
     yield Case("reset once", container(faults.ConnectionReset(3), 1), None, 2, 1)
     for end in ENDS:
+        yield Case(f"{end} before the acknowledgement", network("conversation", Trouble(0, end)), lost, tried)
         yield Case(f"{end} inside a frame", network("conversation", Trouble(50, end)), lost, tried)
     for frame in (0, 1, FRAMES - 1):
         yield Case(f"silence after frame {frame}", container(faults.Silence(frame)), IdleTimeoutError, limits=idle)
@@ -92,7 +103,7 @@ def conversations() -> Iterator[Case]:
         "nothing but keepalives",
         container(faults.Silence(1, keepalives=True)),
         IdleTimeoutError,
-        limits={"job_timeout": 2 * SHORT},
+        limits={"idle_timeout": SHORT, "job_timeout": 2 * SHORT},
     )
     yield Case("blocked loop", container(faults.BlockedLoop(30.0)), IdleTimeoutError, limits=idle)
     yield Case("blocked loop within the limit", container(faults.BlockedLoop(0.3)), None, 1, 1)
@@ -139,8 +150,9 @@ def bodies(transport: Transport) -> Iterator[Case]:
     for part in (0.0, 0.01, 0.5, 0.999):
         yield case(f"cut at {part:.1%}", container(faults.TruncatedBody(part)), lost)
         yield case(f"truncated at {part:.1%}", container(faults.TruncatedBody(part, close_delimited=True)), altered)
-        reset = Trouble(int(SIZES[transport] * part), "reset")
-        yield case(f"reset at {part:.1%}", network("download", reset), lost)
+        for end in ENDS:
+            passes = Trouble(int(SIZES[transport] * part), end)
+            yield case(f"{end} at {part:.1%}", network("download", passes), lost)
     for where, offset in (("the first byte", 0), ("byte 40", 40), ("the middle", None)):
         yield case(f"one bit of {where} flipped", container(faults.FlippedBit(offset)), altered)
     yield case("one bit flipped once", container(faults.FlippedBit(), 1), None, 2)
@@ -151,6 +163,8 @@ def slow_bodies() -> Iterator[Case]:
     for passes in (-1, 0, len(CSV) // 2):
         hold = network("download", Trouble(passes, "hold"))
         yield Case(f"silence after {passes} bytes", hold, IdleTimeoutError, 1, 1, {"idle_timeout": LONG})
+    late = network("download", Trouble(delay=30.0))
+    yield Case("answer on its way for too long: download", late, IdleTimeoutError, 1, 1, {"idle_timeout": LONG})
     trickle = network("download", Trouble(rate=1000.0))
     yield Case("a trickle of bytes", trickle, IdleTimeoutError, 1, 1, {"transfer_timeout": LONG})
 

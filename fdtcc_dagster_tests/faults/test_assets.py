@@ -43,7 +43,9 @@ def test_a_run_of_several_partitions_stores_the_others(case: Case, site: Site) -
     site.add_past_versions()
     case.arrange(site.scene)
     limits = {name: PATIENCE * seconds for name, seconds in case.limits.items()}
+    began = time.monotonic()
     result = site.run(KEYS, transport=case.transport, **limits)
+    assert time.monotonic() - began < 60
     check_attempts(case, site.scene)
     stored = KEYS[:-1] if case.others else []
     if case.error is None:
