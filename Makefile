@@ -16,13 +16,15 @@ INSTALLED := $(VENV)/.installed
 export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-instance bench clean
+.PHONY: help demo dev test test-instance fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
 	@echo "make test   linter, type checker and tests"
 	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (10 minutes)"
+	@echo "make fuzz   the fuzz tests with twenty times as many examples (20 minutes)"
+	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (10 minutes; BENCH_ARGS=\"--size 100MB\" for less)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
@@ -46,6 +48,13 @@ test: $(INSTALLED)
 
 test-instance: $(INSTALLED)
 	$(BIN)/python -m pytest -m real_instance $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=0 \
+		fdtcc_dagster_tests/client/*_fuzz.py fdtcc_dagster_tests/test_schedule_fuzz.py $(PYTEST_ARGS)
+
+soak: $(INSTALLED)
+	$(BIN)/python -m fdtcc_dagster_tests.soak --minutes 30
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
