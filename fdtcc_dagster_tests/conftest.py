@@ -10,7 +10,10 @@ import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
 from fdtcc_dagster.sandbox import SandboxContainer
-from fdtcc_dagster_tests import fuzz  # noqa: F401  Hypothesis profiles are there when pytest looks for one
+
+# Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
+# CPython 3.11 miscounts its recursion where other threads do so too (a SystemError, in pytest's summary).
+from fdtcc_dagster_tests import fuzz  # noqa: F401
 
 pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]
 
