@@ -64,7 +64,10 @@ def tcp_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
     """Serve every connection by one function."""
 
     async def start() -> tuple[int, Callable[[], Awaitable[None]]]:
+        answering: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            answering[asyncio.current_task()] = writer
             try:
                 await answer(reader, writer)
             except ConnectionError:
@@ -76,6 +79,10 @@ def tcp_server(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Aw
 
         async def stop() -> None:
             server.close()
+            for writer in answering.values():
+                # Whatever nobody has read is dropped; otherwise the sockets would outlive their loop.
+                writer.transport.abort()
+            await asyncio.gather(*filter(None, answering))
 
         return server.sockets[0].getsockname()[1], stop
 
