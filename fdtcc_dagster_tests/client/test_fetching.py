@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.client.transfer import _RECEIVED_BYTES, _receive_more
 from fdtcc_dagster.sandbox import SandboxContainer
 
 CSV = "id\n1\n2\n"
@@ -59,3 +61,33 @@ async def test_progress_tells_the_total_where_the_server_does(today: Window, tmp
             ArrivingSnapshot.of(announcement, tmp_path), on_progress=lambda size, total: told.append((size, total))
         )
     assert told[-1] == (len(body), len(body))
+
+
+async def test_asyncios_transport_takes_as_much_at_once_as_it_is_told() -> None:
+    taken: list[int] = []
+    ended = asyncio.get_running_loop().create_future()
+
+    class Receiver(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            _receive_more(transport)
+
+        def data_received(self, data: bytes) -> None:
+            taken.append(len(data))
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            ended.set_result(None)
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        size = 2 * _RECEIVED_BYTES
+        for end, option in ((theirs, socket.SO_SNDBUF), (ours, socket.SO_RCVBUF)):
+            end.setsockopt(socket.SOL_SOCKET, option, 4 * size)
+        # All of it is there before any of it is taken, as far as the system's buffers are large enough.
+        theirs.setblocking(False)
+        sent = theirs.send(bytes(size))
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.get_running_loop().create_connection(Receiver, sock=ours)
+        await ended
+    assert sum(taken) == sent
+    assert max(taken) == min(sent, _RECEIVED_BYTES)
