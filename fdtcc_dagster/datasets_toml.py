@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from fdtcc_dagster.client.protocol import redact
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.dataset import FoundryDataset
 
 if sys.version_info >= (3, 11):

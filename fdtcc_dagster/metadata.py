@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client import Snapshot, Window
-from fdtcc_dagster.client.protocol import redact
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.schema import dtype_name
 from fdtcc_dagster.client.snapshot import Announcement
 

@@ -25,10 +25,10 @@ from fdtcc_dagster.client.protocol import (
     check_pointer,
     is_terminal,
     parse_frame,
-    redact,
     request_all,
 )
 from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.schema import SchemaLike, to_overrides
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.temporary import spool_directory

@@ -21,8 +21,8 @@ from fdtcc_dagster.client.blocks import record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.inference import OtherTypesError, infer
-from fdtcc_dagster.client.protocol import redact
 from fdtcc_dagster.client.records import RecordReader, UnreadableError
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.stopping import stoppable
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.client.window import Window

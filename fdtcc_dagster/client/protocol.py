@@ -23,6 +23,7 @@ from fdtcc_dagster.client.errors import (
     ProtocolError,
     ServiceConnectionLostError,
 )
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.window import Window
 
 Message = dict[str, Any]
@@ -35,21 +36,6 @@ MissingVersion = Literal["raise", "accept"]
 """What to do when a past window has no version: refuse today's data, or take it knowingly."""
 
 _POINTER = re.compile(r"[0-9a-fA-F]{64}")
-_HEX_UUID = r"[0-9a-f]{8}(?:DASH[0-9a-f]{4}){3}DASH[0-9a-f]{12}".replace("DASH", r"(?:[-_]|%2d|\\u002d)")
-_UUID = re.compile(
-    # What is hexadecimal is found inside of longer words too, such as behind `%3D`.
-    rf"{_HEX_UUID}|(?<![0-9a-z])[0-9a-z]{{8}}(?:-[0-9a-z]{{4}}){{3}}-[0-9a-z]{{12}}(?![0-9a-z])",
-    re.IGNORECASE,
-)
-_RID = re.compile(
-    # As a word of its own, which may follow an escape; or in whatever word, with a uuid at its end.
-    r"(?:(?<![0-9a-z])|(?<=%[0-9a-f]{2})|(?<=\\[a-z]))ri\.[\w-]+\.[\w-]*\.(?:<uuid>|[\w.-])+"
-    r"|ri\.[\w-]+\.[\w-]*\.[\w-]+\.<uuid>",
-    re.IGNORECASE,
-)
-"""RIDs in whose place their uuids are redacted already."""
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""What JSON can spell, and no log, file or database can hold."""
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
 _NO_VERSION = re.compile(
     r"No versions between |No available versions found for dataset "
@@ -58,7 +44,6 @@ _NO_VERSION = re.compile(
 _ANNOUNCED_ROWS = re.compile(r"(?:Found|Downloading all) (\d{1,18}) rows (?:in|for) dataset ")
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
 _EXCERPT = 200
-_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -92,31 +77,6 @@ def check_pointer(sha256: object) -> str:
     if isinstance(sha256, str) and _POINTER.fullmatch(sha256):
         return sha256.lower()
     raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {excerpt(redact(sha256))}")
-
-
-def redact(value: Any) -> Any:
-    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7); and make these strings valid text.
-
-    Args:
-        value: A JSON value.
-
-    Returns:
-        The same value with `<rid>` and `<uuid>` in their places, with `…` for what is nested too deeply, and with
-        U+FFFD for lone surrogates.
-    """
-    return _redacted(value, _DEPTH)
-
-
-def _redacted(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", _RID.sub("<rid>", _UUID.sub("<uuid>", value)))
-    if isinstance(value, (list, dict)) and depth == 0:
-        return "…"
-    if isinstance(value, list):
-        return [_redacted(item, depth - 1) for item in value]
-    if isinstance(value, dict):
-        return {_redacted(key, depth - 1): _redacted(item, depth - 1) for key, item in value.items()}
-    return value
 
 
 def parse_frame(data: str | bytes) -> Message:

@@ -18,7 +18,8 @@ from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, Servic
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.hooks import Log, OnMessage, finished
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer, redact
+from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport, download

@@ -9,7 +9,8 @@ import ssl
 
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import ServiceUnavailableError
-from fdtcc_dagster.client.protocol import excerpt, redact
+from fdtcc_dagster.client.protocol import excerpt
+from fdtcc_dagster.client.redaction import redact
 
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 

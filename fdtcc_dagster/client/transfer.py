@@ -18,7 +18,8 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import excerpt, redact
+from fdtcc_dagster.client.protocol import excerpt
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.refusals import refused, unreachable
 from fdtcc_dagster.client.room import Room, too_large
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError

@@ -20,7 +20,8 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import excerpt, redact
+from fdtcc_dagster.client.protocol import excerpt
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.refusals import refused, unreachable
 
 _FRAME_BYTES = 1 << 20

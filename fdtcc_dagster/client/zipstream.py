@@ -12,7 +12,7 @@ from typing import cast
 
 from isal import isal_zlib
 
-from fdtcc_dagster.client.protocol import redact
+from fdtcc_dagster.client.redaction import redact
 
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _SIGNATURE = b"PK\x03\x04"

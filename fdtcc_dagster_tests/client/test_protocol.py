@@ -25,9 +25,9 @@ from fdtcc_dagster.client.protocol import (
     check_pointer,
     is_terminal,
     parse_frame,
-    redact,
     request_all,
 )
+from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.window import Window
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
@@ -324,47 +324,6 @@ def test_deep_nesting_is_cut_and_never_an_exception() -> None:
 def test_absurd_row_count_is_no_row_count() -> None:
     digits = frame("update", True, f"Downloading all {'9' * 6_000} rows for dataset 'cars'...")
     assert pointer_of(talk(digits, DONE)).announced_rows is None
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (f"foo{UUID}bar", "foo<uuid>bar"),
-        (f"x{UUID.upper()}y", "x<uuid>y"),
-        (f"{UUID}{UUID}-{UUID}", "<uuid><uuid>-<uuid>"),
-        (f"id%3D{UUID}%26", "id%3D<uuid>%26"),
-        (UUID.replace("-", "%2D"), "<uuid>"),
-        (UUID.replace("-", "\\u002d"), "<uuid>"),
-        (f"table_{UUID.replace('-', '_')}_v2", "table_<uuid>_v2"),
-        (RID.upper(), "<rid>"),
-        (f"https://host/?rid%3D{RID}%26branch", "https://host/?rid%3D<rid>%26branch"),
-        (f"'{RID}/{RID}'", "'<rid>/<rid>'"),
-        (f"of\\n{RID}\\n", "of\\n<rid>\\n"),
-        (f"before{RID}after", "before<rid>after"),
-        ("%2Fri.foundry.main.dataset.main", "%2F<rid>"),
-        (f"ri.compass..folder.{UUID}", "<rid>"),
-    ],
-)
-def test_rids_and_uuids_are_redacted_however_they_are_written(text: str, shown: str) -> None:
-    """S7."""
-    assert redact(text) == shown
-    assert redact(json.loads(json.dumps({text: [text]}))) == {shown: [shown]}
-
-
-def test_redaction_takes_no_longer_than_the_text() -> None:
-    """Nothing is found, however much looks like its beginning; with quadratic time, each would take minutes."""
-    size = 1 << 18
-    for piece in ("ri.", "xri.", "xri.a-", "xri.-.", "-", "a", "deadbeef-", "deadbeef-0000-", "%2dri.", "ri.a.b-"):
-        text = "xri." + piece * (size // len(piece)) + "!"
-        assert redact(text).endswith("!")
-
-
-def test_redaction_leaves_pointers_names_and_other_values_alone() -> None:
-    value = {
-        "sha": SHA, "name": "sales.ri", "n": 1, "none": None, "flag": True, "x": 1.5, "list": [],
-        "host": "centauri.prod.example.com", "column": "customer_name_type_code_abcdefghijkl",
-    }  # fmt: skip
-    assert redact(value) == value
 
 
 def test_check_pointer_gives_lower_case_and_refuses_paths() -> None:

@@ -1,0 +1,48 @@
+"""RIDs and uuids in what a server says: they are shown and logged nowhere (S7)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_HEX_UUID = r"[0-9a-f]{8}(?:DASH[0-9a-f]{4}){3}DASH[0-9a-f]{12}".replace("DASH", r"(?:[-_]|%2d|\\u002d)")
+_UUID = re.compile(
+    # What is hexadecimal is found inside of longer words too, such as behind `%3D`.
+    rf"{_HEX_UUID}|(?<![0-9a-z])[0-9a-z]{{8}}(?:-[0-9a-z]{{4}}){{3}}-[0-9a-z]{{12}}(?![0-9a-z])",
+    re.IGNORECASE,
+)
+_RID = re.compile(
+    # As a word of its own, which may follow an escape; or in whatever word, with a uuid at its end.
+    r"(?:(?<![0-9a-z])|(?<=%[0-9a-f]{2})|(?<=\\[a-z]))ri\.[\w-]+\.[\w-]*\.(?:<uuid>|[\w.-])+"
+    r"|ri\.[\w-]+\.[\w-]*\.[\w-]+\.<uuid>",
+    re.IGNORECASE,
+)
+"""RIDs in whose place their uuids are redacted already."""
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What JSON can spell, and no log, file or database can hold."""
+_DEPTH = 32
+
+
+def redact(value: Any) -> Any:
+    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7); and make these strings valid text.
+
+    Args:
+        value: A JSON value.
+
+    Returns:
+        The same value with `<rid>` and `<uuid>` in their places, with `…` for what is nested too deeply, and with
+        U+FFFD for lone surrogates.
+    """
+    return _redacted(value, _DEPTH)
+
+
+def _redacted(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", _RID.sub("<rid>", _UUID.sub("<uuid>", value)))
+    if isinstance(value, (list, dict)) and depth == 0:
+        return "…"
+    if isinstance(value, list):
+        return [_redacted(item, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {_redacted(key, depth - 1): _redacted(item, depth - 1) for key, item in value.items()}
+    return value
