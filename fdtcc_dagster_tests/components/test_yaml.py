@@ -25,6 +25,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
     build_foundry_definitions,
     build_foundry_schedules,
+    datasets_from_toml,
 )
 from fdtcc_dagster.automation import (
     RefreshBecameAvailable,
@@ -36,7 +37,8 @@ from fdtcc_dagster.checks import build_foundry_checks
 from fdtcc_dagster.client.schema import to_schema
 from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.components.foundry_datasets.building import PARTITIONS_DEFS, to_timedelta
-from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, TomlModel
+from fdtcc_dagster.components.foundry_datasets.calendar_models import RefreshModel, ScheduleModel
+from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, IOManagerModel, ResourceModel, TomlModel
 from fdtcc_dagster.components.foundry_datasets.scaffolder import (
     FoundryDatasetsScaffolder,
     FoundryDatasetsScaffolderParams,
@@ -160,8 +162,20 @@ def test_partitions_take_every_argument_of_dagsters_but_those_for_which_there_is
 def test_yaml_has_every_argument_of_a_dataset() -> None:
     arguments = list(inspect.signature(FoundryDataset).parameters)
     assert {field.alias or name for name, field in DatasetModel.model_fields.items()} == set(arguments)
-    own = {"path", "select", "exclude", "overrides"}
+    own = inspect.signature(datasets_from_toml).parameters.keys() - {"settings"}
+    assert own == {"path", "select", "exclude", "overrides"}
     assert {field.alias or name for name, field in TomlModel.model_fields.items()} - own == set(arguments) - {"name"}
+
+
+def test_yaml_has_every_argument_of_calendars_and_resources() -> None:
+    python: list[tuple[Callable[..., Any], type[Any]]] = [
+        (Refresh, RefreshModel),
+        (Schedule, ScheduleModel),
+        (FoundryContainerResource, ResourceModel),
+        (FoundryParquetIOManager, IOManagerModel),
+    ]
+    for function, model in python:
+        assert set(model.model_fields) == inspect.signature(function).parameters.keys(), function
 
 
 @pytest.mark.parametrize(
