@@ -9,9 +9,17 @@ from collections.abc import Iterator
 from fdtcc_dagster.client.arriving import Readable
 
 BLOCK_BYTES = 4 << 20
+LONGEST_RECORD_BYTES = 256 << 20
+"""Behind a quote that nothing closes, all that follows is one record: it must not fill the memory."""
 
 
-def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+class LongRecordError(ValueError):
+    """A record is longer than is allowed."""
+
+
+def record_blocks(
+    stream: Readable, block_bytes: int = BLOCK_BYTES, *, longest: int = LONGEST_RECORD_BYTES
+) -> Iterator[bytes]:
     """Cut a CSV stream at record ends.
 
     A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.
@@ -20,13 +28,17 @@ def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[
     Args:
         stream: The CSV's bytes, from the beginning of a record.
         block_bytes: How many bytes a block has at most, unless it is one longer record.
+        longest: How many bytes a record may have.
 
     Yields:
         Blocks of whole records; the last one may lack its final newline.
+
+    Raises:
+        LongRecordError: A record has more bytes.
     """
     # One buffer for all: memory that is new costs more than the bytes that are read into it.
     buffer = bytearray(block_bytes)
-    filled = quotes = 0
+    filled = quotes = position = 0
     while size := _fill(stream, buffer, filled):
         end = _last_record_end(buffer, filled, filled + size, quoted=quotes % 2 == 1)
         if end == 0:
@@ -34,10 +46,16 @@ def record_blocks(stream: Readable, block_bytes: int = BLOCK_BYTES) -> Iterator[
             filled += size
             if filled == len(buffer):
                 # A record that is longer than a block.
+                if filled >= longest:
+                    raise LongRecordError(
+                        f"the record that begins at byte {position} has more than {longest} bytes; "
+                        "a quote in it may lack the one that closes it"
+                    )
                 buffer.extend(bytes(len(buffer)))
             continue
         with memoryview(buffer) as view:
             yield bytes(view[:end])
+        position += end
         tail = buffer[end : filled + size]
         filled = len(tail)
         buffer[:filled] = tail

@@ -17,7 +17,7 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.client.ahead import in_order
 from fdtcc_dagster.client.arriving import Readable
-from fdtcc_dagster.client.blocks import record_blocks, split_header
+from fdtcc_dagster.client.blocks import LongRecordError, record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.inference import OtherTypesError, infer
@@ -163,6 +163,8 @@ class CsvSource:
         with self._opened() as file:
             try:
                 header, _ = split_header(next(record_blocks(file, 1 << 16), b""))
+            except LongRecordError as error:
+                raise self._mismatch(str(error)) from error
             except ValueError as error:
                 raise self._mismatch(f"{error}; the dataset may be empty or not a table") from error
         if len(set(header)) != len(header):
@@ -208,6 +210,8 @@ class CsvSource:
             if error.row is None:
                 raise self._mismatch(f"the CSV cannot be read after row {rows}: {error.reason}") from error
             raise self._mismatch(f"row {rows + error.row} {error.reason}", row=rows + error.row) from error
+        except LongRecordError as error:
+            raise self._mismatch(str(error)) from error
         except Misfit as misfit:
             row = rows + misfit.row + 1
             raise self._mismatch(

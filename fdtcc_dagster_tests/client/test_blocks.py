@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.client.blocks import record_blocks, split_header
+from fdtcc_dagster.client.blocks import LongRecordError, record_blocks, split_header
 
 # The csv module of Python 3.10 reads no NUL.
 cells = st.text('",\n\r ab', max_size=5) | st.text(st.characters(exclude_characters="\0"), max_size=5)
@@ -59,6 +59,19 @@ def test_record_that_never_ends_is_read_in_linear_time() -> None:
     started = time.perf_counter()
     assert list(record_blocks(io.BytesIO(data), 1 << 10)) == [data]
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("longest", [1_024, 1_500, 4_096])
+def test_a_record_is_not_longer_than_allowed(longest: int) -> None:
+    before, long = b"1,a\n" * 500, b'2,"' + b"x" * (longest - 10) + b'"\n'
+    assert b"".join(record_blocks(io.BytesIO(before + long + before), 256, longest=longest)) == before + long + before
+    stream = io.BytesIO(before + b'3,"' + b"x,y\n" * 100_000)
+    read: list[bytes] = []
+    with pytest.raises(LongRecordError, match=f"begins at byte 2000 has more than {longest} bytes; a quote"):
+        read.extend(record_blocks(stream, 256, longest=longest))
+    assert b"".join(read) == before
+    # Nothing beyond it was read.
+    assert stream.tell() <= len(before) + 2 * longest
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,20 @@ def test_broken_text_is_refused(write: Write, data: bytes) -> None:
         rows(write(data), TEXTS)
 
 
+@pytest.mark.parametrize("schema", [TEXTS, None], ids=["declared", "inferred"])
+@pytest.mark.parametrize(
+    ("data", "begins"), [(b"a,b\n1,2\n" + b'3,"', 8), (b"a,b\n1,2\n" * 3_000 + b'3,"', 24_000), (b'"a,b', 0)]
+)
+def test_a_quote_that_nothing_closes_ends_in_an_error_and_not_in_all_memory(
+    write: Write, monkeypatch: pytest.MonkeyPatch, data: bytes, begins: int, schema: pl.Schema | None
+) -> None:
+    monkeypatch.setattr(blocks.record_blocks, "__kwdefaults__", {"longest": 100_000})
+    in_blocks_of(1_000, monkeypatch)
+    said = f"dataset 'cars', .*the record that begins at byte {begins} has more than 100000 bytes; a quote"
+    with pytest.raises(SchemaMismatchError, match=said):
+        rows(write(data + b"x,y\n" * 100_000), schema)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\n", b"\n1,2\n", b"\r\n", b"\xef\xbb\xbf", b"\xff\xfe\n", b"a," + b"b" * 200_000]
 )
