@@ -113,6 +113,18 @@ class Bench:
             path = make_csv(self._path(dataset, day), size, first_id=number * rows_of(size))
         return path
 
+    def repeat(self, dataset: str, of: Path, times: int) -> Path:
+        """Make a dataset of one version with the rows of another several times, which is quicker than making them."""
+        path = self._path(dataset, VERSION_DAY)
+        path.parent.mkdir(parents=True)
+        with of.open("rb") as source, path.open("wb") as target:
+            target.write(source.readline())
+            rows = source.tell()
+            for _ in range(times):
+                source.seek(rows)
+                shutil.copyfileobj(source, target, 1 << 20)
+        return path
+
     def copy(self, dataset: str, of: Path) -> None:
         """Make a dataset of one version with the data of another."""
         path = self._path(dataset, VERSION_DAY)

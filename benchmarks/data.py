@@ -70,8 +70,11 @@ def _block(start: int, end: int, rows: int, first_id: int, notes: pl.Series) -> 
     number = row + first_id
 
     def dice(sides: int, salt: int) -> pl.Expr:
-        """A number below `sides` that looks random: the high bits of a linear congruence."""
-        return ((number * 2_654_435_761 + salt * 40_503) % (1 << 32) * 69_069 % (1 << 32)) // 7 % sides
+        """A number below `sides` that looks random, also beside those of the rows around it."""
+        mixed = (number * 2_654_435_761 + salt * 40_503) % (1 << 32)
+        for _ in range(2):
+            mixed = (mixed ^ (mixed // (1 << 16))) * 73_244_475 % (1 << 32)
+        return (mixed ^ (mixed // (1 << 16))) % sides
 
     # In the order of the ids but for some hours, as of rows that arrive late; and in no order at all.
     rising = (row * _SPAN_SECONDS // rows + dice(20_000, 1)).clip(0, _SPAN_SECONDS - 1)

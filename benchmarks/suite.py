@@ -33,11 +33,12 @@ def one(bench: Bench) -> Iterator[Row]:
         )
     curl, sink, reference, typed = jobs["curl"], jobs["sink"], jobs["reference"], jobs["typed"]
     inferred, transfer = jobs["inferred"], jobs["transfer"]
-    yield baseline("curl", curl)
+    served = [seconds * 1e9 / csv.stat().st_size for seconds in curl.seconds]
+    yield figure("curl -o: seconds for a GB, which the container serves", served, 1.25, curl, "s")
     yield baseline("SHA-256 of the file", jobs["sha256"])
-    yield baseline("Polars' sink from disk", sink)
-    yield baseline("Polars' sink from disk, scan_csv reads datetimes", jobs["native"])
-    yield baseline("reference client", reference)
+    yield baseline("Polars' scan_csv → sink_parquet (zstd) from disk", sink)
+    yield baseline("the same, scan_csv reads datetimes", jobs["native"])
+    yield baseline("reference client: body in memory, read_csv, write_parquet", reference)
     yield figure("transfer ÷ curl", transfer.per(curl), 1.10, transfer)
     yield figure("store, with schema ÷ (curl + Polars' sink)", typed.per(curl, sink), 1.10, typed)
     yield figure("store, with schema ÷ reference", typed.per(reference), 1.00, typed)
@@ -52,9 +53,8 @@ def one(bench: Bench) -> Iterator[Row]:
 
 def large(bench: Bench) -> Iterator[Row]:
     """A snapshot of four times the size: against the reference client, and whether memory stays flat."""
-    bench.snapshot("big")
-    bench.snapshot("large", _LARGE * bench.size)
-    rows = rows_of(_LARGE * bench.size)
+    bench.repeat("large", bench.snapshot("big"), _LARGE)
+    rows = _LARGE * rows_of(bench.size)
     with bench.container("large") as container:
         arguments = {"port": container.port, "dataset": "large"}
         jobs = bench.measure(
@@ -63,7 +63,7 @@ def large(bench: Bench) -> Iterator[Row]:
                 "large": Job("ours.store", rows, arguments),
                 "big": Job("ours.store", rows_of(bench.size), {"port": container.port}),
             },
-            _third(bench.rounds),
+            _half(bench.rounds),
         )
     reference, store, big = jobs["reference"], jobs["large"], jobs["big"]
     size = size_text(_LARGE * bench.size)
@@ -161,8 +161,16 @@ def slices(bench: Bench) -> Iterator[Row]:
     yield figure("52 slices: peak memory ÷ that of store", _peaks(shuffled, store), 1.15, shuffled)
 
 
+def loading(bench: Bench) -> Iterator[Row]:
+    """What importing the package adds."""
+    jobs = bench.measure({"bare": Job("imports.bare"), "ours": Job("imports.ours")}, 3 * bench.rounds)
+    yield baseline("import dagster, polars", jobs["bare"])
+    what = "import dagster, polars, fdtcc_dagster ÷ import dagster, polars"
+    yield figure(what, jobs["ours"].per(jobs["bare"]), 1.15, jobs["ours"])
+
+
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    group.__name__: group for group in (one, large, links, memory, unchanged, backfill, slices)
+    group.__name__: group for group in (one, large, links, memory, unchanged, backfill, slices, loading)
 }
 
 
@@ -176,7 +184,3 @@ def _peaks(job: Measured, other: Measured) -> list[float]:
 
 def _half(rounds: int) -> int:
     return (rounds + 1) // 2
-
-
-def _third(rounds: int) -> int:
-    return (rounds + 2) // 3

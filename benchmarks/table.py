@@ -17,7 +17,7 @@ class Row:
         what: What was measured.
         values: The measured figure of each round; none for a baseline.
         bound: What its median may be at most.
-        unit: Empty for a ratio, `"MB"` or `"files"`.
+        unit: Empty for a ratio, `"s"`, `"MB"` or `"files"`.
         seconds: How long the job took in each round.
         peak_mb: Its process's peak memory in each round, in MB.
     """
@@ -72,7 +72,7 @@ def render(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    decimals, unit = (0, f" {row.unit}") if row.unit else (2, "")
+    decimals, unit = 0 if row.unit in ("MB", "files") else 2, row.unit and f" {row.unit}"
     figures = ["", "", ""]
     if row.bound is not None:
         figures = [
