@@ -24,10 +24,10 @@ class TokenBucket:
 
     Args:
         rate: Bytes per second.
-        burst: Seconds of unused rate that are kept.
+        burst: Seconds of unused rate that are kept, for when it must wait for a processor; a real link does not.
     """
 
-    def __init__(self, rate: float, burst: float = 0.02) -> None:
+    def __init__(self, rate: float, burst: float = 0.1) -> None:
         self._rate, self._burst = rate, burst
         self._free_at = time.monotonic()
         self._lock = threading.Lock()
