@@ -13,7 +13,7 @@ import polars as pl
 from polars.datatypes import DataType
 
 from fdtcc_dagster.client import Window
-from fdtcc_dagster.client.casting import read_instants
+from fdtcc_dagster.client.casts import read_instants
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.room import Room

@@ -16,7 +16,8 @@ from enum import IntEnum
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casting import NANOSECOND_YEAR, Cast, Misfit, cast_block, cast_of, spelling_of
+from fdtcc_dagster.client.casting import Misfit, cast_block
+from fdtcc_dagster.client.casts import NANOSECOND_YEAR, Cast, cast_of, spelling_of
 
 
 class _Kind(IntEnum):
