@@ -46,7 +46,12 @@ def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
         yield int(found[1])
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            # Such as one that somebody has stopped.
+            process.kill()
+            process.wait()
 
 
 def run_job(job: str, **arguments: Any) -> dict[str, Any]:
