@@ -171,7 +171,9 @@ def _integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
 def _floats_of_integers(c: pl.Expr, dtype: DataType) -> pl.Expr:
     # With a null among them pandas holds ints as floats and writes 1.0; beyond 2^53 that float may be another integer.
     number = c.str.strip_suffix(_WHOLE).cast(dtype, strict=False)
-    return pl.when(number.is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT, closed="none")).then(number).otherwise(None)
+    # As a float: older versions of Polars compare large unsigned integers with negative ones by failing.
+    exact = number.cast(pl.Float64).is_between(-_EXACT_IN_FLOAT, _EXACT_IN_FLOAT, closed="none")
+    return pl.when(exact).then(number).otherwise(None)
 
 
 def _booleans(c: pl.Expr, true: list[str], false: list[str]) -> pl.Expr:
