@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import polars as pl
@@ -14,13 +14,19 @@ Result = TypeVar("Result")
 
 _MOST_THREADS = 4
 """Each holds one item and its result."""
+_PATIENCE_SECONDS = 2.0
+"""Many times longer than the work on an item takes."""
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Call a function with each of many items, in as many threads as Polars has, but a few at most.
 
+    The caller's thread may be one of Polars' own, in which some versions and engines read a source. If all of these
+    wait here, work that needs one of them does not go on. So what takes too long is done again in the caller's thread,
+    where Polars does it at once, and so is all the rest.
+
     Args:
-        work: The function.
+        work: The function; to be called again does no harm.
         items: The items; only as many are taken as are worked on.
 
     Yields:
@@ -31,18 +37,29 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     """
     threads = min(pl.thread_pool_size(), _MOST_THREADS)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fdtcc-parse")
-    under_way: deque[Future[Result]] = deque()
-    abandoned = False
+    under_way: deque[tuple[Item, Future[Result]]] = deque()
+    alone = False
+
+    def first_result() -> Result:
+        nonlocal alone
+        item, future = under_way.popleft()
+        alone = alone or not wait([future], _PATIENCE_SECONDS).done
+        return future.result() if future.done() else work(item)
+
     try:
         for item in items:
-            under_way.append(pool.submit(work, item))
+            if alone:
+                yield from (first_result() for _ in range(len(under_way)))
+                yield work(item)
+                continue
+            under_way.append((item, pool.submit(work, item)))
             if len(under_way) > threads:
-                yield under_way.popleft().result()
+                yield first_result()
         while under_way:
-            yield under_way.popleft().result()
+            yield first_result()
     except GeneratorExit:
         # Garbage is collected in any thread, also in one of these, which could not wait for itself.
-        abandoned = True
+        alone = True
         raise
     finally:
-        pool.shutdown(wait=not abandoned, cancel_futures=True)
+        pool.shutdown(wait=not alone, cancel_futures=True)
