@@ -161,6 +161,10 @@ async def _body(
             f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
             "for a slow link, raise transfer_timeout or set transport='zip'"
         ) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        # In older versions of aiohttp it has no `os_error`.
+        cause = error.certificate_error
+        raise unreachable(endpoint, cause if isinstance(cause, OSError) else OSError(str(cause))) from None
     except aiohttp.ClientConnectorError as error:
         raise unreachable(endpoint, error.os_error) from None
     except aiohttp.ClientError as error:
