@@ -122,6 +122,26 @@ def test_52_weeks_are_one_pull_and_52_partitions_with_exactly_their_rows(site: S
     assert metadata["foundry/snapshot_rows"].value == whole.height
 
 
+def test_slices_of_several_runs_have_every_row_once(site: Site) -> None:
+    dataset = weekly("Europe/Berlin", schema={"id": "Int64", "at": "Datetime(us, UTC)"})
+    keys = keys_of(dataset, 52)
+    windows = {key: dataset.window(key) for key in keys}
+    first, last = windows[keys[0]].from_dt, windows[keys[-1]].to_dt
+    times = [at for at in instants(first, last, list(windows.values())) if first <= at < last]
+    random.Random(3).shuffle(times)  # noqa: S311 (not for secrets)
+    whole = pl.DataFrame({"id": range(len(times)), "at": times}, schema=dataset.schema)
+    site.container.set_live("events", whole)
+    # Ranges beside each other, one key alone, and some for the second time.
+    for begin, end in ((0, 17), (17, 18), (30, 52), (18, 30), (10, 20)):
+        assert site.run(dataset, keys[begin:end]).success
+    assert sum(site.container.downloads.values()) == 4  # what is stored already is not pulled again
+    for key, window in windows.items():
+        since, until = window.from_dt.astimezone(UTC), window.to_dt.astimezone(UTC)
+        assert site.stored(key).equals(whole.filter((pl.col("at") >= since) & (pl.col("at") < until)))
+    stored = pl.concat([site.stored(key) for key in keys])
+    assert stored.sort("id").equals(whole)
+
+
 @pytest.mark.parametrize(
     ("dtype", "written"),
     [
