@@ -105,7 +105,7 @@ def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
     """Hold the dataset's turn, as a pull in another process does."""
 
     async def hold() -> None:
-        async with exclusive(container.host, container.port, dataset, lambda: asyncio.sleep(0)):
+        async with exclusive(container.host, container.port, dataset, lambda: asyncio.sleep(0), patience=60):
             held.set()
             await asyncio.to_thread(over.wait)
 

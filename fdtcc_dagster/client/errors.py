@@ -71,7 +71,10 @@ class ServiceConnectionLostError(FdtccError):
 
 
 class IdleTimeoutError(FdtccError):
-    """The container stayed silent, or sent only keepalives, for longer than allowed (S1, S15)."""
+    """The container stayed silent, or sent only keepalives, for longer than allowed (S1, S15).
+
+    Also raised where another process holds the dataset's turn (S17) and shows no sign of life for so long.
+    """
 
 
 class ChecksumMismatchError(FdtccError):

@@ -2,6 +2,9 @@
 
 Two requests for one dataset at once share a temporary file in the container: a corrupt version can come of it, whose
 pointer matches its corrupt bytes (S17). Runs on several machines are kept apart by a Dagster pool.
+
+Whoever holds a turn shows every second that it lives. However long the queue is, a turn is waited for as long as its
+holder does; one that is stopped or hangs is given up.
 """
 
 from __future__ import annotations
@@ -13,18 +16,23 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
 
+from fdtcc_dagster.client.errors import IdleTimeoutError
+
 _POLL_SECONDS = 0.05
+_SIGN_SECONDS = 1.0
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, asyncio.Lock]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def exclusive(
+    host: str, port: int, dataset: str, on_wait: Callable[[], Awaitable[None]], patience: float
+) -> AsyncIterator[None]:
     """Hold the right to talk to one container about one dataset.
 
     Args:
@@ -32,6 +40,10 @@ async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Aw
         port: The container's port.
         dataset: The dataset's name.
         on_wait: Called once if another pull holds it.
+        patience: Seconds after which another process that holds it and shows no sign of life is not waited for.
+
+    Raises:
+        IdleTimeoutError: The process that holds it has shown no sign of life for so long.
     """
     path = _lock_path(host, port, dataset)
     # Pulls of one event loop queue up here, in order and without polling.
@@ -40,25 +52,71 @@ async def exclusive(host: str, port: int, dataset: str, on_wait: Callable[[], Aw
         await on_wait()
     async with queue:
         lock = FileLock(path, mode=0o600, thread_local=False)
-        await _acquire(lock, on_wait)
+        # Not the lock's own file: who tries to take a lock changes that.
+        sign = path.with_suffix(".sign")
+        await _acquire(lock, sign, on_wait, patience)
         try:
-            yield
+            _show_life(sign)
+            living = asyncio.create_task(_go_on_showing_life(sign))
+            try:
+                yield
+            finally:
+                living.cancel()
+                sign.unlink(missing_ok=True)
         finally:
             lock.release()
 
 
-async def _acquire(lock: FileLock, on_wait: Callable[[], Awaitable[None]]) -> None:
-    waiting = False
+async def _acquire(lock: FileLock, sign: Path, on_wait: Callable[[], Awaitable[None]], patience: float) -> None:
+    clock = asyncio.get_running_loop().time
+    seen: int | None = None
+    given_up_at: float | None = None
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
             lock.acquire(blocking=False)
             return
         except Timeout:
-            if not waiting:
-                waiting = True
+            if given_up_at is None:
                 await on_wait()
+            # Its change counts, by our own clock: what stops this machine stops whoever waits, too.
+            if given_up_at is None or _last(sign) != seen:
+                seen, given_up_at = _last(sign), clock() + patience
+            elif clock() >= given_up_at:
+                raise _stopped(sign, patience) from None
             await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _go_on_showing_life(sign: Path) -> None:
+    while True:
+        await asyncio.sleep(_SIGN_SECONDS)
+        _show_life(sign)
+
+
+def _show_life(sign: Path) -> None:
+    with suppress(OSError):  # a full disk must not end a pull; the time of a change needs no room
+        new = not sign.exists()
+        sign.touch(0o600)
+        if new:
+            sign.write_text(str(os.getpid()), encoding="ascii")
+
+
+def _last(sign: Path) -> int | None:
+    try:
+        return sign.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _stopped(sign: Path, patience: float) -> IdleTimeoutError:
+    try:
+        holder = f"process {int(sign.read_text(encoding='ascii'))}"
+    except (OSError, ValueError):
+        holder = "another process"
+    return IdleTimeoutError(
+        f"{holder} on this machine holds the dataset's turn and has shown no sign of life for {patience:g} s: "
+        "it is stopped or hangs; let it go on, or end it"
+    )
 
 
 def lock_directory() -> Path:

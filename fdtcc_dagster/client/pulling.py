@@ -28,6 +28,9 @@ from fdtcc_dagster.client.wire import connected, converse
 
 T = TypeVar("T")
 
+_LEAST_PATIENCE = 10.0
+"""Seconds without a sign of life of whoever holds a dataset's turn that a busy machine may cause."""
+
 
 @dataclass(frozen=True)
 class Puller:
@@ -173,14 +176,15 @@ class Puller:
         )
 
     def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
-        """Hold the right to talk to the container about a dataset."""
+        """Hold the right to talk to the container about a dataset; see `fdtcc_dagster.client.exclusive`."""
 
         async def on_wait() -> None:
             text = f"Waiting for another pull of {name!r} to end"
             await self.log(text)
             await _notify(on_notice, text, success=True)
 
-        return exclusive(self.endpoint.host, self.endpoint.port, name, on_wait)
+        patience = max(self.limits.idle_timeout, _LEAST_PATIENCE)
+        return exclusive(self.endpoint.host, self.endpoint.port, name, on_wait, patience)
 
 
 async def _notify(on_notice: OnMessage | None, text: str, *, success: bool) -> None:

@@ -86,7 +86,7 @@ async def test_a_snapshot_is_readable_to_its_user_only_while_it_arrives_and_afte
 async def test_locks_are_private_too(temporary: Path) -> None:
     async def wait() -> None: ...
 
-    async with exclusive("h", 1, "../../orders", wait):
+    async with exclusive("h", 1, "../../orders", wait, patience=60):
         (directory,) = temporary.iterdir()
         assert mode(directory) == 0o700
         assert [(path.parent, mode(path)) for path in directory.rglob("*")] == [(directory, 0o600)]
@@ -100,13 +100,13 @@ async def test_a_lock_directory_of_others_is_not_used(temporary: Path, tmp_path:
     elsewhere.mkdir(mode=0o700)
     (temporary / name).symlink_to(elsewhere)
     with pytest.raises(PermissionError, match="remove it, or set TMPDIR"):
-        async with exclusive("h", 1, "orders", wait):
+        async with exclusive("h", 1, "orders", wait, patience=60):
             pass
     assert list(elsewhere.iterdir()) == []
     (temporary / name).unlink()
     (temporary / name).mkdir(mode=0o777)
     with pytest.raises(PermissionError, match="only this user"):
-        async with exclusive("h", 1, "orders", wait):
+        async with exclusive("h", 1, "orders", wait, patience=60):
             pass
 
 

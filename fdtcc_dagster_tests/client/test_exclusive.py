@@ -1,0 +1,101 @@
+"""The turn of a dataset, between processes: kept by the living, and not waited for without an end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fdtcc_dagster import IdleTimeoutError
+from fdtcc_dagster.client import pulling
+from fdtcc_dagster.client.exclusive import exclusive, lock_directory
+from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.conftest import ClientMaker
+
+HOLD = """
+import asyncio, sys
+from fdtcc_dagster.client.exclusive import exclusive
+
+async def hold():
+    async with exclusive(sys.argv[1], int(sys.argv[2]), "orders", lambda: asyncio.sleep(0), patience=60):
+        print("held", flush=True)
+        await asyncio.sleep(float(sys.argv[3]))
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of our own, here and in other processes."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+@contextmanager
+def holder(host: str, port: int, seconds: float = 60.0) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the turn of the dataset `orders`."""
+    command = [sys.executable, "-c", HOLD, host, str(port), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def turn(port: int, patience: float) -> float:
+    """Wait for the turn, and tell for how long."""
+    began = time.monotonic()
+    async with exclusive("h", port, "orders", lambda: asyncio.sleep(0), patience):
+        return time.monotonic() - began
+
+
+async def test_a_holder_that_is_stopped_is_given_up_and_named() -> None:
+    with holder("h", 1) as process:
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(IdleTimeoutError, match=f"process {process.pid} .* no sign of life for 1.5 s.*end it"):
+            await asyncio.wait_for(turn(1, patience=1.5), 30)
+    # What a killed process has left hinders nobody.
+    assert await turn(1, patience=1.5) < 1.5
+
+
+async def test_a_holder_that_goes_on_is_waited_for_longer_than_the_patience() -> None:
+    with holder("h", 2, seconds=8) as process:
+        assert await turn(2, patience=3) > 5
+        assert process.wait() == 0
+    assert [path.suffix for path in lock_directory().iterdir()] == [".lock"]
+
+
+async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
+    sandbox_container: SandboxContainer,
+    make_client: ClientMaker,
+    today: Window,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sandbox_container.set_live("orders", "id\n1\n")
+    monkeypatch.setattr(pulling, "_LEAST_PATIENCE", 1.5)
+    with holder(sandbox_container.host, sandbox_container.port) as process:
+        process.send_signal(signal.SIGSTOP)
+        client = make_client(idle_timeout=1.5)
+        pulled = client.pull("orders", today.from_dt, today.to_dt, directory=tmp_path)
+        with pytest.raises(IdleTimeoutError, match=r"dataset 'orders', window .*no sign of life") as raised:
+            await asyncio.wait_for(pulled, 30)
+        assert (raised.value.dataset, raised.value.window) == ("orders", today)
+        assert sandbox_container.requests == []
+        # Asked again when it goes on, as a run's next attempt does.
+        again = asyncio.create_task(client.pull("orders", today.from_dt, today.to_dt, directory=tmp_path))
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        assert (await again).path.exists()
