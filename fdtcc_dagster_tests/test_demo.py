@@ -30,7 +30,7 @@ WEEK = timedelta(weeks=1)
 
 LINE = re.compile(
     r"^  (?P<key>\d{4}-\d\d-\d\d)  (?P<start>[\d:\- ]{16}) to (?P<end>[\d:\- ]{16})  "
-    r"(?P<origin>cached|fetched) +(?P<rows>[\d,]+) +(?P<bytes>[\d,]+)  (?P<sha256>[0-9a-f]{64})$"
+    r"(?P<origin>cached|fetched) +(?P<rows>[\d,]+) +(?P<bytes>[\d,]+|unchanged)  (?P<sha256>[0-9a-f]{64})$"
 )
 GUARDED = re.compile(r"^  (?P<key>\d{4}-\d\d-\d\d)  .* failed .* NoVersionInWindowError$", re.MULTILINE)
 
@@ -130,9 +130,8 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "FDTCC_DEMO_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"), "PYTHONUTF8": "1"}
 
 
-@pytest.fixture(scope="module")
-def output(home: Path) -> str:
-    """What the demo printed when it ran for the first time."""
+def run_demo(home: Path) -> str:
+    """Run the demo, and give what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "fdtcc_dagster.demo"],
         cwd=home, env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=110,
@@ -140,6 +139,12 @@ def output(home: Path) -> str:
     assert done.returncode == 0, done.stderr + done.stdout
     assert " - dagster - " not in done.stderr, "Dagster's log is on the console"
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def output(home: Path) -> str:
+    """What the demo printed when it ran for the first time."""
+    return run_demo(home)
 
 
 def parsed(output: str) -> list[dict[str, str]]:
@@ -150,6 +155,7 @@ def test_demo_prints_each_partition(output: str, home: Path) -> None:
     lines = parsed(output.partition("\nflights_by_week:")[0])
     assert len(lines) == 15
     assert len({line["sha256"] for line in lines}) == 15
+    assert all(line["bytes"] != "unchanged" for line in lines)
     assert [line["origin"] for line in lines] == [*["cached"] * 4, "fetched"] * 3
     for start, now, end in (
         (line["start"], f"{datetime.now(timezone.utc):%F %R}", line["end"]) for line in lines[4::5]
@@ -174,6 +180,11 @@ def test_demo_shows_the_guard(output: str, home: Path) -> None:
     (missed,) = (match["key"] for match in GUARDED.finditer(output))
     assert 'set missing_version="accept"' in " ".join(output.split())
     assert not (home / "dagster" / "storage" / "flights" / f"{missed}.parquet").exists()
+
+
+def test_demo_can_be_run_again(output: str, home: Path) -> None:
+    first, again = parsed(output), parsed(run_demo(home))
+    assert again == [{**line, "bytes": "unchanged"} for line in first]
 
 
 class Webserver:

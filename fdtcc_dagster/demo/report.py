@@ -24,7 +24,8 @@ def print_run(run: PartitionRun) -> None:
     window = f"{_utc(run.window.from_dt)} to {_utc(run.window.to_dt)}"
     if run.error is None:
         rows = f"{run.metadata['dagster/partition_row_count']:,}"
-        size = f"{run.metadata['foundry/size_bytes']:,}"
+        # What is stored already is not downloaded again.
+        size = "unchanged" if "foundry/unchanged" in run.metadata else f"{run.metadata['foundry/size_bytes']:,}"
         sha256 = run.metadata["foundry/sha256"]
         print(_COLUMNS.format(run.partition_key, window, run.metadata["foundry/origin"], rows, size, sha256))
         return
