@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
@@ -20,6 +21,9 @@ from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+if TYPE_CHECKING:
+    from fdtcc_dagster.io_manager import FoundryParquetIOManager
 
 IO_MANAGER_KEY = "foundry_io_manager"
 
@@ -64,10 +68,6 @@ def build_foundry_definitions(
         ValueError: Two datasets have the same asset key, or `automation` is none of these.
     """
     check_automation(automation)
-    if io_manager is None:
-        from fdtcc_dagster.io_manager import FoundryParquetIOManager
-
-        io_manager = FoundryParquetIOManager()
     described = AutomatedTranslator(
         translator or FoundryDatasetTranslator(),
         condition=foundry_automation_condition if automation == "condition" else None,
@@ -90,9 +90,17 @@ def build_foundry_definitions(
         asset_checks=build_foundry_checks(datasets, translator=translator) if checks else [],
         resources={
             "foundry_container": resource,
-            IO_MANAGER_KEY: io_manager,
+            IO_MANAGER_KEY: default_io_manager() if io_manager is None else io_manager,
         },
     )
+
+
+@cache
+def default_io_manager() -> FoundryParquetIOManager:
+    """The one IO manager of all who name none: Dagster refuses to merge two that only look the same."""
+    from fdtcc_dagster.io_manager import FoundryParquetIOManager
+
+    return FoundryParquetIOManager()
 
 
 def check_automation(automation: object) -> None:

@@ -51,6 +51,11 @@ def test_definitions_merge_with_others() -> None:
     dg.Definitions.validate_loadable(merged)
 
 
+def test_definitions_merge_with_each_other() -> None:
+    merged = dg.Definitions.merge(*(build_foundry_definitions([one], resource=CONTAINER) for one in DATASETS))
+    dg.Definitions.validate_loadable(merged)
+
+
 def test_an_unknown_automation_is_refused() -> None:
     with pytest.raises(ValueError, match="automation='cron'"):
         build_foundry_definitions(DATASETS, resource=CONTAINER, automation="cron")  # type: ignore[arg-type]  # on purpose

@@ -63,9 +63,13 @@ class Project:
 
     def dg(self, *arguments: str, **environment: str) -> Result:
         """Run `dg`."""
+        return self.run(sys.executable, "-m", "dagster_dg_cli.cli", *arguments, **environment)
+
+    def run(self, *command: str, **environment: str) -> Result:
+        """Run a command where `dg` and `python` are those of this environment."""
         path = os.pathsep.join([str(self.root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.run(
-            [sys.executable, "-m", "dagster_dg_cli.cli", *arguments],
+            command,
             cwd=self.root,
             env={
                 **os.environ,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -100,6 +102,17 @@ attributes:
         refreshs: [{cycle: daily, time: "08:00:00"}]
         timezone: Europe/Atlantis
 """
+DIFFERENT = """\
+type: fdtcc_dagster.FoundryDatasetsComponent
+
+attributes:
+  SETTINGS
+  datasets:
+    - name: NAME
+      start: 2026-01-01
+      schedule:
+        refreshs: [{cycle: daily, time: "08:00:00"}]
+"""
 
 
 def test_the_component_is_listed_with_its_summary(project: Project) -> None:
@@ -117,6 +130,19 @@ def test_what_is_scaffolded_is_valid_and_can_be_loaded(project: Project, scaffol
     assert result.returncode == 0, result.output
     result = project.dg("check", "defs")
     assert result.returncode == 0, result.output
+
+
+def test_the_documented_commands_can_be_pasted_one_after_the_other(tmp_path: Path) -> None:
+    documentation = Path(__file__).parents[2] / "docs" / "component.md"
+    commands = re.findall(r"```sh\n(.*?)```", documentation.read_text(encoding="utf-8"), re.DOTALL)[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    project = Project(tmp_path)
+    commands = "trap 'kill $!' EXIT\n" + commands  # whatever fails, the sandbox ends
+    result = project.run("sh", "-e", "-c", commands.replace("8888", str(port)))
+    assert result.returncode == 0, result.output
+    (stored,) = project.root.rglob("2026-01-05.parquet")
+    assert pl.read_parquet(stored)["amount"].to_list() == [9.5, 3.0]
 
 
 def test_errors_of_yaml_point_at_the_line_and_say_what_is_allowed(project: Project, scaffolded: Path) -> None:
@@ -152,6 +178,38 @@ def test_options_of_an_automation_that_is_off_are_refused_at_their_line(
     result = project.dg("check", "defs", "--no-check-yaml")
     assert result.returncode == 1
     assert re.search(rf"{options} at \S+defs\.yaml:6\b", result.output), result.output
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (
+            "io_manager: {base_dir: a}",
+            "io_manager: {base_dir: b}",
+            "resources 'foundry_io_manager': give both the same `io_manager`, or one of them an `io_manager_key` of",
+        ),
+        (
+            "resource: {host: a}",
+            "resource: {host: b}",
+            "resources 'foundry_container': give `resource` in one of them and leave it out",
+        ),
+    ],
+)
+def test_files_with_different_resources_are_named_and_what_to_do(
+    project: Project, scaffolded: Path, ours: str, theirs: str, said: str
+) -> None:
+    other = project.defs / "other" / "defs.yaml"
+    other.parent.mkdir()
+    try:
+        for path, settings in ((scaffolded, ours), (other, theirs)):
+            path.write_text(DIFFERENT.replace("SETTINGS", settings).replace("NAME", path.parent.name))
+        result = project.dg("check", "defs", "--no-check-yaml")
+    finally:
+        shutil.rmtree(other.parent)
+    assert result.returncode == 1
+    (line,) = [line for line in result.output.splitlines() if line.startswith("ValueError: ")]
+    assert said in line
+    assert all(str(path.parent) in line for path in (scaffolded, other))
 
 
 def test_a_partition_is_listed_launched_and_stored(project: Project, scaffolded: Path) -> None:

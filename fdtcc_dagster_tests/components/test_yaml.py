@@ -316,6 +316,14 @@ def test_two_components_share_the_container_of_one_of_them() -> None:
     assert len(merged.resolve_all_asset_keys()) == 2
 
 
+def test_components_share_resources_that_are_given_alike() -> None:
+    given = "resource: {host: container, port: 8888}\nio_manager: {base_dir: data}"
+    several = [
+        build(load(f"{given}\ndatasets: [{{name: {name}, start: 2026-01-01, schedule: {DAILY}}}]")) for name in "ab"
+    ]
+    dg.Definitions.validate_loadable(dg.Definitions.merge(*several))
+
+
 def test_schedules_sensor_and_checks_are_made_as_they_are_said() -> None:
     datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
     plain = build(load(datasets))

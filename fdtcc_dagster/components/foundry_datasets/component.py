@@ -49,17 +49,15 @@ from fdtcc_dagster.components.foundry_datasets.resolving import (
     with_secrets_refused,
 )
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
+from fdtcc_dagster.components.foundry_datasets.sharing import check_resources, shared
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, without_unions
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, check_automation
+from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, check_automation, default_io_manager
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
-
-# One object for all components that name no IO manager: Dagster refuses two that only look the same.
-_DEFAULT_IO_MANAGER = FoundryParquetIOManager()
 
 
 @dg.scaffold_with(FoundryDatasetsScaffolder)
@@ -97,7 +95,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     io_manager: Annotated[
         "dg.ConfigurableIOManager | dg.IOManagerDefinition | None",
         dg.Resolver(
-            resolver_of(lambda values: FoundryParquetIOManager(**values)),
+            resolver_of(shared(FoundryParquetIOManager)),
             model_field_type=IOManagerModel,
             description="A FoundryParquetIOManager that stores the partitions. Left out together with io_manager_key, "
             "one in the storage directory of the Dagster instance.",
@@ -215,8 +213,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             An asset for each dataset, the schedules, sensor and checks that are on, and the resources that are given.
 
         Raises:
-            ValueError: Two datasets have the same asset key, the automation is unknown, or there are options of one
-                that is not on.
+            ValueError: Two datasets have the same asset key, the automation is unknown, there are options of one that
+                is not on, or another file of the project gives another resource with the same key.
         """
         check_automation(self.automation)
         check_options("schedules", self.schedules, self.automation)
@@ -227,7 +225,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         if self.resource is not None:
             resources["foundry_container"] = self.resource
         if self.io_manager is not None or self.io_manager_key is None:
-            resources[key] = self.io_manager or _DEFAULT_IO_MANAGER
+            resources[key] = self.io_manager or default_io_manager()
+        check_resources(context, resources)
         return dg.Definitions(
             assets=build_foundry_assets(
                 datasets,

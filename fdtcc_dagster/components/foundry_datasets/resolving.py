@@ -11,6 +11,7 @@ from pydantic import BaseModel, model_validator
 
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_dataset
+from fdtcc_dagster.components.foundry_datasets.sharing import shared
 from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
@@ -20,6 +21,7 @@ _T = TypeVar("_T")
 _ENV = re.compile(r"\s*\{\{\s*env\.(\w+)\s*\}\}\s*")
 _ALONE = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
 """A template, and nothing else."""
+_shared_container = shared(FoundryContainerResource)
 
 
 def resolver_of(build: Callable[[Any], _T]) -> Callable[[dg.ResolutionContext, Any], _T]:
@@ -65,7 +67,7 @@ def resolve_resource(context: dg.ResolutionContext, model: Any) -> FoundryContai
     """
     plain = to_plain(model)
     deferred = {name: _as_env_vars(plain[name]) for name in SECRETS if name in plain}
-    return _located(context, model, lambda values: FoundryContainerResource(**values), {**plain, **deferred})
+    return _located(context, model, _shared_container, {**plain, **deferred})
 
 
 def with_secrets_refused(model: type[BaseModel]) -> type[BaseModel]:

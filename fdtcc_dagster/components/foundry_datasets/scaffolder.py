@@ -19,6 +19,9 @@ class FoundryDatasetsScaffolderParams(BaseModel):
     host: str = Field(default=_DEFAULTS["host"].default, description="The container's host.")
     port: int = Field(default=_DEFAULTS["port"].default, description="The container's port.")
     dataset: str = Field(default="my_dataset", description="The name of a first dataset, as the container knows it.")
+    start: dt.date | None = Field(
+        default=None, description="The day of the oldest partitions, YYYY-MM-DD; by default the first of this year."
+    )
     toml: str | None = Field(
         default=None, description="Instead of one dataset: the container's foundry_datasets.toml, relative to the YAML."
     )
@@ -39,8 +42,9 @@ class FoundryDatasetsScaffolder(dg.Scaffolder[FoundryDatasetsScaffolderParams]):
             request: Dagster's request: where, in which format, and the parameters.
         """
         params = request.params
+        start = params.start or dt.datetime.now(dt.timezone.utc).date().replace(month=1, day=1)
         settings: dict[str, Any] = {
-            "start": dt.datetime.now(dt.timezone.utc).date().replace(month=1, day=1).isoformat(),
+            "start": start.isoformat(),
             "schedule": {
                 "refreshs": [{"cycle": "weekly", "day": "Monday", "time": "12:00:00"}],
                 "buffer": "2h",
