@@ -485,6 +485,34 @@ def test_a_template_with_an_unusable_value_is_an_error_at_its_place(yaml: str, p
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        (
+            'resource:\n  host: "{{ env.UNSET_HOST }}"\n  port: "{{env.UNSET_PORT}}"',
+            "variables UNSET_HOST, UNSET_PORT are not set: set them",
+        ),
+        ('io_manager:\n  base_dir: "{{ env.UNSET }}/foundry"', "variable UNSET is not set: set it"),
+        (
+            f'datasets:\n  - name: "{{{{ env.UNSET }}}}"\n    start: 2026-01-01\n    schedule: {DAILY}',
+            "variable UNSET is not set: set it",
+        ),
+    ],
+)
+def test_variables_that_are_not_set_are_named_and_what_to_do(yaml: str, said: str) -> None:
+    with pytest.raises(ResolutionException) as caught:
+        load(yaml)
+    assert said in str(caught.value)
+    assert "or give a default, such as {{ env('UNSET" in str(caught.value)
+    assert "<string>:" in str(caught.value)
+
+
+def test_a_variable_that_is_not_set_may_have_a_default() -> None:
+    component = load("resource:\n  host: \"{{ env('UNSET', 'localhost') }}\"\n  bearer_token: '{{ env.UNSET_TOKEN }}'")
+    assert component.resource is not None
+    assert component.resource.host == "localhost"
+
+
 def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FDTCC_HOST", "localhost")
     monkeypatch.setenv("FDTCC_PORT", "8888")
