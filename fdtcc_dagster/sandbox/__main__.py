@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("root", type=Path, help="<dataset>/<pulled-at>.csv, such as orders/2026-01-05T04-00-00Z.csv")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="the port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8888, help="the port; 0 takes a free one (default: %(default)s)")
     options = parser.parse_args(arguments)
     # Both by hand: a shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):

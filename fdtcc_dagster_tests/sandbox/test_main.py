@@ -47,6 +47,11 @@ async def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path,
     assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_command_listens_where_the_service_s_own_image_does() -> None:
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert "(default: 8888)" in done.stdout
+
+
 def test_command_that_cannot_start_says_why(root: Path) -> None:
     (root / "people" / "latest.csv").touch()
     done = subprocess.run([*COMMAND, str(root)], capture_output=True, text=True, check=False)
