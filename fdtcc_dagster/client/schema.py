@@ -27,6 +27,7 @@ _WITH_ARGUMENTS: dict[str, Callable[..., DataType]] = {
     "Enum": lambda *categories: pl.Enum(categories),
 }
 _CALL = re.compile(r"(\w+)(?:\s*\((.*)\))?", re.DOTALL)
+_PRINTED = re.compile(r"(\w+)(?:\s*[\[(](.*)[\])])?", re.DOTALL)
 _ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
 
 
@@ -124,7 +125,24 @@ def _checked(dtype: DataType) -> DataType:
 
 
 def _unknown(column: str, dtype: object) -> ValueError:
-    return ValueError(f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; allowed are {_ALLOWED}")
+    meant = _meant(dtype) if isinstance(dtype, str) else None
+    return ValueError(
+        f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; "
+        f"{f'write {meant!r}; ' if meant else ''}allowed are {_ALLOWED}"
+    )
+
+
+def _meant(name: str) -> str | None:
+    """The name of the data type that is spelled with other brackets or in another case, as Polars prints it."""
+    match = _PRINTED.fullmatch(name.strip())
+    known = {each.casefold(): each for each in (*_PLAIN, *_WITH_ARGUMENTS)}.get(match[1].casefold() if match else "")
+    if match is None or known is None:
+        return None
+    meant = known if match[2] is None else f"{known}({match[2].replace('μ', 'u')})"
+    try:
+        return None if meant == name else dtype_name(to_dtype("", meant))
+    except ValueError:
+        return None
 
 
 def dtype_name(dtype: DataType) -> str:

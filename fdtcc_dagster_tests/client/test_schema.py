@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -87,6 +88,29 @@ def test_type_that_csv_text_cannot_hold_is_refused_by_name(dtype: object) -> Non
 def test_wrong_arguments_are_refused_with_an_example(dtype: object) -> None:
     with pytest.raises(ValueError, match=r"(?s)column 'speed': .*allowed are Int8"):
         to_schema({"speed": dtype})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Datetime[us]", "Datetime(us)"),
+        ("datetime[μs, UTC]", "Datetime(us, UTC)"),
+        ("Decimal[12,2]", "Decimal(12, 2)"),
+        ("int64", "Int64"),
+    ],
+)
+def test_a_type_that_is_spelled_otherwise_is_told_how_it_is_spelled(name: str, meant: str) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"{name!r} is not a data type that CSV text can hold; write {meant!r}; ")
+    ):
+        to_schema({"speed": name})
+
+
+@pytest.mark.parametrize("name", ["List[Int64]", "Datetime[h]", "number"])
+def test_no_spelling_is_told_where_none_is_meant(name: str) -> None:
+    with pytest.raises(ValueError, match="allowed are") as caught:
+        to_schema({"speed": name})
+    assert "write" not in str(caught.value)
 
 
 @pytest.mark.parametrize("schema", [{}, None, [], "Int64", [("a", "Int64")]])
