@@ -66,9 +66,10 @@ class PullLog:
             self._told = now
             rate = size_bytes / (now - self._downloading)
             percent = f" ({size_bytes / total_bytes:.0%})" if total_bytes else ""
-            self._log.info(f"{self._prefix}{_megabytes(size_bytes)} MB{percent} arrived, {_megabytes(rate)} MB/s")
+            self._log.info(f"{self._prefix}{megabytes(size_bytes)} MB{percent} arrived, {megabytes(rate)} MB/s")
 
 
-def _megabytes(size_bytes: float) -> str:
-    megabytes = size_bytes / 1e6
-    return f"{megabytes:,.0f}" if megabytes >= 9.95 else f"{megabytes:.1f}"
+def megabytes(size_bytes: float) -> str:
+    """Write bytes as megabytes, with as many digits as are of interest."""
+    size = size_bytes / 1e6
+    return f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"

@@ -10,13 +10,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
 from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, not_complete, now_in_utc, provenance_of, request_window
-from fdtcc_dagster.progress import PullLog
+from fdtcc_dagster.progress import PullLog, megabytes
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import Slices, cut
 from fdtcc_dagster.storing import StoredPartition, StoresPartitions
@@ -79,6 +79,7 @@ class PartitionsPull:
         self._container, self._io_manager = container, io_manager
         self._log, self._refetch = log, refetch
         self._there: dict[str, StoredPartition] = {}
+        self._single = False
 
     def run(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         """Pull and store partitions.
@@ -90,6 +91,7 @@ class PartitionsPull:
         Yields:
             Whether each partition is stored, in the order in which that is known.
         """
+        self._single = len(keys) == 1
         if self._dataset.time is None:
             yield from self._snapshots(keys, spool)
             return
@@ -102,7 +104,7 @@ class PartitionsPull:
     def _snapshots(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         dataset = self._dataset
         windows = {key: dataset.window(key) for key in keys}
-        logs = {key: PullLog(self._log, "" if len(keys) == 1 else f"{key}: ") for key in keys}
+        logs = {key: PullLog(self._log, self._prefix(key)) for key in keys}
 
         def read(key: str, arriving: ArrivingSnapshot) -> tuple[pl.Schema, Mapping[str, Any]]:
             def store(rows: TypedCsv) -> tuple[pl.Schema, Mapping[str, Any]]:
@@ -135,6 +137,7 @@ class PartitionsPull:
                 else:
                     schema, stored = item.result
                     metadata = {**snapshot_metadata(item.snapshot, schema), **stored}
+                    self._tell_stored(item.key, stored, item.snapshot)
                     yield Stored(item.key, metadata, item.snapshot.sha256)
             pulls.result()
 
@@ -188,6 +191,7 @@ class PartitionsPull:
             return NotStored(key, error)
         finally:
             slices.remove(key)
+        self._tell_stored(key, stored, snapshot)
         window = self._dataset.window(key)
         metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
         return Stored(key, {**metadata, **stored}, snapshot.sha256)
@@ -202,7 +206,7 @@ class PartitionsPull:
 
     def _unchanged(self, key: str, announcement: Announcement) -> Stored:
         stored = self._there.pop(key)
-        self._log.info(f"{key}: unchanged, the container's snapshot is stored already")
+        self._log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
         if self._dataset.time is None:
             metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
         else:
@@ -215,6 +219,16 @@ class PartitionsPull:
                 unchanged=True,
             )
         return Stored(key, {**metadata, **stored.metadata}, announcement.sha256)
+
+    def _prefix(self, key: str) -> str:
+        """What lines of a partition begin with."""
+        return "" if self._single else f"{key}: "
+
+    def _tell_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot) -> None:
+        rows = stored.get("dagster/partition_row_count")
+        what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
+        of = "" if self._dataset.time is None else "a snapshot of "
+        self._log.info(f"{self._prefix(key)}Stored {what} (from {of}{megabytes(snapshot.size_bytes)} MB of CSV)")
 
     def _store(
         self, key: str, rows: pl.LazyFrame, announcement: Announcement, more: Mapping[str, str] | None = None

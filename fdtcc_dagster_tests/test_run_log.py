@@ -150,6 +150,18 @@ def test_a_download_is_told_with_bytes_percent_and_rate(
         assert begin < done < min(number for number, line in enumerate(lines) if figures.fullmatch(line))
 
 
+@pytest.mark.parametrize("days", [DAYS[:1], DAYS])
+def test_what_is_stored_or_unchanged_is_told(
+    instance: dg.DagsterInstance, container: SandboxContainer, tmp_path: Path, days: list[str]
+) -> None:
+    first, again = (run(instance, container.port, tmp_path, *days) for _ in range(2))
+    for day in days:
+        prefix = f"20: {day}: " if len(days) > 1 else "20: "
+        assert f"{prefix}Stored 250,000 rows (from 2.0 MB of CSV)" in first
+        assert f"{prefix}Unchanged: the container's snapshot is stored already" in again
+    assert not [line for line in first if "Unchanged" in line] + [line for line in again if "Stored" in line]
+
+
 def test_keepalives_are_thinned_out(
     instance: dg.DagsterInstance, container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
