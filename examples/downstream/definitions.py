@@ -3,6 +3,8 @@
 It declares `orders` as an external asset with the same key, so the two locations meet in Dagster's asset graph and
 nowhere else. Both ways react to each partition whose bytes are new, and to none that was materialized once more with
 the same bytes: the data version of a partition is the SHA-256 of its snapshot.
+
+It reads `STORE`, the directory of both locations' partitions.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,9 @@
-"""The code location that brings `orders` from Foundry, every night."""
+"""The code location that brings `orders` from Foundry, every night.
 
-import os
+It reads `FDTCC_HOST` and `FDTCC_PORT`, where the container is, and `STORE`, the directory of both locations'
+partitions.
+"""
+
 from datetime import timedelta
 
 import dagster as dg
@@ -22,6 +25,6 @@ orders = FoundryDataset(
 
 defs = build_foundry_definitions(
     [orders],
-    resource=FoundryContainerResource(host=dg.EnvVar("FDTCC_HOST"), port=int(os.environ["FDTCC_PORT"])),
+    resource=FoundryContainerResource(host=dg.EnvVar("FDTCC_HOST"), port=dg.EnvVar.int("FDTCC_PORT")),
     io_manager=FoundryParquetIOManager(base_dir=dg.EnvVar("STORE")),
 )
