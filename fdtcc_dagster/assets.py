@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
 from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
 
@@ -56,7 +57,8 @@ def build_foundry_assets(
             while it handles the output: the file behind them is gone when the step has ended.
         max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
         pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
-        retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried.
+        retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried, and a run
+            that is terminated is not either.
 
     Returns:
         The assets, in the order of the datasets.
@@ -89,6 +91,8 @@ def _build_asset(
     pool: str | None,
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
+    if type(retry_policy) is dg.RetryPolicy:
+        retry_policy = UnlessInterrupted(*retry_policy)
     backfill_policy = (
         dg.BackfillPolicy.single_run()
         if max_partitions_per_run is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,20 @@ def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) ->
         # A failure ends the step only; the interrupt stays noted, and ends the run before its next step.
         interrupts._received_interrupt["received"] = True
         raise dg.Failure("the run was interrupted", allow_retries=False) from interrupt
+
+
+class UnlessInterrupted(dg.RetryPolicy):
+    """A retry policy for failures only, also where Dagster has another IO manager store the rows.
+
+    Dagster asks for the delay while it handles the exception; an interrupt then goes its way, as without a policy.
+    """
+
+    def calculate_delay(self, attempt_num: int) -> int | float:
+        """As in `dagster.RetryPolicy`, but for interrupts, which are raised on."""
+        handled = sys.exc_info()[1]
+        if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
+            raise handled
+        return super().calculate_delay(attempt_num)
 
 
 def may_pass(error: Exception) -> bool:

@@ -6,6 +6,9 @@ tells them apart, and DuckDB's manager takes no LazyFrames.
 
 # No postponed annotations here: Dagster reads those of an asset's function.
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -218,3 +221,38 @@ def test_plain_parquet_files_hold_the_rows(
     Pipeline(sandbox_container, instance, parquet_manager(tmp_path)).materialize(FIRST, SECOND)
     for day, frame in FRAMES.items():
         assert pl.read_parquet(tmp_path / "sales" / "orders" / f"{day}.parquet").equals(frame)
+
+
+class TerminatedIOManager(dg.IOManager):
+    """Its run is terminated while it stores."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            context.step_context.instance.report_run_canceling(context.step_context.dagster_run)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+    def load_input(self, context: dg.InputContext) -> None: ...
+
+
+def test_a_terminated_run_is_not_retried_in_the_process_of_the_executor() -> None:
+    io_manager = TerminatedIOManager()
+    with SandboxContainer() as container, dg.instance_for_test() as instance:
+        container.add_version(NAME, datetime.fromisoformat(f"{FIRST}T01:00:00+00:00"), "id,name,day\n1,a,\n")
+        dg.materialize(
+            build_foundry_assets([DATASET], retry_policy=dg.RetryPolicy(max_retries=2)),
+            resources={
+                "foundry_container": FoundryContainerResource(host=container.host, port=container.port),
+                "io_manager": io_manager,
+            },
+            instance=instance,
+            partition_key=FIRST,
+            raise_on_error=False,
+        )
+        (run,) = instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    assert io_manager.calls == 1

@@ -36,8 +36,7 @@ sliced = FoundryDataset(
 other = FoundryDataset("parses", DAILY, "{TODAY - timedelta(days=9)}", SCHEMA, asset_key="others" + SUFFIX)
 assets = [
     *build_foundry_assets([*datasets, sliced]),
-    # To Dagster's in-process executor an interrupt of an IO manager is a reason to wait for another attempt.
-    *build_foundry_assets([other], io_manager_key="other", retry_policy=None),
+    *build_foundry_assets([other], io_manager_key="other"),
 ]
 """
 EXECUTORS = {
