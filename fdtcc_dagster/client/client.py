@@ -273,7 +273,7 @@ class FoundryDevToolsContainerClient:
             to_dt: The instant after the window's last one, likewise.
             directory: An existing directory for the CSV; a failure leaves nothing in it.
             on_message: Called with every message of the container as it arrives, RIDs and uuids redacted.
-            transport: `"csv"`, or `"zip"` for links of less than some 400 MB/s.
+            transport: `"csv"`, or `"zip"` for links of less than some 300 MB/s.
             missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
                 that it has no version of it, `"accept"` takes today's data.
             now: The current aware instant; None asks the clock.
