@@ -86,7 +86,7 @@ def test_importing_needs_no_extra() -> None:
 def test_code_locations_load_without_what_only_runs_need() -> None:
     loaded = imported_by("import fdtcc_dagster")
     assert "polars" in loaded
-    assert not loaded & {"aiohttp", "dagster_polars", "pandas", "pyarrow"}
+    assert not loaded & {"aiohttp", "dagster_polars", "pandas", "pyarrow", "websockets"}
 
 
 def test_what_is_imported_later_is_listed_and_found() -> None:

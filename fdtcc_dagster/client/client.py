@@ -34,7 +34,6 @@ from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapsh
 from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.client.wire import connected, converse
 
 logger = logging.getLogger("fdtcc_dagster.client")
 
@@ -145,6 +144,9 @@ class FoundryDevToolsContainerClient:
         wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
         if not wanted:
             raise ValueError("names is empty: give at least one dataset's name")
+        # Here, because websockets takes long to import: code locations load without it.
+        from fdtcc_dagster.client.wire import connected, converse
+
         respond = self._responder(outer_ws, response_func)
         try:
             async with AsyncExitStack() as stack:

@@ -24,7 +24,6 @@ from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.transfer import OnProgress, Transport, download
 from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.client.wire import connected, converse
 
 T = TypeVar("T")
 
@@ -116,6 +115,9 @@ class Puller:
         return Snapshot(**{**vars(known), "seconds": seconds, "path": file.path, "size_bytes": file.size})
 
     async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
+        # Here, because websockets takes long to import: code locations load without it.
+        from fdtcc_dagster.client.wire import connected, converse
+
         async with connected(self.endpoint, self.limits) as connection:
             await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
             try:
