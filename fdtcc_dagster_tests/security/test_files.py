@@ -89,7 +89,8 @@ async def test_locks_are_private_too(temporary: Path) -> None:
     async with exclusive("h", 1, "../../orders", wait, patience=60):
         (directory,) = temporary.iterdir()
         assert mode(directory) == 0o700
-        assert [(path.parent, mode(path)) for path in directory.rglob("*")] == [(directory, 0o600)]
+        made = sorted((path.parent, path.suffix, mode(path)) for path in directory.rglob("*"))
+        assert made == [(directory, ".lock", 0o600), (directory, ".sign", 0o600)]
 
 
 async def test_a_lock_directory_of_others_is_not_used(temporary: Path, tmp_path: Path) -> None:
