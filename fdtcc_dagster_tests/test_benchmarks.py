@@ -24,7 +24,7 @@ from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.schema import to_schema
 from fdtcc_dagster.sandbox import SandboxContainer
 
-ROWS = {"one": 12, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4, "loading": 2}
+ROWS = {"one": 13, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4, "loading": 2}
 
 
 @pytest.mark.real_instance
