@@ -180,7 +180,7 @@ class Soak:
         leftovers = [
             *(self._directory / "spool").iterdir(),
             *(self._directory / "parquet").rglob("*.part"),
-            *lock_directory().glob("*.alive"),
+            *(path for path in lock_directory().iterdir() if path.suffix != ".lock"),
         ]
         return Held(
             megabytes=int(status["VmRSS"].split()[0]) / 1024,

@@ -17,6 +17,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -26,7 +27,18 @@ from fdtcc_dagster.client.errors import IdleTimeoutError
 
 _POLL_SECONDS = 0.05
 _SIGN_SECONDS = 1.0
-_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, asyncio.Lock]] = WeakKeyDictionary()
+
+
+@dataclass
+class _Queue:
+    """Where the pulls of one event loop wait for one dataset, in order and without polling."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    given_up: int | None = None
+    """The last sign of life of a holder that was waited for in vain: the next one only looks whether it goes on."""
+
+
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, _Queue]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -46,59 +58,64 @@ async def exclusive(
         IdleTimeoutError: The process that holds it has shown no sign of life for so long.
     """
     path = _lock_path(host, port, dataset)
-    # Pulls of one event loop queue up here, in order and without polling.
-    queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, asyncio.Lock())
-    if queue.locked():
+    queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, _Queue())
+    if queue.lock.locked():
         await on_wait()
-    async with queue:
+    async with queue.lock:
         lock = FileLock(path, mode=0o600, thread_local=False)
         # Not the lock's own file: who tries to take a lock changes that.
         sign = path.with_suffix(".sign")
-        await _acquire(lock, sign, on_wait, patience)
+        await _acquire(lock, sign, queue, on_wait, patience)
         try:
-            _show_life(sign)
+            _sign(sign)
             living = asyncio.create_task(_go_on_showing_life(sign))
             try:
                 yield
             finally:
                 living.cancel()
-                sign.unlink(missing_ok=True)
+                with suppress(OSError):
+                    sign.unlink()
         finally:
             lock.release()
 
 
-async def _acquire(lock: FileLock, sign: Path, on_wait: Callable[[], Awaitable[None]], patience: float) -> None:
+async def _acquire(
+    lock: FileLock, sign: Path, queue: _Queue, on_wait: Callable[[], Awaitable[None]], patience: float
+) -> None:
     clock = asyncio.get_running_loop().time
-    seen: int | None = None
-    given_up_at: float | None = None
+    seen, waited, at = _last(sign), 0.0, clock()
+    told = False
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
             lock.acquire(blocking=False)
             return
         except Timeout:
-            if given_up_at is None:
+            if not told:
+                told = True
                 await on_wait()
-            # Its change counts, by our own clock: what stops this machine stops whoever waits, too.
-            if given_up_at is None or _last(sign) != seen:
-                seen, given_up_at = _last(sign), clock() + patience
-            elif clock() >= given_up_at:
-                raise _stopped(sign, patience) from None
-            await asyncio.sleep(_POLL_SECONDS)
+        # Its change counts, by our own clock, and only while we are awake: what stops us stops the holder, too.
+        waited, at = waited + min(clock() - at, _SIGN_SECONDS), clock()
+        if _last(sign) != seen:
+            seen, waited = _last(sign), 0.0
+        elif waited >= (min(patience, 2 * _SIGN_SECONDS) if seen and seen == queue.given_up else patience):
+            queue.given_up = seen
+            raise _stopped(sign, patience)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _go_on_showing_life(sign: Path) -> None:
     while True:
         await asyncio.sleep(_SIGN_SECONDS)
-        _show_life(sign)
+        with suppress(OSError):
+            os.utime(sign)
 
 
-def _show_life(sign: Path) -> None:
-    with suppress(OSError):  # a full disk must not end a pull; the time of a change needs no room
-        new = not sign.exists()
+def _sign(sign: Path) -> None:
+    """Say who holds the turn; a full disk must not end a pull, and to say again that one lives needs no room."""
+    with suppress(OSError):
         sign.touch(0o600)
-        if new:
-            sign.write_text(str(os.getpid()), encoding="ascii")
+        sign.write_text(str(os.getpid()), encoding="ascii")
 
 
 def _last(sign: Path) -> int | None:

@@ -25,8 +25,11 @@ HOLD = """
 import asyncio, sys
 from fdtcc_dagster.client.exclusive import exclusive
 
+async def waits():
+    print("waits", flush=True)
+
 async def hold():
-    async with exclusive(sys.argv[1], int(sys.argv[2]), "orders", lambda: asyncio.sleep(0), patience=60):
+    async with exclusive(sys.argv[1], int(sys.argv[2]), "orders", waits, patience=float(sys.argv[4])):
         print("held", flush=True)
         await asyncio.sleep(float(sys.argv[3]))
 
@@ -42,12 +45,14 @@ def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def holder(host: str, port: int, seconds: float = 60.0) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the turn of the dataset `orders`."""
-    command = [sys.executable, "-c", HOLD, host, str(port), str(seconds)]
+def holder(
+    host: str, port: int, seconds: float = 60.0, patience: float = 60.0, says: str = "held"
+) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the turn of the dataset `orders`, or waits for it."""
+    command = [sys.executable, "-c", HOLD, host, str(port), str(seconds), str(patience)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout.readline() == f"{says}\n"
         try:
             yield process
         finally:
@@ -75,6 +80,48 @@ async def test_a_holder_that_goes_on_is_waited_for_longer_than_the_patience() ->
         assert await turn(2, patience=3) > 5
         assert process.wait() == 0
     assert [path.suffix for path in lock_directory().iterdir()] == [".lock"]
+
+
+async def test_a_holder_after_a_killed_one_is_named_itself() -> None:
+    with holder("h", 3) as killed:
+        killed.kill()
+        killed.wait()
+    with holder("h", 3) as process:
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(IdleTimeoutError, match=f"process {process.pid} "):
+            await asyncio.wait_for(turn(3, patience=1.5), 30)
+
+
+async def test_only_the_first_of_many_waits_long_for_a_stopped_holder() -> None:
+    with holder("h", 4) as process:
+        process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        ends = await asyncio.gather(*(turn(4, patience=8) for _ in range(5)), return_exceptions=True)
+        assert [type(end) for end in ends] == [IdleTimeoutError] * 5
+        assert time.monotonic() - began < 30
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        assert await turn(4, patience=30) < 30
+
+
+def test_who_was_stopped_with_the_holder_does_not_give_it_up() -> None:
+    with holder("h", 5, seconds=9) as process, holder("h", 5, seconds=0, patience=3, says="waits") as waiting:
+        for one in (process, waiting):
+            one.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        waiting.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGCONT)
+        assert waiting.stdout is not None
+        assert waiting.stdout.read() == "held\n"
+        assert waiting.wait() == 0
+
+
+async def test_a_sign_that_cannot_be_given_hinders_no_pull() -> None:
+    await turn(6, patience=2)
+    (lock,) = lock_directory().iterdir()
+    lock.with_suffix(".sign").mkdir()
+    assert await turn(6, patience=2) < 2
 
 
 async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
