@@ -212,6 +212,28 @@ def test_files_with_different_resources_are_named_and_what_to_do(
     assert all(str(path.parent) in line for path in (scaffolded, other))
 
 
+def test_documents_of_one_file_that_give_different_resources_are_refused_with_their_file(
+    project: Project, scaffolded: Path
+) -> None:
+    documents = [
+        DIFFERENT.replace("SETTINGS", f"resource: {{host: {host}}}").replace("NAME", f"orders_of_{host}")
+        for host in "ab"
+    ]
+    scaffolded.write_text("---\n".join(documents))
+    result = project.dg("check", "defs", "--no-check-yaml")
+    assert result.returncode == 1
+    said = f"two documents in {scaffolded.parent} give different resources 'foundry_container': give `resource` in one"
+    assert said in result.output
+
+
+def test_a_variable_that_is_not_set_is_an_error_at_its_line(project: Project, scaffolded: Path) -> None:
+    scaffolded.write_text(DIFFERENT.replace("SETTINGS", 'pool: "{{ env.FDTCC_POOL }}"').replace("NAME", "orders"))
+    result = project.dg("check", "defs", "--no-check-yaml")
+    assert result.returncode == 1
+    assert re.search(r"defs\.yaml:4 - (attributes\.)?pool\b", result.output), result.output
+    assert "the environment variable FDTCC_POOL is not set: set it" in result.output
+
+
 def test_a_partition_is_listed_launched_and_stored(project: Project, scaffolded: Path) -> None:
     scaffolded.write_text(GOOD)
     scaffolded.with_name("foundry_datasets.toml").write_text('[datasets]\n"Customer Demographics" = "x"\nother = "y"\n')

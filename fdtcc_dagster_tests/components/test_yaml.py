@@ -52,6 +52,7 @@ DAILY_SCHEDULE = Schedule([Refresh("daily", None, "06:00:00")])
 
 
 def load(yaml: str, **scope: object) -> FoundryDatasetsComponent:
+    scope = {**FoundryDatasetsComponent.get_additional_scope(), **scope}
     component = FoundryDatasetsComponent.resolve_from_yaml(yaml, scope=scope)
     assert isinstance(component, FoundryDatasetsComponent)
     return component
@@ -324,6 +325,21 @@ def test_components_share_resources_that_are_given_alike() -> None:
     dg.Definitions.validate_loadable(dg.Definitions.merge(*several))
 
 
+@pytest.mark.parametrize(
+    ("field", "ours", "theirs"),
+    [
+        ("port", dg.EnvVar.int("OUR_PORT"), dg.EnvVar.int("THEIR_PORT")),
+        ("host", dg.EnvVar("OUR_HOST"), "OUR_HOST"),
+    ],
+)
+def test_variables_of_the_run_are_other_values_than_they_look_like(field: str, ours: object, theirs: object) -> None:
+    resources = [
+        load(f'resource: {{{field}: "{{{{ given }}}}"}}', given=given).resource for given in (ours, theirs, ours)
+    ]
+    assert resources[0] is not resources[1]
+    assert resources[0] is resources[2]
+
+
 def test_schedules_sensor_and_checks_are_made_as_they_are_said() -> None:
     datasets = f"datasets: [{{name: orders, start: 2026-01-01, schedule: {DAILY}}}]"
     plain = build(load(datasets))
@@ -486,31 +502,49 @@ def test_a_template_with_an_unusable_value_is_an_error_at_its_place(yaml: str, p
 
 
 @pytest.mark.parametrize(
-    ("yaml", "said"),
+    "yaml",
     [
-        (
-            'resource:\n  host: "{{ env.UNSET_HOST }}"\n  port: "{{env.UNSET_PORT}}"',
-            "variables UNSET_HOST, UNSET_PORT are not set: set them",
-        ),
-        ('io_manager:\n  base_dir: "{{ env.UNSET }}/foundry"', "variable UNSET is not set: set it"),
-        (
-            f'datasets:\n  - name: "{{{{ env.UNSET }}}}"\n    start: 2026-01-01\n    schedule: {DAILY}',
-            "variable UNSET is not set: set it",
-        ),
+        'resource:\n  host: "{{ env.UNSET }}"\n  port: 8888',
+        'resource:\n  port: "{{ env.UNSET | int }}"',
+        'resource:\n  host: "{{ env.UNSET | lower }}"',
+        'io_manager:\n  base_dir: "s3://{{- env.UNSET -}}/foundry"',
+        f'datasets:\n  - name: "{{{{ env.UNSET }}}}"\n    start: 2026-01-01\n    schedule: {DAILY}',
+        'pool: "{{ env.UNSET }}"',
+        'io_manager_key: "{{ env.UNSET }}"',
+        'max_partitions_per_run: "{{ env.UNSET }}"',
+        'automation: "{{ env.UNSET }}"',
+        'retry_policy: "{{ env.UNSET }}"',
+        'sensor: "{{ env.UNSET }}"',
     ],
 )
-def test_variables_that_are_not_set_are_named_and_what_to_do(yaml: str, said: str) -> None:
+def test_a_variable_that_is_not_set_is_named_and_what_to_do(yaml: str) -> None:
     with pytest.raises(ResolutionException) as caught:
         load(yaml)
-    assert said in str(caught.value)
-    assert "or give a default, such as {{ env('UNSET" in str(caught.value)
+    assert "variable UNSET is not set: set it, as in the file .env" in str(caught.value)
+    assert "or give a default, such as {{ env('UNSET', 'default') }}" in str(caught.value)
     assert "<string>:" in str(caught.value)
 
 
+def test_a_variable_that_is_not_set_is_an_error_in_a_translation() -> None:
+    component = load(
+        f"datasets:\n  - {{name: orders, start: 2026-01-01, schedule: {DAILY}}}\n"
+        'translation: {group_name: "{{ env.UNSET }}"}'
+    )
+    with pytest.raises(ResolutionException, match="variable UNSET is not set: set it"):
+        build(component)
+
+
 def test_a_variable_that_is_not_set_may_have_a_default() -> None:
-    component = load("resource:\n  host: \"{{ env('UNSET', 'localhost') }}\"\n  bearer_token: '{{ env.UNSET_TOKEN }}'")
+    component = load(
+        "resource:\n  host: \"{{ env('UNSET', 'localhost') }}\"\n  bearer_token: '{{ env.UNSET_TOKEN }}'\n"
+        'io_manager:\n  base_dir: "{% if env.UNSET %}{{ env.UNSET }}{% else %}data{% endif %}"\n'
+        "pool: \"{{ env.UNSET or 'foundry' }}\""
+    )
     assert component.resource is not None
     assert component.resource.host == "localhost"
+    assert isinstance(component.io_manager, FoundryParquetIOManager)
+    assert component.io_manager.base_dir == "data"
+    assert component.pool == "foundry"
 
 
 def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from fdtcc_dagster.automation import (
     foundry_freshness_policy,
 )
 from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.components.foundry_datasets.environment import Environment
 from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, IOManagerModel, ResourceModel, TomlModel
 from fdtcc_dagster.components.foundry_datasets.options import (
     ChecksModel,
@@ -186,6 +187,11 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at the very line."""
         return with_secrets_refused(with_options_checked(without_unions(super().model())))
+
+    @classmethod
+    def get_additional_scope(cls) -> Mapping[str, Any]:
+        """What templates may use besides Dagster's own: an `env` in which a variable that is not set is an error."""
+        return {"env": Environment(), **super().get_additional_scope()}
 
     @property
     def translator(self) -> FoundryDatasetTranslator:

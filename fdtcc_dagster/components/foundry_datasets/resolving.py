@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -100,29 +99,9 @@ def _as_env_vars(value: object) -> Any:
     return dg.EnvVar(match[1]) if match else value
 
 
-def _check_environment(value: object) -> None:
-    """Refuse variables that are not set: Dagster would put None in their place, or the text "None" into other text."""
-    if missing := [name for name in dict.fromkeys(_environment(value)) if name not in os.environ]:
-        few = len(missing) == 1
-        raise ValueError(
-            f"the environment variable{'' if few else 's'} {', '.join(missing)} {'is' if few else 'are'} not set: set "
-            f"{'it' if few else 'them'}, as in the file .env of the project, or give a default, such as "
-            f"{{{{ env('{missing[0]}', 'default') }}}}"
-        )
-
-
-def _environment(value: object) -> list[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [name for item in value for name in _environment(item)]
-    return _ENV.findall(value) if isinstance(value, str) else []
-
-
 def _located(context: dg.ResolutionContext, model: Any, build: Callable[[Any], _T], plain: object = None) -> _T:
     given = to_plain(model) if plain is None else plain
     try:
-        _check_environment(given)
         return build(render(context, given))
     except (FdtccError, OSError, TypeError, ValueError) as error:
         raise context.build_resolve_fn_exc([str(error)], field_name=str(context.path[-1]), model=model) from None

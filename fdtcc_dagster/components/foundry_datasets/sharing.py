@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,8 +10,8 @@ import dagster as dg
 
 _T = TypeVar("_T")
 
-# The resources of each project by their keys, and the directories of the files that gave them.
-_given: WeakKeyDictionary[Any, dict[str, tuple[Path, Any]]] = WeakKeyDictionary()
+# The resources of each project by their keys, and the components that gave them.
+_given: WeakKeyDictionary[Any, dict[str, tuple[Any, Any]]] = WeakKeyDictionary()
 
 
 def shared(build: Callable[..., _T]) -> Callable[[Mapping[str, Any]], _T]:
@@ -24,13 +23,14 @@ def shared(build: Callable[..., _T]) -> Callable[[Mapping[str, Any]], _T]:
     Returns:
         A function of the arguments by their names.
     """
-    built: list[tuple[Mapping[str, Any], _T]] = []
+    built: list[tuple[object, _T]] = []
 
     def get(values: Mapping[str, Any]) -> _T:
+        given = _with_types(values)
         for known, value in built:
-            if known == values:
+            if known == given:
                 return value
-        built.append((values, build(**values)))
+        built.append((given, build(**values)))
         return built[-1][1]
 
     return get
@@ -44,15 +44,30 @@ def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, An
         resources: The resources that it gives.
 
     Raises:
-        ValueError: A file in another directory of the project gives another resource with one of their keys.
+        ValueError: Another file of the project, or another document, gives another resource with one of their keys.
     """
     given = _given.setdefault(context.component_tree.state_tracker, {})
+    here = context.component_path
     for key, resource in resources.items():
-        path, known = given.setdefault(key, (context.path, resource))
-        if known is not resource and path != context.path:
+        there, known = given.setdefault(key, (here, resource))
+        if known is not resource and there != here:
             remedy = (
                 "give `resource` in one of them and leave it out in the other"
                 if key == "foundry_container"
                 else "give both the same `io_manager`, or one of them an `io_manager_key` of its own"
             )
-            raise ValueError(f"{path} and {context.path} give different resources {key!r}: {remedy}")
+            places = (
+                f"two documents in {here.file_path}"
+                if there.file_path == here.file_path
+                else f"{there.file_path} and {here.file_path}"
+            )
+            raise ValueError(f"{places} give different resources {key!r}: {remedy}")
+
+
+def _with_types(value: object) -> object:
+    """Tell values of different types apart: to Python, Dagster's variable `NAME` is the text "NAME", or a zero."""
+    if isinstance(value, Mapping):
+        return {key: _with_types(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_types(item) for item in value]
+    return type(value), getattr(value, "env_var_name", value)
