@@ -91,8 +91,8 @@ def _build_asset(
     pool: str | None,
     retry_policy: dg.RetryPolicy | None,
 ) -> dg.AssetsDefinition:
-    if type(retry_policy) is dg.RetryPolicy:
-        retry_policy = UnlessInterrupted(*retry_policy)
+    if retry_policy is not None:
+        retry_policy = UnlessInterrupted.of(retry_policy)
     backfill_policy = (
         dg.BackfillPolicy.single_run()
         if max_partitions_per_run is None

@@ -42,12 +42,24 @@ class UnlessInterrupted(dg.RetryPolicy):
     Dagster asks for the delay while it handles the exception; an interrupt then goes its way, as without a policy.
     """
 
+    _given: dg.RetryPolicy | None = None
+
+    @classmethod
+    def of(cls, retry_policy: dg.RetryPolicy) -> UnlessInterrupted:
+        """Make one of a policy, which may be of a class of its own."""
+        made = cls(*retry_policy)
+        made._given = retry_policy
+        return made
+
     def calculate_delay(self, attempt_num: int) -> int | float:
-        """As in `dagster.RetryPolicy`, but for interrupts, which are raised on."""
+        """As in the policy that was given, but for interrupts, which are raised on."""
         handled = sys.exc_info()[1]
-        if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
-            raise handled
-        return super().calculate_delay(attempt_num)
+        while handled is not None:
+            if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
+                raise handled
+            # An IO manager may have wrapped it, or failed while it tidied up.
+            handled = handled.__cause__ or handled.__context__
+        return super().calculate_delay(attempt_num) if self._given is None else self._given.calculate_delay(attempt_num)
 
 
 def may_pass(error: Exception) -> bool:

@@ -151,10 +151,22 @@ def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.set_wakeup_fd(previous)
-        teller.close()
-        watcher.join()
-        told.close()
+        # A generator that has failed may be closed late, even by the garbage collector in another thread, which cannot
+        # give the signals back: then what they are written to stays open.
+        if threading.current_thread() is threading.main_thread():
+            _give_signals_back(teller.fileno(), previous)
+            teller.close()
+            watcher.join()
+            told.close()
+
+
+def _give_signals_back(ours: int, previous: int) -> None:
+    try:
+        present = signal.set_wakeup_fd(previous)
+    except (OSError, ValueError):  # it was closed in the meantime; its number may be something else's
+        present = signal.set_wakeup_fd(-1)
+    if present != ours:
+        signal.set_wakeup_fd(present)
 
 
 def wait_for(

@@ -239,12 +239,36 @@ class TerminatedIOManager(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> None: ...
 
 
-def test_a_terminated_run_is_not_retried_in_the_process_of_the_executor() -> None:
-    io_manager = TerminatedIOManager()
+class WrappingIOManager(TerminatedIOManager):
+    """Says in words of its own what has ended it."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        try:
+            super().handle_output(context, obj)
+        except BaseException as error:
+            raise RuntimeError("not stored") from error
+
+
+class OwnRetryPolicy(dg.RetryPolicy):
+    """Somebody's own."""
+
+
+@pytest.mark.parametrize(
+    ("retry_policy_type", "io_manager_type"),
+    [
+        (dg.RetryPolicy, TerminatedIOManager),
+        (OwnRetryPolicy, TerminatedIOManager),
+        (dg.RetryPolicy, WrappingIOManager),
+    ],
+)
+def test_a_terminated_run_is_not_retried_in_the_process_of_the_executor(
+    retry_policy_type: type[dg.RetryPolicy], io_manager_type: type[TerminatedIOManager]
+) -> None:
+    io_manager = io_manager_type()
     with SandboxContainer() as container, dg.instance_for_test() as instance:
         container.add_version(NAME, datetime.fromisoformat(f"{FIRST}T01:00:00+00:00"), "id,name,day\n1,a,\n")
         dg.materialize(
-            build_foundry_assets([DATASET], retry_policy=dg.RetryPolicy(max_retries=2)),
+            build_foundry_assets([DATASET], retry_policy=retry_policy_type(max_retries=2)),
             resources={
                 "foundry_container": FoundryContainerResource(host=container.host, port=container.port),
                 "io_manager": io_manager,

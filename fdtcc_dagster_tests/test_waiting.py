@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import polars as pl
 import pytest
@@ -140,3 +142,33 @@ def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 15  # all of it takes 30 seconds
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_interrupts_are_given_back_also_in_another_order_and_to_none_who_has_gone() -> None:
+    calls = {"first": 0, "second": 0}
+
+    def count(name: str) -> None:
+        calls[name] += 1
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    first, second = (when_interrupted(partial(count, name)) for name in calls)
+    threads = threading.active_count()
+    before, gone = socket.socketpair()
+    before.setblocking(False)
+    unwatched = signal.set_wakeup_fd(before.fileno())
+    try:
+        first.__enter__()
+        before.close()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        second.__exit__(None, None, None)
+    finally:
+        assert signal.set_wakeup_fd(unwatched) == -1
+        gone.close()
+    assert calls == {"first": 0, "second": 1}
+    assert threading.active_count() == threads

@@ -331,6 +331,7 @@ def test_components_share_resources_that_are_given_alike() -> None:
         ("port", dg.EnvVar.int("OUR_PORT"), dg.EnvVar.int("THEIR_PORT")),
         ("host", dg.EnvVar("OUR_HOST"), "OUR_HOST"),
     ],
+    ids=["number", "text"],
 )
 def test_variables_of_the_run_are_other_values_than_they_look_like(field: str, ours: object, theirs: object) -> None:
     resources = [
