@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-DATASETS = 300
+DATASETS = int(os.environ.get("LOAD_TIME_DATASETS", "300"))
 KIND = {"foundry", "polars"}
 
 

@@ -8,7 +8,7 @@ import os
 
 import fdtcc_dagster as fd
 
-DATASETS = 300
+DATASETS = int(os.environ.get("LOAD_TIME_DATASETS", "300"))
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Sydney")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils import interrupts
 
 from fdtcc_dagster.client.retrying import is_retryable
+
+_NOBODY_MAY_WRITE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+)
+"""What does not pass: somebody has to do something about the place."""
 
 
 @contextmanager
@@ -63,8 +69,10 @@ class UnlessInterrupted(dg.RetryPolicy):
 
 
 def may_pass(error: Exception) -> bool:
-    """Tell whether another attempt of the step may help: after passing failures of the container or of a disk."""
-    return is_retryable(error) or isinstance(error, OSError)
+    """Tell whether another attempt of the step may help: a failure of the container passes, or a full disk."""
+    if isinstance(error, OSError):
+        return error.errno not in _NOBODY_MAY_WRITE
+    return is_retryable(error)
 
 
 def failure(error: Exception) -> dg.Failure:

@@ -75,7 +75,7 @@ class PartitionsRun:
                     output = _output(STORED, end.metadata, end.sha256)
                 else:
                     output = _output(*rows_of(self._dataset, key, self._container, spool, self._context.log))
-            except (FdtccError, ValueError) as error:
+            except (FdtccError, ValueError, OSError) as error:
                 raise failure(error) from error
             with when_interrupted(stop_scans):
                 yield output

@@ -8,6 +8,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -48,6 +50,18 @@ def test_all_groups_give_their_rows(tmp_path: Path, capsys: pytest.CaptureFixtur
     written = next(row for row in rows if row["what"].startswith("bytes written"))
     assert written["values"][0] == pytest.approx(1, abs=0.2)
     assert list(tmp_path.iterdir()) == [figures]
+
+
+@pytest.mark.real_instance
+@pytest.mark.timeout(600)
+def test_the_table_of_loading_has_figures_of_both_locations() -> None:
+    command = [sys.executable, "benchmarks/load_time.py", "--rounds", "1", "--datasets", "12"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    _, *lines = done.stdout.splitlines()
+    figures = {line[:36].strip(): [float(figure) for figure in line[36:].split()[:2]] for line in lines}
+    assert {"import", "latest 100 keys"} <= set(figures)
+    assert all(len(both) == 2 and min(both) > 0 for both in figures.values())
 
 
 def test_snapshots_are_of_the_size_and_of_the_declared_types(tmp_path: Path) -> None:

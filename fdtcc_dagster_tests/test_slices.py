@@ -264,6 +264,7 @@ def test_a_cut_that_fails_leaves_nothing_and_can_be_made_again(tmp_path: Path, m
         cut(wrong, schema, TimeColumn("at"), windows, tmp_path)
     assert list(tmp_path.iterdir()) == []
     slices = cut(CsvSource(lambda: io.BytesIO(csv)), schema, TimeColumn("at"), windows, tmp_path)
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
     assert slices.rows_of("first").collect()["id"].to_list() == [1]
     slices.remove("first")
     assert list(tmp_path.iterdir()) == []

@@ -128,12 +128,18 @@ def test_a_pointer_is_never_a_path(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_member_of_a_zip_is_never_a_path(make_client: ClientMaker, tmp_path: Path, path: str) -> None:
+async def test_a_member_of_a_zip_is_never_a_path(
+    make_client: ClientMaker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w") as archive:
         # A name of zipfile's own would lose what follows a NUL.
         member = zipfile.ZipInfo("placeholder")
-        member.filename = path
+        member.filename, member.compress_type = path, zipfile.ZIP_DEFLATED
         archive.writestr(member, "id\n1\n")
 
     async def handle(_: web.Request) -> web.StreamResponse:
@@ -141,10 +147,12 @@ async def test_a_member_of_a_zip_is_never_a_path(make_client: ClientMaker, tmp_p
 
     spool = tmp_path / "a" / "b" / "spool"
     spool.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
     with http_server(handle) as port:
         client = make_client(attempts=1)
         puller = type(client)("127.0.0.1", port, attempts=1)
         assert await puller.download("0" * 64, use_zip=True) == ("Failed", False)
+    assert "its member is named" in caplog.text
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == []
 
 
