@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster import FoundryDataset, Schedule, slices
+from fdtcc_dagster.client import blocks
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     RowCountMismatchError,
@@ -27,15 +28,15 @@ MONDAYS = Schedule([{"cycle": "weekly", "day": "Monday", "time": "00:00:00"}], b
 SLICES = FoundryDataset(NAME, MONDAYS, "2025-01-06", SCHEMA, time_column="at")
 KEYS = list(SLICES.partitions_def.get_partition_keys())[:4]
 FIRST = datetime(2025, 1, 6, tzinfo=timezone.utc)
-ROWS = 120_000
-# More than a block of bytes, of which each has rows of every slice, on the bounds and outside of all slices.
+ROWS = 40_000
+# In no order of time, on the bounds too, and outside of all slices.
 WHOLE = pl.DataFrame({"id": range(ROWS)}).select(
     "id",
     at=FIRST + pl.duration(hours=pl.col("id") * 37 % (5 * 7 * 24) - 84),
     token=pl.format("{}-{}", pl.lit("x" * 40), "id"),
 )
 CSV = WHOLE.write_csv(datetime_format="%Y-%m-%d %H:%M:%S+00:00")
-ID = CSV.index("\n100000,") + 1
+ID = CSV.index("\n30000,") + 1
 """Where a number stands that is still one when its last bit is another."""
 
 
@@ -61,14 +62,16 @@ CASES = [
 def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A run of all slices but the last is served by an older version; the next one pulls live, in which it befalls.
 
-    Slices are cut to the spool as bytes arrive.
+    Its bytes arrive so slowly, and are cut in blocks so small, that parts of slices are in the spool by then.
     """
     monkeypatch.setattr(slices, "_HELD_BYTES", 0)
+    monkeypatch.setattr(blocks.record_blocks, "__defaults__", (1 << 17,))
     site = Site(place, tmp_path, instance, SLICES)
     older = WHOLE.filter(pl.col("at") < SLICES.window(KEYS[-1]).from_dt).head(1000)
     place.container.add_version(NAME, SLICES.window(KEYS[-1]).from_dt + timedelta(days=1), older)
     place.container.set_live(NAME, CSV)
     place.skip = 1
+    place.inject(faults.ThrottledBody(1e7))
     return site
 
 
