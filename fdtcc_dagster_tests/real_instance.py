@@ -194,19 +194,24 @@ class RealInstance:
         return found
 
     def materializations(self, asset: str) -> list[dict[str, Any]]:
-        """The materializations of an asset, newest first: `partition`, `run`, `tags`, and metadata that are text."""
+        """The materializations of an asset, newest first: `partition`, `run`, `tags`, and metadata of plain types."""
         node = self.query(
             """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
                 assetMaterializations(limit: 1000) { partition runId tags { key value } metadataEntries { label
-                    ... on TextMetadataEntry { text } ... on BoolMetadataEntry { boolValue } } } } } }""",
+                    ... on TextMetadataEntry { text } ... on BoolMetadataEntry { boolValue }
+                    ... on IntMetadataEntry { intValue } } } } } }""",
             key={"path": [asset]},
         )
+        values = ("text", "boolValue", "intValue")
         return [
             {
                 "partition": each["partition"],
                 "run": each["runId"],
                 "tags": {tag["key"]: tag["value"] for tag in each["tags"]},
-                **{entry["label"]: entry.get("text", entry.get("boolValue")) for entry in each["metadataEntries"]},
+                **{
+                    entry["label"]: next((entry[value] for value in values if value in entry), None)
+                    for entry in each["metadataEntries"]
+                },
             }
             for each in node["assetMaterializations"]
         ]

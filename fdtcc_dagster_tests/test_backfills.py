@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
+from fdtcc_dagster import FoundryDataset, Schedule
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 from fdtcc_dagster_tests.real_instance import LOCATION, Backfill, RealInstance, dagster_dev, wait_until
@@ -22,6 +25,12 @@ pytestmark = [pytest.mark.real_instance, pytest.mark.timeout(400)]
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in range(19, -1, -1)]
 MISSED, MISFIT, NOW = DAYS[2], DAYS[7], DAYS[19]
 FAILING = [MISSED, MISFIT, NOW]
+MONDAYS = [{"cycle": "weekly", "day": "Monday", "time": "04:00:00"}]
+SLICED: dict[str, Any] = {
+    "start": "2025-01-06", "schema": {"id": "Int64", "at": "Datetime(us, UTC)"}, "time_column": "at"
+}  # fmt: skip
+SLICES = FoundryDataset("slices", Schedule(MONDAYS, timezone="Europe/Berlin"), **SLICED)
+WEEKS = list(SLICES.partitions_def.get_partition_keys())[:52]
 ASSETS = f"""
 def datasets(*names, **arguments):
     return [FoundryDataset(name, DAILY, "{DAYS[0]}", {{"id": "Int64"}}, **arguments) for name in names]
@@ -30,6 +39,9 @@ assets = [
     *build_foundry_assets(datasets("cached", "gaps", "typed", "guarded"), retry_policy=None),
     *build_foundry_assets(datasets("fives"), retry_policy=None, max_partitions_per_run=5),
     *build_foundry_assets(datasets("accepting", missing_version="accept"), retry_policy=None),
+    *build_foundry_assets(
+        [FoundryDataset("slices", Schedule({MONDAYS}, timezone="Europe/Berlin"), **{SLICED})], retry_policy=None
+    ),
 ]
 """
 
@@ -40,6 +52,18 @@ def csv_of(name: str, day: str) -> str:
 
 def sha256(name: str, day: str) -> str:
     return hashlib.sha256(csv_of(name, day).encode()).hexdigest()
+
+
+def weeks() -> pl.DataFrame:
+    """Rows of all weeks in no order of time: on every bound and beside it, and in each week another number more."""
+    times: list[datetime] = []
+    for number, key in enumerate(WEEKS):
+        window = SLICES.window(key)
+        for bound in (window.from_dt, window.to_dt):
+            times += [bound.astimezone(timezone.utc) + timedelta(microseconds=step) for step in (-1, 0, 1)]
+        times += [window.from_dt.astimezone(timezone.utc) + timedelta(hours=hours) for hours in range(1, number + 2)]
+    random.Random(52).shuffle(times)  # noqa: S311 (not for secrets)
+    return pl.DataFrame({"id": range(len(times)), "at": times})
 
 
 def instant(day: str, second: int = 1) -> datetime:
@@ -103,6 +127,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         container.set_live("fives", "id\n")
         for name in ("guarded", "accepting"):
             container.set_live(name, "id\n1\n")
+        container.set_live("slices", weeks())
         directory = tmp_path_factory.mktemp("backfills") / "dagster"
         with dagster_dev(
             directory, {"backfills": LOCATION.format(zone=ZONE, assets=ASSETS, more="")}, container.port
@@ -159,6 +184,35 @@ def test_a_backfill_of_20_cached_partitions_is_one_run(site: Site) -> None:
     assert len(stored) == len(DAYS)
     assert {each["run"] for each in stored} == set(shown.runs)
     assert {each["tags"]["dagster/backfill"] for each in stored} == {backfill}
+
+
+def test_a_backfill_of_52_slices_is_one_run_and_one_pull(site: Site) -> None:
+    backfill = site.instance.backfill("slices", WEEKS)
+    shown = site.completed(backfill)
+    assert shown.status == "COMPLETED_SUCCESS"
+    assert list(shown.runs.values()) == ["SUCCESS"]
+    assert shown.counts == {"numPartitionsTargeted": 52, "numPartitionsMaterialized": 52, "numPartitionsFailed": 0}
+    assert len(site.requested("slices")) == 1
+    ((_, pulled),) = site.container.versions("slices")
+    assert site.container.downloads[pulled] == 1
+    assert site.instance.partitions("slices")["MATERIALIZED"] == set(WEEKS)
+    assert sorted(path.name for path in (site.instance.parquet / "slices").iterdir()) == [
+        f"{key}.parquet" for key in WEEKS
+    ]
+    recorded = site.instance.materializations("slices")
+    assert sorted(each["partition"] for each in recorded) == WEEKS
+    whole = weeks()
+    for each in recorded:
+        window = SLICES.window(each["partition"])
+        since, until = window.from_dt.astimezone(timezone.utc), window.to_dt.astimezone(timezone.utc)
+        expected = whole.filter((pl.col("at") >= since) & (pl.col("at") < until))
+        stored = pl.read_parquet(site.instance.parquet / "slices" / f"{each['partition']}.parquet")
+        assert stored.equals(expected)
+        assert each["foundry/slice_rows"] == each["dagster/partition_row_count"] == expected.height > 0
+        assert each["foundry/snapshot_rows"] == whole.height
+        assert each["foundry/sha256"] == each["tags"]["dagster/data_version"] == pulled
+        assert each["tags"]["dagster/backfill"] == backfill
+        assert [each["run"]] == list(shown.runs)
 
 
 def assert_failures_are_named(site: Site, name: str, shown: Backfill, cause: str) -> None:

@@ -55,10 +55,13 @@ class Site:
         scene: The container and the proxy in front of it.
         directory: Where the spool and the partitions' files are.
         instance: Keeps the runs.
+        dataset: The asset's dataset.
     """
 
-    def __init__(self, scene: Scene, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.scene, self._instance = scene, instance
+    def __init__(
+        self, scene: Scene, directory: Path, instance: dg.DagsterInstance, dataset: FoundryDataset = DATASET
+    ) -> None:
+        self.scene, self._instance, self._dataset = scene, instance, dataset
         self.spool, self.parquet = directory / "spool", directory / "parquet"
         self.spool.mkdir()
         self.parquet.mkdir()
@@ -95,7 +98,7 @@ class Site:
         }
         span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         result = dg.materialize(
-            build_foundry_assets([DATASET], retry_policy=None),
+            build_foundry_assets([self._dataset], retry_policy=None),
             resources={
                 "foundry_container": QuickContainer(**{**resource, **arguments}),
                 "io_manager": FoundryParquetIOManager(base_dir=str(self.parquet)),
