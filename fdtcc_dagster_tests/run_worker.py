@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import date
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -103,20 +104,23 @@ class Workers:
             ours.recv()
         return process
 
-    def run(self, name: str, seconds: float | None = None) -> tuple[int | None, float]:
-        """Materialize the dataset's partition, and kill the worker so many seconds after it began; None: never.
+    def run(self, name: str, seconds: float | None = None, since: Callable[[], bool] | None = None) -> int | None:
+        """Materialize the dataset's partition, and give the worker's exit code.
 
-        Returns:
-            Its exit code, and how many seconds it lived.
+        Args:
+            name: The dataset.
+            seconds: When to kill the worker; None: never.
+            since: What these seconds are counted from; None: from when it began.
         """
         process = self.start(name)
-        began = time.monotonic()
+        while since and process.is_alive() and not since():
+            time.sleep(0.001)
         process.join(seconds)
         process.kill()
         process.join()
-        code, lived = process.exitcode, time.monotonic() - began
+        code = process.exitcode
         process.close()
-        return code, lived
+        return code
 
     def grown(self) -> list[int]:
         """By how many bytes the memory of each worker has grown that has come to its end."""
