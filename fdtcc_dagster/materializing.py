@@ -146,8 +146,9 @@ class PartitionsRun:
 
     def _partial_failure(self, asked: int, failures: Mapping[str, Exception]) -> dg.Failure:
         lines = [f"{key}: {type(error).__name__}: {error}" for key, error in sorted(failures.items())]
+        others = ", the others are stored" if len(failures) < asked else ""
         return dg.Failure(
-            f"dataset {self._dataset.name!r}: {len(failures)} of {asked} partitions failed, the others are stored:\n"
+            f"dataset {self._dataset.name!r}: {len(failures)} of {asked} partitions failed{others}:\n"
             + "\n".join(lines),
             metadata={"foundry/failed_partitions": dg.MetadataValue.json(sorted(failures))},
             allow_retries=any(may_pass(error) for error in failures.values()),

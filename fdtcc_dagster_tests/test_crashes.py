@@ -94,7 +94,7 @@ class Reader:
             reading.result()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_partition_is_whole_whenever_its_run_is_killed(
     container: SandboxContainer, expected: dict[str, pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

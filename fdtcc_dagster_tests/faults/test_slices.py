@@ -92,7 +92,7 @@ def test_a_run_of_slices_replaces_all_of_them_or_none(case: Case, site: Site) ->
             assert pl.read_parquet(site.path(key)).equals(rows)
     else:
         text = failure_of(result)
-        assert f"{len(KEYS)} of {len(KEYS)} partitions failed" in text
+        assert f"{len(KEYS)} of {len(KEYS)} partitions failed:" in text
         for key in KEYS:
             assert f"{key}: {case.error.__name__}: dataset {NAME!r}" in text
         assert result.get_asset_materialization_events() == []
