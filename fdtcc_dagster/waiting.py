@@ -158,6 +158,8 @@ def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
             teller.close()
             watcher.join()
             told.close()
+        else:
+            teller.detach()
 
 
 def _give_signals_back(ours: int, previous: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -144,15 +145,16 @@ def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+
+
 def test_interrupts_are_given_back_also_in_another_order_and_to_none_who_has_gone() -> None:
     calls = {"first": 0, "second": 0}
 
     def count(name: str) -> None:
         calls[name] += 1
-
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
 
     first, second = (when_interrupted(partial(count, name)) for name in calls)
     threads = threading.active_count()
@@ -165,10 +167,32 @@ def test_interrupts_are_given_back_also_in_another_order_and_to_none_who_has_gon
         second.__enter__()
         first.__exit__(None, None, None)
         with pytest.raises(KeyboardInterrupt):
-            interrupt()
+            _interrupt()
         second.__exit__(None, None, None)
     finally:
         assert signal.set_wakeup_fd(unwatched) == -1
         gone.close()
     assert calls == {"first": 0, "second": 1}
     assert threading.active_count() == threads
+
+
+def test_interrupts_that_another_thread_cannot_give_back_are_written_to_nothing_else() -> None:
+    calls: list[str] = []
+    interrupts = when_interrupted(lambda: calls.append("stop"))
+    unwatched = signal.set_wakeup_fd(-1)
+    try:
+        interrupts.__enter__()
+        collector = threading.Thread(target=interrupts.__exit__, args=(None, None, None))
+        collector.start()
+        collector.join()
+        del interrupts, collector
+        gc.collect()
+        with pytest.raises(KeyboardInterrupt):
+            _interrupt()
+    finally:
+        left = signal.set_wakeup_fd(unwatched)
+    deadline = time.monotonic() + 10
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.close(left)
+    assert calls == ["stop"]
