@@ -539,13 +539,15 @@ def test_a_variable_that_is_not_set_may_have_a_default() -> None:
     component = load(
         "resource:\n  host: \"{{ env('UNSET', 'localhost') }}\"\n  bearer_token: '{{ env.UNSET_TOKEN }}'\n"
         'io_manager:\n  base_dir: "{% if env.UNSET %}{{ env.UNSET }}{% else %}data{% endif %}"\n'
-        "pool: \"{{ env.UNSET or 'foundry' }}\""
+        "pool: \"{{ env.UNSET or 'foundry' }}\"\n"
+        "io_manager_key: \"{{ env('UNSET', default='parquet') }}\""
     )
     assert component.resource is not None
     assert component.resource.host == "localhost"
     assert isinstance(component.io_manager, FoundryParquetIOManager)
     assert component.io_manager.base_dir == "data"
     assert component.pool == "foundry"
+    assert component.io_manager_key == "parquet"
 
 
 def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ _NOT_SET = (
 class Environment:
     """What templates find under `env`: Dagster's own `env('NAME', 'default')`, and `env.NAME`."""
 
-    def __call__(self, *args: str) -> object:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         """Give a variable, or the default that is given; what Dagster's own does."""
-        return dg.ResolutionContext.default().scope["env"](*args)
+        return dg.ResolutionContext.default().scope["env"](*args, **kwargs)
 
     def __getattr__(self, name: str) -> object:
         """Give a variable, or what is an error as soon as it is used."""
