@@ -18,6 +18,19 @@ from fdtcc_dagster.client.stopping import stop_scans, stoppable
 from fdtcc_dagster.waiting import interruptibly, wait_for, when_interrupted
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt and is written to nothing, whatever was before.
+
+    A shell starts background jobs with SIGINT ignored; an earlier test's signals may still be written to something.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    written_to = signal.set_wakeup_fd(-1)
+    yield
+    signal.set_wakeup_fd(written_to)
+    signal.signal(signal.SIGINT, handler)
+
+
 def test_items_are_handled_in_the_calling_thread_in_order() -> None:
     seen: list[tuple[int, str]] = []
 
@@ -79,22 +92,19 @@ def test_an_error_while_handling_an_item_cancels_the_work_and_waits_for_its_clea
     assert cleaned == [True]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_the_work_and_waits_for_its_clean_up() -> None:
     cleaned: list[bool] = []
-    # A shell starts background jobs with SIGINT ignored.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     started = time.monotonic()
     timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            wait_for(forever(cleaned), lambda item: None)  # type: ignore[arg-type]  # a coroutine function
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(forever(cleaned), lambda item: None)  # type: ignore[arg-type]  # a coroutine function
     assert cleaned == [True]
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_function_that_no_interrupt_reaches_has_ended_when_the_interrupt_is_raised() -> None:
     stopped = threading.Event()
     ended: list[bool] = []
@@ -104,19 +114,16 @@ def test_a_function_that_no_interrupt_reaches_has_ended_when_the_interrupt_is_ra
         time.sleep(0.1)
         ended.append(True)
 
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     started = time.monotonic()
     timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            interruptibly(work, stopped.set)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    with pytest.raises(KeyboardInterrupt):
+        interruptibly(work, stopped.set)
     assert ended == [True]
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
     def slow(*_: object) -> Iterator[pl.DataFrame]:
         begun.set()
@@ -133,14 +140,11 @@ def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
 
     begun = threading.Event()
     rows = register_io_source(lambda *arguments: stoppable(slow(*arguments)), schema={"id": pl.Int64()})
-    before = signal.signal(signal.SIGINT, noticed)  # not Polars' own, as in a Dagster run
+    signal.signal(signal.SIGINT, noticed)  # not Polars' own, as in a Dagster run
     started = time.monotonic()
-    try:
-        threading.Thread(target=interrupt).start()
-        with pytest.raises((KeyboardInterrupt, RuntimeError, pl.exceptions.PolarsError)), when_interrupted(stop_scans):
-            rows.collect()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    threading.Thread(target=interrupt).start()
+    with pytest.raises((KeyboardInterrupt, RuntimeError, pl.exceptions.PolarsError)), when_interrupted(stop_scans):
+        rows.collect()
     assert time.monotonic() - started < 15  # all of it takes 30 seconds
     assert signal.set_wakeup_fd(-1) == -1
 
@@ -150,6 +154,7 @@ def _interrupt() -> None:
     time.sleep(5)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_are_given_back_also_in_another_order_and_to_none_who_has_gone() -> None:
     calls = {"first": 0, "second": 0}
 
@@ -160,37 +165,33 @@ def test_interrupts_are_given_back_also_in_another_order_and_to_none_who_has_gon
     threads = threading.active_count()
     before, gone = socket.socketpair()
     before.setblocking(False)
-    unwatched = signal.set_wakeup_fd(before.fileno())
-    try:
-        first.__enter__()
-        before.close()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        with pytest.raises(KeyboardInterrupt):
-            _interrupt()
-        second.__exit__(None, None, None)
-    finally:
-        assert signal.set_wakeup_fd(unwatched) == -1
-        gone.close()
+    signal.set_wakeup_fd(before.fileno())
+    first.__enter__()
+    before.close()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(KeyboardInterrupt):
+        _interrupt()
+    second.__exit__(None, None, None)
+    assert signal.set_wakeup_fd(-1) == -1
+    gone.close()
     assert calls == {"first": 0, "second": 1}
     assert threading.active_count() == threads
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_that_another_thread_cannot_give_back_are_written_to_nothing_else() -> None:
     calls: list[str] = []
     interrupts = when_interrupted(lambda: calls.append("stop"))
-    unwatched = signal.set_wakeup_fd(-1)
-    try:
-        interrupts.__enter__()
-        collector = threading.Thread(target=interrupts.__exit__, args=(None, None, None))
-        collector.start()
-        collector.join()
-        del interrupts, collector
-        gc.collect()
-        with pytest.raises(KeyboardInterrupt):
-            _interrupt()
-    finally:
-        left = signal.set_wakeup_fd(unwatched)
+    interrupts.__enter__()
+    collector = threading.Thread(target=interrupts.__exit__, args=(None, None, None))
+    collector.start()
+    collector.join()
+    del interrupts, collector
+    gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupt()
+    left = signal.set_wakeup_fd(-1)
     deadline = time.monotonic() + 10
     while not calls and time.monotonic() < deadline:
         time.sleep(0.01)
