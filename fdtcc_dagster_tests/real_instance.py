@@ -224,13 +224,13 @@ def dagster_dev(
     """Run `dagster dev` with an instance of its own.
 
     Args:
-        directory: An empty directory for everything.
+        directory: A directory for everything: empty, or that of an instance that has ended and goes on.
         locations: Name → code of each code location.
         container_port: The port of the container, in the code as the environment variable TEST_CONTAINER_PORT.
         settings: What dagster.yaml says besides.
     """
     for name in ("home", "spool", "parquet"):
-        (directory / name).mkdir(parents=True)
+        (directory / name).mkdir(parents=True, exist_ok=True)
     (directory / "home" / "dagster.yaml").write_text(f"telemetry:\n  enabled: false\n{settings}")
     workspace = "load_from:\n"
     for name, code in locations.items():

@@ -1,4 +1,4 @@
-"""Schedules and the sensor, evaluated by a running daemon."""
+"""Schedules and the sensor, evaluated by a running daemon, and by one that was down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fdtcc_dagster_tests.real_instance import LOCATION, RealInstance, dagster_de
 
 pytestmark = [pytest.mark.real_instance, pytest.mark.timeout(400)]
 
-UTC, DAY, SECOND = timezone.utc, timedelta(days=1), timedelta(seconds=1)
+UTC, DAY, SECOND, MINUTE = timezone.utc, timedelta(days=1), timedelta(seconds=1), timedelta(minutes=1)
 YESTERDAY, DAY_BEFORE = TODAY - DAY, TODAY - 2 * DAY
 BUFFER = timedelta(minutes=10)
 NAMES = ("orders", "events", "staff")
@@ -38,6 +38,13 @@ MORE = """
         *build_foundry_schedules([events]),
     ],
     sensors=[build_foundry_sensor([staff], minimum_interval_seconds=30)],
+"""
+MINUTES = """
+from fdtcc_dagster import build_foundry_schedules
+
+minutes = dg.TimeWindowPartitionsDefinition("{start}", "%Y-%m-%dT%H:%M", cron_schedule="* * * * *")
+sales = FoundryDataset("sales", partitions_def=minutes, schema={{"id": "Int64"}})
+assets = build_foundry_assets([sales])
 """
 START_SCHEDULE = """mutation($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selector) {
     __typename ... on PythonError { message } } }"""
@@ -67,6 +74,11 @@ def runs_of(instance: RealInstance, asset: str) -> list[dict[str, str]]:
 def have_ended(instance: RealInstance, asset: str, number: int) -> bool:
     runs = runs_of(instance, asset)
     return len(runs) >= number and all(run["status"] in ("SUCCESS", "FAILURE", "CANCELED") for run in runs)
+
+
+def switch_on(instance: RealInstance, asset: str) -> None:
+    started = instance.query(START_SCHEDULE, selector=selector(scheduleName=f"{asset}_schedule"))
+    assert started["__typename"] == "ScheduleStateResult", started
 
 
 def evaluations_of_schedule(instance: RealInstance, asset: str) -> list[dict[str, Any]]:
@@ -114,8 +126,7 @@ def test_the_daemon_requests_what_becomes_available_by_schedules_and_what_is_mis
         container.set_live("staff", "id\n4\n5\n")
         with dagster_dev(tmp_path, {"foundry": code}, container.port) as instance:
             # That of the orders is on by itself.
-            started = instance.query(START_SCHEDULE, selector=selector(scheduleName="events_schedule"))
-            assert started["__typename"] == "ScheduleStateResult", started
+            switch_on(instance, "events")
             by_hand = instance.materialize("foundry", ["staff"], str(DAY_BEFORE))
             started = instance.query(START_SENSOR, selector=selector(sensorName="foundry_sensor"))
             assert started["__typename"] == "Sensor", started
@@ -168,3 +179,47 @@ def test_the_daemon_requests_what_becomes_available_by_schedules_and_what_is_mis
     assert sorted(datetime.fromisoformat(each["from_dt"]) for each in requests["staff"]) == [
         midnight(day) for day in (DAY_BEFORE, YESTERDAY, TODAY)
     ]
+
+
+def test_a_daemon_that_was_down_over_two_ticks_requests_the_partitions_of_both(tmp_path: Path) -> None:
+    def key(number: int) -> str:
+        return f"{start + number * MINUTE:%Y-%m-%dT%H:%M}"
+
+    start = datetime.now(UTC).replace(second=0, microsecond=0)
+    code = LOCATION.format(
+        zone=ZONE,
+        assets=MINUTES.format(start=key(0)),
+        more="schedules=build_foundry_schedules([sales])",
+    )
+    with SandboxContainer() as container:
+        for number in range(20):
+            container.add_version("sales", start + number * MINUTE + SECOND, f"id\n{number}\n")
+        with dagster_dev(tmp_path, {"foundry": code}, container.port) as instance:
+            # Late in a minute its tick could come before Dagster is down.
+            wait_until(lambda: datetime.now(UTC).second < 30)
+            now = datetime.now(UTC)
+            switch_on(instance, "sales")
+            first = (now - start) // MINUTE  # its tick is at its end
+            assert runs_of(instance, "sales") == []
+        back = start + (first + 2) * MINUTE + SECOND
+        assert datetime.now(UTC) < back - MINUTE, "Dagster did not end in time"
+        time.sleep((back - datetime.now(UTC)).total_seconds())
+        with dagster_dev(tmp_path, {"foundry": code}, container.port) as instance:
+            wait_until(lambda: have_ended(instance, "sales", 2), what="the runs of what was missed")
+            runs, evaluations = runs_of(instance, "sales"), evaluations_of_schedule(instance, "sales")
+            materialized = instance.partitions("sales")["MATERIALIZED"]
+
+    # Of the two ticks Dagster evaluates the last, or one after it; later ones may have followed.
+    evaluation = evaluations[-1]
+    assert evaluation["status"] == "SUCCESS", evaluation
+    assert datetime.fromtimestamp(evaluation["timestamp"], UTC) >= start + (first + 2) * MINUTE
+    missed = {key(first), key(first + 1)}
+    assert missed <= {run["dagster/partition"] for run in runs if run["id"] in evaluation["runIds"]}
+    assert {run["status"] for run in runs} == {"SUCCESS"}
+    keys = [run["dagster/partition"] for run in runs]
+    assert sorted(keys) == [key(number) for number in range(first, first + len(keys))]
+    assert materialized == set(keys)
+    assert {name: rows for name, rows in ids(tmp_path, "sales").items() if name in missed} == {
+        key(number): [number] for number in (first, first + 1)
+    }
+    assert len(container.requests) == len(keys)

@@ -175,6 +175,24 @@ def test_terminate_ends_a_run_whose_rows_another_io_manager_stores(site: Site, e
 
 
 @pytest.mark.timeout(240)
+def test_terminate_ends_a_run_that_waits_for_its_next_attempt(site: Site) -> None:
+    container, instance = site.container, site.instance
+    container.inject(None, faults.RefusedHandshake(503), times=None)
+
+    def waits_for_an_attempt() -> bool:
+        return any("has requested a retry in" in event.get("message", "") for event in instance.log(run))
+
+    try:
+        run = instance.materialize("multiprocess", ["waits_multiprocess"], FIRST)
+        wait_until(waits_for_an_attempt, what="a failed attempt")
+        status, _, seconds = terminated(site, run)
+    finally:
+        container.clear_faults()
+    assert status == "CANCELED"
+    assert seconds < 5
+
+
+@pytest.mark.timeout(240)
 def test_terminate_ends_a_run_before_its_next_step(site: Site) -> None:
     container, instance = site.container, site.instance
     container.inject("waits", faults.Silence(after=2), times=None)
