@@ -99,7 +99,8 @@ def test_null_columns_and_categories_are_plain() -> None:
         st.tuples(
             st.none() | st.integers(-(2**63), 2**63 - 1),
             st.none() | st.floats(),
-            st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+            # Python 3.10 writes no NUL.
+            st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
             st.none() | st.booleans(),
         ),
         min_size=1,
