@@ -16,13 +16,14 @@ INSTALLED := $(VENV)/.installed
 export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-instance fuzz soak bench clean
+.PHONY: help demo dev lint test test-instance fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
+	@echo "make lint   linter and type checker"
 	@echo "make test   linter, type checker and tests"
-	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (10 minutes)"
+	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (20 minutes)"
 	@echo "make fuzz   the fuzz tests with twenty times as many examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
@@ -40,10 +41,12 @@ dev: $(INSTALLED)
 	@$(BIN)/python -m fdtcc_dagster.demo --prepare
 	DAGSTER_HOME="$(FDTCC_DEMO_HOME)/dagster" $(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
-test: $(INSTALLED)
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-instance: $(INSTALLED)

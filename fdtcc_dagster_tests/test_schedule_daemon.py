@@ -202,10 +202,11 @@ def test_a_daemon_that_was_down_over_two_ticks_requests_the_partitions_of_both(t
             first = (now - start) // MINUTE  # its tick is at its end
             assert runs_of(instance, "sales") == []
         back = start + (first + 2) * MINUTE + SECOND
-        assert datetime.now(UTC) < back - MINUTE, "Dagster did not end in time"
+        assert datetime.now(UTC) < back - MINUTE - SECOND, "Dagster did not end in time"
         time.sleep((back - datetime.now(UTC)).total_seconds())
         with dagster_dev(tmp_path, {"foundry": code}, container.port) as instance:
             wait_until(lambda: have_ended(instance, "sales", 2), what="the runs of what was missed")
+            # The next tick may come any time: what is looked at after it has more.
             runs, evaluations = runs_of(instance, "sales"), evaluations_of_schedule(instance, "sales")
             materialized = instance.partitions("sales")["MATERIALIZED"]
 
@@ -215,11 +216,11 @@ def test_a_daemon_that_was_down_over_two_ticks_requests_the_partitions_of_both(t
     assert datetime.fromtimestamp(evaluation["timestamp"], UTC) >= start + (first + 2) * MINUTE
     missed = {key(first), key(first + 1)}
     assert missed <= {run["dagster/partition"] for run in runs if run["id"] in evaluation["runIds"]}
-    assert {run["status"] for run in runs} == {"SUCCESS"}
+    assert {run["status"] for run in runs if run["dagster/partition"] in missed} == {"SUCCESS"}
     keys = [run["dagster/partition"] for run in runs]
     assert sorted(keys) == [key(number) for number in range(first, first + len(keys))]
-    assert materialized == set(keys)
-    assert {name: rows for name, rows in ids(tmp_path, "sales").items() if name in missed} == {
-        key(number): [number] for number in (first, first + 1)
-    }
-    assert len(container.requests) == len(keys)
+    assert missed <= materialized
+    stored = ids(tmp_path, "sales")
+    assert [stored[key(number)] for number in (first, first + 1)] == [[first], [first + 1]]
+    asked = [datetime.fromisoformat(request["from_dt"]) for request in container.requests]
+    assert sorted(asked) == [start + number * MINUTE for number in range(first, first + len(asked))]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -27,8 +28,9 @@ def interruptible() -> Iterator[None]:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     written_to = signal.set_wakeup_fd(-1)
     yield
-    signal.set_wakeup_fd(written_to)
     signal.signal(signal.SIGINT, handler)
+    with contextlib.suppress(OSError, ValueError):  # it has been closed
+        signal.set_wakeup_fd(written_to)
 
 
 def test_items_are_handled_in_the_calling_thread_in_order() -> None:
@@ -97,9 +99,8 @@ def test_an_interrupt_cancels_the_work_and_waits_for_its_clean_up() -> None:
     cleaned: list[bool] = []
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     started = time.monotonic()
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
-        wait_for(forever(cleaned), lambda item: None)  # type: ignore[arg-type]  # a coroutine function
+        wait_for(forever(cleaned), lambda item: timer.start())  # type: ignore[arg-type]  # a coroutine function
     assert cleaned == [True]
     assert time.monotonic() - started < 5
 
@@ -110,13 +111,13 @@ def test_a_function_that_no_interrupt_reaches_has_ended_when_the_interrupt_is_ra
     ended: list[bool] = []
 
     def work() -> None:
+        timer.start()
         stopped.wait(60)
         time.sleep(0.1)
         ended.append(True)
 
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     started = time.monotonic()
-    timer.start()
     with pytest.raises(KeyboardInterrupt):
         interruptibly(work, stopped.set)
     assert ended == [True]
