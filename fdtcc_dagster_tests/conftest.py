@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer
 
 # Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
@@ -48,3 +50,11 @@ def last_year() -> Window:
     """A week that is over for long."""
     start = datetime.now(timezone.utc) - timedelta(days=365)
     return Window(start, start + timedelta(days=7))
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory for each test: what one finds out about a snapshot must not reach the next one."""
+    directory = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv(STATE_DIRECTORY, str(directory))
+    return directory

@@ -30,7 +30,7 @@ import polars as pl
 
 from fdtcc_dagster import FdtccError, FoundryContainerResource, FoundryParquetIOManager
 from fdtcc_dagster.client import Window
-from fdtcc_dagster.client.exclusive import lock_directory
+from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 
 PULLED_AT = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)

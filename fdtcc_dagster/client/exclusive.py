@@ -10,11 +10,8 @@ holder does; one that is stopped or hangs is given up.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
-import stat
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.errors import IdleTimeoutError
+from fdtcc_dagster.client.state import lock_directory
 
 _POLL_SECONDS = 0.05
 _SIGN_SECONDS = 1.0
@@ -136,24 +134,5 @@ def _stopped(sign: Path, patience: float) -> IdleTimeoutError:
     )
 
 
-def lock_directory() -> Path:
-    """The directory of all file locks of this user on this machine; it is made if it does not exist."""
-    directory = Path(tempfile.gettempdir()) / f"fdtcc-locks-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    _check_private(directory)
-    return directory
-
-
 def _lock_path(host: str, port: int, dataset: str) -> Path:
     return lock_directory() / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"
-
-
-def _check_private(directory: Path) -> None:
-    """Make sure that the directory is ours: where everybody may write, somebody else may have made it."""
-    status = directory.lstat()
-    if hasattr(os, "getuid") and not (
-        stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
-    ):
-        raise PermissionError(
-            errno.EPERM, f"{directory} is no directory that only this user can write to; remove it, or set TMPDIR"
-        )

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fdtcc_dagster.client.exclusive import lock_directory
+from fdtcc_dagster.client.state import lock_directory
 
 try:
     import fcntl

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ import pytest
 
 from fdtcc_dagster import IdleTimeoutError
 from fdtcc_dagster.client import pulling
-from fdtcc_dagster.client.exclusive import exclusive, lock_directory
+from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.conftest import ClientMaker
@@ -35,13 +35,6 @@ async def hold():
 
 asyncio.run(hold())
 """
-
-
-@pytest.fixture(autouse=True)
-def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks of our own, here and in other processes."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 @contextmanager

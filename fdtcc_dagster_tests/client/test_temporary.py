@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from fdtcc_dagster.client import temporary
-from fdtcc_dagster.client.exclusive import lock_directory
+from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.client.temporary import part_of, remove_leftovers, spool_directory
 
 HOLD = """

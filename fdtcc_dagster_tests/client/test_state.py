@@ -1,0 +1,40 @@
+"""Where locks and evidence are: the same place for all processes of a user on a machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fdtcc_dagster.client.state import STATE_DIRECTORY, lock_directory, state_directory
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: Path) -> None:
+    monkeypatch.delenv(STATE_DIRECTORY)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_it_is_the_users_state_directory_whatever_tmpdir_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = tmp_path / ".local" / "state" / "fdtcc-dagster"
+    assert state_directory() == expected
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert state_directory() == expected
+    assert expected.is_dir()
+    assert lock_directory().parent == expected
+
+
+def test_a_variable_names_another_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(STATE_DIRECTORY, "~/given/state")
+    assert state_directory() == tmp_path / "given" / "state"
+    assert (tmp_path / "given" / "state").is_dir()
+
+
+def test_without_a_home_it_is_in_the_temporary_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert state_directory().parent == tmp_path
+    assert state_directory().is_dir()
