@@ -39,9 +39,16 @@ _POINTER = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
 _NO_VERSION = re.compile(
     r"No versions between |No available versions found for dataset "
-    r"|Downloading (?:dataset|all|batch) |Found \d+ rows in dataset "
+    r"|Downloading (?:dataset|all|batch) |Found \d[^a-z]* rows?\b"
 )
-_ANNOUNCED_ROWS = re.compile(r"(?:Found|Downloading all) (\d{1,18}) rows (?:in|for) dataset ")
+# Digits, in groups of three or not. A point is none of the separators: it may begin decimals.
+_ANNOUNCED_ROWS = re.compile(
+    r"(?:Found|Downloading all) (\d{1,3}(?:[,_' \u00a0\u202f]\d{3})+|\d{1,18}) (?:rows?|row\(s\)) (?:in|for) dataset ",
+    re.ASCII | re.IGNORECASE,
+)
+_LIKE_ANNOUNCED_ROWS = re.compile(
+    r"(?!Downloading dataset ')(?:Found|Downloading|Fetching|Total)\b.*\b(?:rows?|records?)\b", re.IGNORECASE
+)
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
 _EXCERPT = 200
 
@@ -122,6 +129,7 @@ class Conversation:
     Attributes:
         outcome: The pointer or the failure, as soon as there is one.
         announced_rows: How many rows the container has announced; None where it did not say so.
+        warnings: What may be wrong with what it said, to be logged.
     """
 
     def __init__(
@@ -138,6 +146,7 @@ class Conversation:
         self.outcome: Pointer | FdtccError | None = None
         self._guarded = missing_version == "raise" and not window.contains(now)
         self.announced_rows = announced_rows
+        self.warnings: list[str] = []
         self._origin: Origin | None = None
         self._failures: list[str] = []
         self._last = "nothing"
@@ -196,7 +205,12 @@ class Conversation:
             )
             return
         if rows := _ANNOUNCED_ROWS.match(text):
-            self.announced_rows = int(rows[1])
+            self.announced_rows = int("".join(filter(str.isdigit, rows[1])))
+        elif _LIKE_ANNOUNCED_ROWS.match(text):
+            self.warnings.append(
+                f"the container's message {excerpt(text)!r} looks like an announcement of rows, but no number of rows "
+                "can be read in it: they are not compared with the rows that arrive"
+            )
         if _VERSIONS_FOUND.match(text):
             self._origin = "cached"
         elif _NO_VERSION.match(text):

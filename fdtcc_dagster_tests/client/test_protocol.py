@@ -321,9 +321,50 @@ def test_deep_nesting_is_cut_and_never_an_exception() -> None:
     assert "…" in json.dumps(redact(json.loads("[" * 50 + "]" * 50)), ensure_ascii=False)
 
 
-def test_absurd_row_count_is_no_row_count() -> None:
-    digits = frame("update", True, f"Downloading all {'9' * 6_000} rows for dataset 'cars'...")
-    assert pointer_of(talk(digits, DONE)).announced_rows is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Downloading all 5,000 rows for dataset 'cars'...",
+        "Downloading all 5 000 rows for dataset 'cars'...",
+        "Downloading all 5\u202f000 rows for dataset 'cars'...",
+        "Downloading all 5_000 rows for dataset 'cars'...",
+        "Downloading all 5000 row(s) for dataset 'cars'...",
+        "downloading all 5000 rows for dataset 'cars'...",
+        "Found 5,000 rows in dataset 'cars', starting download in 3 batch(es).",
+        "Found 5'000 rows in dataset 'cars', starting download in 3 batch(es).",
+    ],
+)
+def test_rows_are_announced_with_and_without_separators(text: str) -> None:
+    conversation = talk(ACK, NEVER_PULLED, DOWNLOADING, frame("update", True, text), DONE)
+    assert pointer_of(conversation).announced_rows == 5000
+    assert conversation.warnings == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Downloading all 5000.0 rows for dataset 'cars'...",
+        "Downloading all 5.000 rows for dataset 'cars'...",
+        "Downloading all 5e3 rows for dataset 'cars'...",
+        "Downloading all 50,00 rows for dataset 'cars'...",
+        "Downloading all rows for dataset 'cars'...",
+        "Found 5000 records in dataset 'cars', starting download in 3 batch(es).",
+        "Fetching 5000 rows of dataset 'cars'",
+        f"Found {'9' * 19} rows in dataset 'cars', starting download in 3 batch(es).",
+    ],
+)
+def test_what_only_looks_like_an_announcement_is_a_warning(text: str) -> None:
+    conversation = talk(ACK, NEVER_PULLED, DOWNLOADING, frame("update", True, text), DONE)
+    assert pointer_of(conversation).announced_rows is None
+    (warning,) = conversation.warnings
+    assert "looks like an announcement of rows" in warning
+
+
+def test_nothing_else_that_the_container_says_looks_like_an_announcement() -> None:
+    named = frame("update", True, "Downloading dataset '3 rows' from Foundry...")
+    batch = frame("update", True, "Downloading batch 1 of 3…")
+    assert talk(ACK, NEVER_PULLED, named, DOWNLOADING, ROWS, batch, DONE).warnings == []
+    assert talk(ACK, FOUND, DONE).warnings == []
 
 
 def test_check_pointer_gives_lower_case_and_refuses_paths() -> None:
