@@ -51,7 +51,8 @@ def build_foundry_checks(
     Each dataset gets one step, in which all its checks run, together or each alone:
 
     - `foundry_row_count_announced`: as many rows are stored as the container announced, or as belong to the slice. It
-      announces none for a version that it had cached; then there is nothing to compare.
+      announces none for a version that it had cached, and that may have lost rows: where none of our runs has seen the
+      number of that version before, the check fails as a warning.
     - `foundry_row_count_change`: the rows are no more than `max_row_change` more or fewer than those of the previous
       partition.
     - `foundry_schema_declared`: the stored columns are those of the dataset's `schema`; only where it has one.
@@ -177,14 +178,20 @@ class _Plan:
 
     def _row_count_announced(self, history: History, partition: str) -> Finding:
         rows = history.rows(partition)
+        announced = history.value(partition, "foundry/announced_rows")
         expected, of = history.value(partition, "foundry/slice_rows"), "the slice has"
         if expected is None:
-            expected, of = history.value(partition, "foundry/announced_rows"), "the container announced"
-        if expected is None:
-            return Finding(passed=True, text=f"{partition}: the container announced no number of rows")
-        if rows is None:
+            expected, of = announced, "the container announced"
+        if expected is not None and rows is None:
             return missing(partition, _NO_ROWS)
-        return Finding(rows == expected, f"{partition}: {rows} rows are stored, {of} {expected}")
+        if expected is not None and rows != expected:
+            return Finding(passed=False, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+        if announced is None:
+            return missing(
+                partition,
+                "the container announced no number of rows for this version, so nobody knows whether some are missing",
+            )
+        return Finding(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
 
     def _row_count_change(self, history: History, partition: str) -> Finding:
         previous = history.previous(partition)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.transfer import Transport
@@ -97,6 +98,7 @@ def pull_each(
     read: Callable[[str, ArrivingSnapshot], Result],
     *,
     is_there: Callable[[str, Announcement], bool],
+    evidence: Callable[[str], Evidence],
     spool: Path,
     limit: int,
     transport: Transport,
@@ -113,6 +115,7 @@ def pull_each(
         windows: Partition key → window, in the order in which they are requested.
         read: Reads a partition's rows; called in threads.
         is_there: Says whether what the container announces for a partition is there already, and need not be pulled.
+        evidence: Gives where it is kept what is known of a partition's snapshots.
         spool: A directory for the snapshots' files.
         limit: How many pulls are under way at a time, and so how many files are in the spool at most.
         transport: `"csv"` or `"zip"`.
@@ -145,6 +148,7 @@ def pull_each(
                     on_notice=said,
                     missing_version=missing_version,
                     now=now,
+                    evidence=evidence(key),
                 )
             if is_there(key, announcement):
                 return Unchanged(key, announcement)

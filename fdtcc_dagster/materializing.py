@@ -10,8 +10,10 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.event_log_evidence import EventLogEvidence
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
 from fdtcc_dagster.partition_rows import rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
@@ -74,7 +76,9 @@ class PartitionsRun:
                         raise end.error
                     output = _output(STORED, end.metadata, end.sha256)
                 else:
-                    output = _output(*rows_of(self._dataset, key, self._container, spool, self._context.log))
+                    output = _output(
+                        *rows_of(self._dataset, key, self._container, spool, self._context.log, self._evidence(key))
+                    )
             except (FdtccError, ValueError, OSError) as error:
                 raise failure(error) from error
             with when_interrupted(stop_scans):
@@ -117,8 +121,18 @@ class PartitionsRun:
 
     def _pull(self, io_manager: StoresPartitions) -> PartitionsPull:
         return PartitionsPull(
-            self._dataset, self._asset_key, self._container, io_manager, self._context.log, refetch=self._refetch
+            self._dataset,
+            self._asset_key,
+            self._container,
+            io_manager,
+            self._context.log,
+            self._evidence,
+            refetch=self._refetch,
         )
+
+    def _evidence(self, partition: str | None) -> EventLogEvidence:
+        local = LocalEvidence(f"{self._container.host}:{self._container.port}", self._dataset.name)
+        return EventLogEvidence(local, self._context.instance, self._asset_key, partition)
 
     def _materialization(self, stored: Stored) -> dg.AssetMaterialization:
         tags = {"dagster/data_version": stored.sha256}

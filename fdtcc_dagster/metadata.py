@@ -40,11 +40,12 @@ def snapshot_metadata(
 
     Returns:
         Metadata under `foundry/`: the window, the origin, the SHA-256, the seconds that the pull took, the CSV's bytes
-        where it was downloaded, the announced rows where there are any, and `outside_window` where today's data were
-        taken for a window that was over or had not begun; and the column schema where Dagster expects it.
+        where it was downloaded, whether the container counted the rows and the announced rows where it did, and
+        `outside_window` where today's data were taken for a window that was over when they were asked for or had
+        come; and the column schema where Dagster expects it.
     """
     metadata = _metadata(snapshot, schema, snapshot.window, unchanged)
-    if snapshot.origin == "fetched" and not snapshot.window.contains(snapshot.requested_at):
+    if snapshot.is_outside:
         metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
     return metadata
 
@@ -92,6 +93,7 @@ def _metadata(
         metadata["foundry/size_bytes"] = dg.MetadataValue.int(snapshot.size_bytes)
     if unchanged:
         metadata["foundry/unchanged"] = dg.MetadataValue.bool(value=True)
+    metadata["foundry/rows_counted"] = dg.MetadataValue.bool(snapshot.announced_rows is not None)
     if snapshot.announced_rows is not None:
         metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
     return metadata

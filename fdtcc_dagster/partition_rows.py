@@ -11,6 +11,7 @@ import polars as pl
 
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.errors import NotYetAvailableError
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
@@ -29,7 +30,12 @@ Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
 
 
 def rows_of(
-    dataset: FoundryDataset, key: str, container: FoundryContainerResource, spool: Path, log: dg.DagsterLogManager
+    dataset: FoundryDataset,
+    key: str,
+    container: FoundryContainerResource,
+    spool: Path,
+    log: dg.DagsterLogManager,
+    evidence: Evidence,
 ) -> Rows:
     """Pull one partition, for whatever stores LazyFrames.
 
@@ -39,6 +45,7 @@ def rows_of(
         container: The resource.
         spool: Where the snapshot is put; its file is read whenever the rows are.
         log: The run's log.
+        evidence: Where it is kept what is known of the dataset's snapshots.
 
     Returns:
         Its rows, metadata and data version.
@@ -61,6 +68,7 @@ def rows_of(
         on_notice=told.message,
         missing_version=dataset.missing_version,
         now=None if dataset.time is None else now,
+        evidence=evidence,
     )
     if dataset.time is None:
         rows = snapshot.scan(dataset.schema)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
@@ -62,6 +63,7 @@ class PartitionsPull:
         container: The resource.
         io_manager: Stores the partitions.
         log: The run's log.
+        evidence: Gives where it is kept what is known of a partition's snapshots; None stands for slices.
         refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
     """
 
@@ -72,12 +74,13 @@ class PartitionsPull:
         container: FoundryContainerResource,
         io_manager: StoresPartitions,
         log: dg.DagsterLogManager,
+        evidence: Callable[[str | None], Evidence],
         *,
         refetch: bool,
     ) -> None:
         self._dataset, self._asset_key = dataset, asset_key
         self._container, self._io_manager = container, io_manager
-        self._log, self._refetch = log, refetch
+        self._log, self._evidence, self._refetch = log, evidence, refetch
         self._there: dict[str, StoredPartition] = {}
         self._single = False
 
@@ -120,6 +123,7 @@ class PartitionsPull:
             windows,
             read,
             is_there=self._is_there,
+            evidence=self._evidence,
             spool=spool,
             limit=self._container.max_concurrency,
             transport=self._container.transport,
@@ -165,6 +169,7 @@ class PartitionsPull:
             {dataset.name: window},
             read,
             is_there=is_there,
+            evidence=lambda _: self._evidence(keys[0] if len(keys) == 1 else None),
             spool=spool,
             limit=1,
             transport=self._container.transport,

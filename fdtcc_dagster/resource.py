@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.endpoint import check_host
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.waiting import wait_for
@@ -178,6 +179,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         on_notice: Callable[[Message], None] | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
+        evidence: Evidence | None = None,
     ) -> Snapshot:
         """Pull one dataset, from sync code; see `FoundryDevToolsContainerClient.pull`.
 
@@ -195,6 +197,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
                 `FoundryDevToolsContainerClient.pull`.
             missing_version: `"raise"` or `"accept"`.
             now: The current aware instant; None asks the clock.
+            evidence: As for `FoundryDevToolsContainerClient.pull`.
 
         Returns:
             The snapshot.
@@ -215,6 +218,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
                 transport=self.transport,
                 missing_version=missing_version,
                 now=now,
+                evidence=evidence,
             )
 
         return wait_for(work, lambda call: call())

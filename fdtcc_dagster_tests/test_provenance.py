@@ -19,6 +19,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
+from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, provenance_of
 from fdtcc_dagster.sandbox import SandboxContainer, faults
@@ -192,7 +193,8 @@ def test_rows_that_are_announced_otherwise_are_not_what_is_stored(site: Site) ->
 def test_a_slice_is_of_a_snapshot_with_as_many_rows_as_announced(announced: int | None, same: bool) -> None:
     dataset, key = slices(), KEYS[0]
     now = datetime.now(timezone.utc)
-    announcement = Announcement(NAME, dataset.window(key), SHA256, announced, "fetched", now, 0.0)
+    evidence = LocalEvidence("127.0.0.1:1", NAME)
+    announcement = Announcement(NAME, dataset.window(key), SHA256, announced, "fetched", now, now, 0.0, evidence)
     provenance = {**provenance_of(dataset, key, announcement), SNAPSHOT_ROWS: "4"}
     stored = StoredPartition(provenance, pl.Schema({"id": pl.Int64(), "at": pl.Date()}), 1, {})
     assert is_same(dataset, key, stored, announcement) is same

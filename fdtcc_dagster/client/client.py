@@ -16,6 +16,7 @@ import polars as pl
 from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import CsvSource
@@ -212,13 +213,12 @@ class FoundryDevToolsContainerClient:
                     transport="zip" if use_zip else "csv",
                     missing_version=self.missing_version,
                 )
-                if snapshot.origin == "fetched" and not window.contains(snapshot.requested_at):
+                if snapshot.is_outside:
                     await self._log_failure(
                         f"dataset {name!r}: the window {window} has no version, so these are today's data; "
                         'missing_version="raise" refuses them'
                     )
-                source = CsvSource(lambda: snapshot.path.open("rb"), snapshot.announced_rows, name, window)
-                return await asyncio.to_thread(source.collect, overrides), True
+                return await asyncio.to_thread(snapshot.source.collect, overrides), True
         except Exception as error:  # noqa: BLE001 (the documented face reports every failure by its False)
             await self._log_failure(f"get_single({name!r}) failed: {error}")
             return pl.DataFrame(), False
@@ -266,6 +266,7 @@ class FoundryDevToolsContainerClient:
         now: datetime | None = None,
         on_progress: OnProgress | None = None,
         on_notice: OnMessage | None = None,
+        evidence: Evidence | None = None,
     ) -> Snapshot:
         """Pull one dataset into a verified CSV file, in flat memory.
 
@@ -282,7 +283,10 @@ class FoundryDevToolsContainerClient:
             on_progress: Called about once a second of the download with the number of bytes that have arrived, as they
                 travel, and with their total, or None where the service does not tell it.
             on_notice: Called with what the client itself waits for, as a message of type `"client"`: another pull of
-                the dataset that has to end, or, with `success` False, the time before another attempt.
+                the dataset that has to end, or, with `success` False, the time before another attempt or a message
+                that it does not understand.
+            evidence: Keeps how many rows the container announced and the CSV had, for all requests to come; by default
+                in files of this user. See `fdtcc_dagster.client.evidence`.
 
         Returns:
             The snapshot; its file belongs to the caller.
@@ -296,7 +300,9 @@ class FoundryDevToolsContainerClient:
             DatasetNotFoundError: It does not know the name.
             DatasetRetrievalError: Its own job failed, or the CSV is larger than `max_bytes`.
             EmptyDatasetError: The dataset has no rows.
-            NoVersionInWindowError: A past window has no version.
+            NoVersionInWindowError: A past window has no version, or the pull ended after its window.
+            RowCountMismatchError: The container's version is one that has lost rows, as an earlier request found out.
+                In a window that contains now, the container was asked for another one before.
             ChecksumMismatchError: What arrived is not what was announced, in every attempt.
             ProtocolError: It said something that its protocol does not know.
             OSError: The file cannot be written, or would fill the disk.
@@ -304,7 +310,14 @@ class FoundryDevToolsContainerClient:
         check_directory(directory)
         check_transport(transport)
         announcement = await self.request(
-            name, from_dt, to_dt, on_message=on_message, missing_version=missing_version, now=now, on_notice=on_notice
+            name,
+            from_dt,
+            to_dt,
+            on_message=on_message,
+            missing_version=missing_version,
+            now=now,
+            on_notice=on_notice,
+            evidence=evidence,
         )
         arriving = ArrivingSnapshot.of(announcement, directory)
         return await self.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
@@ -319,6 +332,7 @@ class FoundryDevToolsContainerClient:
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
         on_notice: OnMessage | None = None,
+        evidence: Evidence | None = None,
     ) -> Announcement:
         """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
 
@@ -331,7 +345,7 @@ class FoundryDevToolsContainerClient:
             if function is not None:
                 _checked_callable(argument, function)
         window = Window.of(from_dt, to_dt)
-        return await self._puller.request(name, window, on_message, missing_version, now, on_notice)
+        return await self._puller.request(name, window, on_message, missing_version, now, on_notice, evidence)
 
     async def fetch(
         self,

@@ -117,7 +117,30 @@ class NotYetAvailableError(FdtccError):
 
 
 class RowCountMismatchError(FdtccError):
-    """The CSV has not as many rows as the container announced (S18)."""
+    """The CSV has not as many rows as the container announced, or none at all (S18).
+
+    Such a snapshot is rejected for ever: later requests that get the same pointer raise this, too.
+
+    Attributes:
+        sha256: The snapshot's pointer, or None where it is not one of the container.
+        announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
+        found_rows: How many rows the CSV has, or None where that is not what failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        sha256: str | None = None,
+        announced_rows: int | None = None,
+        found_rows: int | None = None,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.sha256 = sha256
+        self.announced_rows = announced_rows
+        self.found_rows = found_rows
 
 
 class SchemaMismatchError(FdtccError):

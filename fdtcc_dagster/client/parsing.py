@@ -19,7 +19,8 @@ from fdtcc_dagster.client.ahead import in_order
 from fdtcc_dagster.client.arriving import Readable
 from fdtcc_dagster.client.blocks import LongRecordError, record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
-from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
+from fdtcc_dagster.client.errors import FdtccError, SchemaMismatchError
+from fdtcc_dagster.client.evidence import Evidence, is_lossy, lost_rows
 from fdtcc_dagster.client.inference import OtherTypesError, infer
 from fdtcc_dagster.client.records import RecordReader, UnreadableError
 from fdtcc_dagster.client.redaction import redact
@@ -43,12 +44,16 @@ class CsvSource:
         announced_rows: How many rows it must have (S18), or None where nobody said so.
         dataset: The dataset's name, for error messages.
         window: The window, for error messages.
+        sha256: The pointer of a snapshot that the container recorded; None for any other CSV, which may have no rows.
+        evidence: Told how many rows such a snapshot has, each time that all were read.
     """
 
     opener: Callable[[], AbstractContextManager[Readable]]
     announced_rows: int | None = None
     dataset: str | None = None
     window: Window | None = None
+    sha256: str | None = None
+    evidence: Evidence | None = None
 
     def scan(self, schema: pl.Schema | None = None) -> pl.LazyFrame:
         """Give the typed rows; the arguments and errors are those of `typed` and of what it returns."""
@@ -190,14 +195,14 @@ class CsvSource:
                 yield frame
         if n_rows is not None and rows >= n_rows:
             return
-        if self.announced_rows not in (None, rows):
-            raise RowCountMismatchError(
-                f"{self._where}the container announced {self.announced_rows} rows, "
-                f"but the CSV has {rows}. The container loses rows of large datasets whose ids are not dense: "
-                "raise its batch size or drop the column `id` from the dataset",
-                dataset=self.dataset,
-                window=self.window,
-            )
+        self._check_count(rows)
+
+    def _check_count(self, rows: int) -> None:
+        if self.sha256 is not None and self.evidence is not None:
+            self.evidence.count(self.sha256, self.announced_rows, rows)
+        # A CSV that is none of the container's may have no rows.
+        if is_lossy(self.announced_rows, rows) and (rows or self.announced_rows or self.sha256):
+            raise lost_rows(self.dataset, self.window, self.sha256, self.announced_rows, rows)
 
     def _located(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Pass blocks on, and say of what is wrong in one in which row of the file it is."""

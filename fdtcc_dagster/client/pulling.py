@@ -14,11 +14,17 @@ from typing import TypeVar
 
 from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.errors import FdtccError, NotYetAvailableError, ServiceConnectionLostError
+from fdtcc_dagster.client.errors import (
+    FdtccError,
+    NotYetAvailableError,
+    NoVersionInWindowError,
+    ServiceConnectionLostError,
+)
+from fdtcc_dagster.client.evidence import Evidence, LocalEvidence, PendingCount, RowCount, lost_rows
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.hooks import Log, OnMessage, finished
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
+from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.retrying import retrying
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
@@ -29,6 +35,22 @@ T = TypeVar("T")
 
 _LEAST_PATIENCE = 10.0
 """Seconds without a sign of life of whoever holds a dataset's turn that a busy machine may cause."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What is asked of the container, and by whom; see `FoundryDevToolsContainerClient.request`."""
+
+    name: str
+    window: Window
+    missing_version: MissingVersion
+    fixed_now: datetime | None
+    evidence: Evidence
+    on_message: OnMessage | None
+    on_notice: OnMessage | None
+
+    def now(self) -> datetime:
+        return self.fixed_now or datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -68,33 +90,82 @@ class Puller:
         missing_version: MissingVersion,
         now: datetime | None,
         on_notice: OnMessage | None = None,
+        evidence: Evidence | None = None,
     ) -> Announcement:
         """Do what `FoundryDevToolsContainerClient.request` promises."""
-        _check_request(name, window, missing_version, now or _now())
+        ask = _Ask(
+            name,
+            window,
+            missing_version,
+            now,
+            evidence or LocalEvidence(f"{self.endpoint.host}:{self.endpoint.port}", name),
+            on_message,
+            on_notice,
+        )
+        _check_request(name, window, missing_version, ask.now())
+        with _located(name, window):
+            # The lock is kept between attempts: the job that one has left behind may still run (S11).
+            async with self.exclusive(name, on_notice):
+                announcement = await self._ask(ask, window)
+                now = ask.now()
+                if announcement.origin == "cached" and window.contains(now) and _rejection(announcement):
+                    text = f"The version {announcement.sha256[:12]}… has lost rows; the container is asked to pull anew"
+                    await self.warn(text)
+                    await _notify(on_notice, text, success=False)
+                    # In a window that begins now it has no version yet: it counts the rows and pulls them.
+                    announcement = await self._ask(ask, Window(now, window.to_dt))
+        if (rejected := _rejection(announcement)) is not None:
+            announced = announcement.announced_rows if rejected.announced is None else rejected.announced
+            raise lost_rows(name, window, announcement.sha256, announced, rejected.found or 0)
+        if announcement.announced_rows is not None:
+            ask.evidence.announce(announcement.sha256, announcement.announced_rows)
+        return announcement
+
+    async def _ask(self, ask: _Ask, window: Window) -> Announcement:
+        """Ask in a window, which is that of the request or its rest."""
         started = time.monotonic()
-        announced: int | None = None
+        pending = ask.evidence.pending()
+        announced = pending.rows if pending is not None and pending.is_of(window) else None
 
         async def converse_once() -> Announcement:
             nonlocal announced
             # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
-            requested_at = now or _now()
+            requested_at = ask.now()
             conversation = Conversation(
-                name, window, now=requested_at, missing_version=missing_version, announced_rows=announced
+                ask.name, window, now=requested_at, missing_version=ask.missing_version, announced_rows=announced
             )
             try:
-                pointer = await self._converse(conversation, on_message)
+                pointer = await self._converse(conversation, ask)
             finally:
                 # A version that the next attempt finds is the one that this attempt has caused (S11).
                 announced = conversation.announced_rows
+            known, rows = ask.evidence.row_count(pointer.sha256), pointer.announced_rows
+            if rows is None and known is not None:
+                rows = known.announced
             seconds = time.monotonic() - started
             return Announcement(
-                name, window, pointer.sha256, pointer.announced_rows, pointer.origin, requested_at, seconds
+                ask.name,
+                ask.window,
+                pointer.sha256,
+                rows,
+                pointer.origin,
+                requested_at,
+                ask.now(),
+                seconds,
+                ask.evidence,
             )
 
-        with _located(name, window):
-            # The turn is kept between attempts: the job that one has left behind may still run (S11).
-            async with self.exclusive(name, on_notice):
-                return await self._retrying(converse_once, self.limits.job_timeout, on_notice, settle=True)
+        announcement = await self._retrying(converse_once, self.limits.job_timeout, ask.on_notice, settle=True)
+        if announcement.is_outside and ask.missing_version == "raise":
+            raise NoVersionInWindowError(
+                f"dataset {ask.name!r}, window {ask.window}: the container was asked at "
+                f"{announcement.requested_at.isoformat()}, but its pull ended only at "
+                f"{announcement.announced_at.isoformat()}, after the window: these may be the data of the next one. "
+                'Ask earlier in the window, or set missing_version="accept" on the dataset to store them all the same',
+                dataset=ask.name,
+                window=ask.window,
+            )
+        return announcement
 
     async def fetch(
         self,
@@ -114,27 +185,45 @@ class Puller:
         seconds = known.seconds + time.monotonic() - started
         return Snapshot(**{**vars(known), "seconds": seconds, "path": file.path, "size_bytes": file.size})
 
-    async def _converse(self, conversation: Conversation, on_message: OnMessage | None) -> Pointer:
+    async def _converse(self, conversation: Conversation, ask: _Ask) -> Pointer:
         # Here, because websockets takes long to import: code locations load without it.
         from fdtcc_dagster.client.wire import connected, converse
 
-        async with connected(self.endpoint, self.limits) as connection:
-            await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
-            try:
+        announced, asked_at = conversation.announced_rows, ask.now()
+        pending: PendingCount | None = None
+        try:
+            async with connected(self.endpoint, self.limits) as connection:
+                await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
                 async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
                     async for frame in frames:
                         message = conversation.receive(frame)
-                        if message is not None:
-                            await self.log(f"Received: {message}")
-                            if on_message is not None:
-                                await finished(on_message(message))
+                        if conversation.announced_rows not in (None, announced):
+                            announced = conversation.announced_rows
+                            pending = PendingCount(announced, conversation.window.from_dt, asked_at)
+                            ask.evidence.expect(pending)
+                        await self._show(message, conversation, ask)
                         if conversation.outcome is not None:
                             break
-            except ServiceConnectionLostError as error:
-                conversation.closed(str(error))
+        except ServiceConnectionLostError as error:
+            conversation.closed(str(error))
+        finally:
+            if conversation.outcome is not None and not isinstance(conversation.outcome, ServiceConnectionLostError):
+                ask.evidence.settle()
+            elif pending is not None:
+                ask.evidence.leave(pending)
         if isinstance(conversation.outcome, Pointer):
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
+
+    async def _show(self, message: Message | None, conversation: Conversation, ask: _Ask) -> None:
+        if message is not None:
+            await self.log(f"Received: {message}")
+            if ask.on_message is not None:
+                await finished(ask.on_message(message))
+        while conversation.warnings:
+            text = conversation.warnings.pop(0)
+            await self.warn(text)
+            await _notify(ask.on_notice, text, success=False)
 
     async def download(
         self,
@@ -251,8 +340,13 @@ def _check_request(name: str, window: Window, missing_version: str, now: datetim
         )
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+def _rejection(announcement: Announcement) -> RowCount | None:
+    """What is wrong with a snapshot that has lost rows, unless the container has just counted as many."""
+    known = announcement.evidence.row_count(announcement.sha256)
+    if known is None or not known.rejected:
+        return None
+    fits = announcement.origin == "fetched" and announcement.announced_rows == known.found
+    return None if fits else known
 
 
 def _unwritten(error: OSError, known: Announcement, directory: Path) -> OSError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from fdtcc_dagster.client.arriving import ArrivingFile, Readable
+from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import Origin
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
@@ -25,10 +26,13 @@ class Announcement:
         dataset: The dataset's name.
         window: The window that was asked for.
         sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the snapshot's bytes (S19).
-        announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
+        announced_rows: How many rows the container counted in Foundry, now or when it pulled this snapshot, or None
+            where nobody knows.
         origin: `"cached"` for a version of the window, `"fetched"` for data that was pulled from Foundry just now.
         requested_at: The aware instant at which the container was asked.
+        announced_at: The aware instant at which it answered.
         seconds: How long it took until it was announced.
+        evidence: Where it is kept how many rows the snapshot has.
     """
 
     dataset: str
@@ -37,7 +41,15 @@ class Announcement:
     announced_rows: int | None
     origin: Origin
     requested_at: datetime
+    announced_at: datetime
     seconds: float
+    evidence: Evidence = field(repr=False, compare=False)
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether today's data were taken for a window that was over, or was so when they had come."""
+        asked, came = self.window.contains(self.requested_at), self.window.contains(self.announced_at)
+        return self.origin == "fetched" and not (asked and came)
 
 
 @dataclass(frozen=True)
@@ -129,4 +141,4 @@ class Snapshot(Announcement):
 
 
 def _source(opened: Callable[[], AbstractContextManager[Readable]], known: Announcement) -> CsvSource:
-    return CsvSource(opened, known.announced_rows, known.dataset, known.window)
+    return CsvSource(opened, known.announced_rows, known.dataset, known.window, known.sha256, known.evidence)

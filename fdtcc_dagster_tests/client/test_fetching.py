@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.transfer import _RECEIVED_BYTES, _receive_more
 from fdtcc_dagster.sandbox import SandboxContainer
@@ -56,7 +57,8 @@ async def test_progress_tells_the_total_where_the_server_does(today: Window, tmp
     async with TestServer(application, host="127.0.0.1") as server:
         client = FoundryDevToolsContainerClient("127.0.0.1", server.port or 0, attempts=1)
         pointer = hashlib.sha256(body).hexdigest()
-        announcement = Announcement("orders", today, pointer, None, "cached", datetime.now(timezone.utc), 0.0)
+        now, evidence = datetime.now(timezone.utc), LocalEvidence("127.0.0.1:1", "orders")
+        announcement = Announcement("orders", today, pointer, None, "cached", now, now, 0.0, evidence)
         await client.fetch(
             ArrivingSnapshot.of(announcement, tmp_path), on_progress=lambda size, total: told.append((size, total))
         )

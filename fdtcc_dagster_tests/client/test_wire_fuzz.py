@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
 from fdtcc_dagster.client.errors import FdtccError, IdleTimeoutError, ServiceConnectionLostError
+from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
 from fdtcc_dagster_tests.client.test_protocol import NOW
 from fdtcc_dagster_tests.client.test_protocol_fuzz import SETTINGS, frames_of
@@ -56,8 +58,12 @@ def outcome_of(conversation: Conversation, frames: list[str | bytes]) -> tuple[A
 
 async def request(port: int, window: Window, missing_version: MissingVersion, now: datetime) -> tuple[Any, ...]:
     client = FoundryDevToolsContainerClient("127.0.0.1", port, attempts=1, idle_timeout=IDLE)
+    # What an earlier example has announced is none of this one's business.
+    evidence = LocalEvidence("127.0.0.1", uuid4().hex)
     try:
-        said = await client.request("cars", window.from_dt, window.to_dt, missing_version=missing_version, now=now)
+        said = await client.request(
+            "cars", window.from_dt, window.to_dt, missing_version=missing_version, now=now, evidence=evidence
+        )
     except FdtccError as error:
         return (type(error), str(error))
     return (said.sha256, said.announced_rows, said.origin)

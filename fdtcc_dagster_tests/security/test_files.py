@@ -21,8 +21,10 @@ from aiohttp import web
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, build_foundry_assets
 from fdtcc_dagster.client import Window
+from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.protocol import check_pointer
+from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
 from fdtcc_dagster_tests.security.serving import http_server
@@ -83,29 +85,30 @@ async def test_a_snapshot_is_readable_to_its_user_only_while_it_arrives_and_afte
     assert not spool.exists()
 
 
-async def test_locks_are_private_too(temporary: Path) -> None:
+async def test_locks_and_evidence_are_private_too(state: Path) -> None:
     async def wait() -> None: ...
 
+    LocalEvidence("h:1", "../../orders").announce("a" * 64, 5)
     async with exclusive("h", 1, "../../orders", wait, patience=60):
-        (directory,) = temporary.iterdir()
-        assert mode(directory) == 0o700
-        made = sorted((path.parent, path.suffix, mode(path)) for path in directory.rglob("*"))
-        assert made == [(directory, ".lock", 0o600), (directory, ".sign", 0o600)]
+        made = sorted((path.suffix, mode(path)) for path in state.rglob("*"))
+    assert made == [("", 0o700), ("", 0o700), (".json", 0o600), (".lock", 0o600), (".sign", 0o600)]
 
 
-async def test_a_lock_directory_of_others_is_not_used(temporary: Path, tmp_path: Path) -> None:
+async def test_a_state_directory_of_others_is_not_used(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def wait() -> None: ...
 
-    name = f"fdtcc-locks-{os.getuid()}"
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere, given = tmp_path / "elsewhere", tmp_path / "given"
     elsewhere.mkdir(mode=0o700)
-    (temporary / name).symlink_to(elsewhere)
-    with pytest.raises(PermissionError, match="remove it, or set TMPDIR"):
+    given.symlink_to(elsewhere)
+    monkeypatch.setenv(STATE_DIRECTORY, str(given))
+    with pytest.raises(PermissionError, match=f"remove it, or set {STATE_DIRECTORY}"):
         async with exclusive("h", 1, "orders", wait, patience=60):
             pass
     assert list(elsewhere.iterdir()) == []
-    (temporary / name).unlink()
-    (temporary / name).mkdir(mode=0o777)
+    given.unlink()
+    given.mkdir(mode=0o777)
     with pytest.raises(PermissionError, match="only this user"):
         async with exclusive("h", 1, "orders", wait, patience=60):
             pass

@@ -1,0 +1,243 @@
+"""What a run learns of a snapshot counts for every later run, on every machine: only Dagster's event log is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster_polars import PolarsParquetIOManager
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+    build_foundry_checks,
+)
+from fdtcc_dagster.client.protocol import MissingVersion
+from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.sandbox.fault_hooks import Wire
+
+NAME, ASSET = "sparse", dg.AssetKey("sparse")
+ROWS = 3000
+TODAY = datetime.now(timezone.utc).date()
+KEY = (TODAY - timedelta(days=2)).isoformat()
+START = TODAY - timedelta(days=30)
+WEEKLY = Schedule(
+    [{"cycle": "weekly", "day": f"{TODAY - timedelta(days=2):%A}", "time": "00:00:00"}], buffer=timedelta(0)
+)
+SNAPSHOTS = FoundryDataset(NAME, WEEKLY, START, {"id": "Int64", "at": "Date"})
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
+SLICES = FoundryDataset(NAME, DAILY, START, {"id": "Int64", "at": "Date"}, time_column="at")
+SPARSE = "id,at\n" + "".join(f"{number * 3},{TODAY - timedelta(days=number % 20)}\n" for number in range(1, ROWS + 1))
+"""What batches of the container lose two thirds of."""
+LOST = "announced 3000 rows, but the CSV has"
+
+
+class Site:
+    """Runs on machines that share nothing but Dagster's instance and the store."""
+
+    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance, state: Path) -> None:
+        self.container, self.instance = container, instance
+        self.parquet, self._state = directory / "parquet", state
+        self.io_manager: Any = FoundryParquetIOManager(base_dir=str(self.parquet))
+
+    def run(
+        self, dataset: FoundryDataset, key: str = KEY, *, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> dg.ExecuteInProcessResult:
+        result = dg.materialize(
+            [
+                *build_foundry_assets([dataset], retry_policy=options.get("retry_policy")),
+                *build_foundry_checks([dataset], freshness_grace=None),
+            ],
+            resources={
+                "foundry_container": FoundryContainerResource(
+                    host=self.container.host, port=self.container.port, attempts=1
+                ),
+                "io_manager": self.io_manager,
+            },
+            instance=self.instance,
+            partition_key=key,
+            run_config=config,
+            raise_on_error=False,
+        )
+        if options.get("another_machine", True):
+            shutil.rmtree(self._state)
+        return result
+
+    def observations(self) -> list[dg.AssetObservation]:
+        records = self.instance.fetch_observations(dg.AssetRecordsFilter(asset_key=ASSET), limit=100).records
+        found = [record.event_log_entry.asset_observation for record in records]
+        return [observation for observation in found if observation is not None]
+
+
+@pytest.fixture
+def site(tmp_path: Path, state: Path) -> Iterator[Site]:
+    with SandboxContainer(batch_size=1000) as container, dg.instance_for_test() as instance:
+        container.set_live(NAME, SPARSE)
+        yield Site(container, tmp_path, instance, state)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    assert not result.success
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    error, texts = event.step_failure_data.error, []
+    while error is not None:
+        texts.append(error.message)
+        error = error.cause
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
+def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, dataset: FoundryDataset) -> None:
+    assert LOST in failure_of(site.run(dataset))
+    (observation,) = site.observations()
+    assert (observation.asset_key, observation.partition) == (ASSET, KEY)
+    metadata = {name: value.value for name, value in observation.metadata.items()}
+    lossy = site.container.versions(NAME)[-1][1]
+    assert metadata["foundry/sha256"] == lossy
+    assert metadata["foundry/announced_rows"] == ROWS
+    assert isinstance(found := metadata["foundry/found_rows"], int)
+    assert found < ROWS
+    # Its version is answered from the cache; the container is asked anew, and loses them once more.
+    for config in (None, {"ops": {NAME: {"config": {"refetch": True}}}}):
+        requests = len(site.container.requests)
+        assert LOST in failure_of(site.run(dataset, config=config))
+        assert len(site.container.requests) == requests + 2
+    assert list(site.parquet.rglob("*.parquet")) == []
+    assert len(site.observations()) == 1
+    # As soon as the container keeps all rows, the same run succeeds.
+    site.container.set_live(NAME, SPARSE.replace("id,", "key,"))
+    columns = {"key": "Int64", "at": "Date"}
+    kept = FoundryDataset(NAME, dataset.schedule, START, columns, time_column="at" if dataset.time else None)
+    result = site.run(kept)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    recorded = event.step_materialization_data.materialization.metadata
+    assert recorded["foundry/announced_rows"].value == ROWS
+    assert recorded["foundry/rows_counted"].value is True
+
+
+def test_another_io_manager_gets_none_of_it_either(site: Site, tmp_path: Path) -> None:
+    site.io_manager = Collecting(base_dir=str(tmp_path / "other"))
+    assert LOST in failure_of(site.run(SNAPSHOTS))
+    assert len(site.observations()) == 1
+    assert LOST in failure_of(site.run(SNAPSHOTS))
+    assert list((tmp_path / "other").rglob("*.parquet")) == []
+
+
+class Collecting(PolarsParquetIOManager):
+    """An IO manager of somebody else's, which stores what it has collected."""
+
+    def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: Any) -> None:
+        self.write_df_to_path(context, df.collect(), path)
+
+    def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        df.write_parquet(str(path))
+
+
+@pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
+def test_the_next_attempt_after_a_lost_connection_knows_the_number(site: Site, dataset: FoundryDataset) -> None:
+    """Dagster's own attempt, which may be made on another machine."""
+    site.container.inject(NAME, faults.JobRunsOn())
+    site.container.inject(NAME, faults.ConnectionReset(after=4))
+    assert "ServiceConnectionLostError" in failure_of(site.run(dataset))
+    while not site.container.versions(NAME):
+        pass
+    assert LOST in failure_of(site.run(dataset))
+    assert list(site.parquet.rglob("*.parquet")) == []
+
+
+def test_what_is_stored_settles_a_number_that_was_announced_before(site: Site) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    site.container.inject(NAME, faults.ConnectionReset(after=4))
+    assert "ServiceConnectionLostError" in failure_of(site.run(SNAPSHOTS))
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n2,2026-01-01\n")
+    assert site.run(SNAPSHOTS).success
+    site.container.add_version(NAME, datetime.now(timezone.utc), "id,at\n1,2026-01-01\n2,2026-01-01\n3,2026-01-01\n")
+    assert site.run(SNAPSHOTS).success
+    assert pl.read_parquet(site.parquet / NAME / f"{KEY}.parquet").height == 3
+
+
+def test_the_check_warns_where_nobody_counted_the_rows(site: Site) -> None:
+    site.container.add_version(NAME, datetime.now(timezone.utc) - timedelta(hours=1), "id,at\n1,2026-01-01\n")
+    result = site.run(SNAPSHOTS)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.step_materialization_data.materialization.metadata["foundry/rows_counted"].value is False
+    (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == "foundry_row_count_announced"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "announced no number of rows" in str(check.description)
+
+
+def test_a_version_that_was_counted_when_it_was_pulled_counts_as_counted_later(site: Site) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    for unchanged in (False, True):
+        result = site.run(SNAPSHOTS)
+        (event,) = result.get_asset_materialization_events()
+        metadata = event.step_materialization_data.materialization.metadata
+        assert ("foundry/unchanged" in metadata) is unchanged
+        assert metadata["foundry/announced_rows"].value == 1
+        (check,) = [
+            one for one in result.get_asset_check_evaluations() if one.check_name == "foundry_row_count_announced"
+        ]
+        assert check.passed
+
+
+@dataclass(frozen=True)
+class UntilAfter(faults.ConversationFault):
+    """The job goes on only when an instant is over."""
+
+    instant: datetime
+
+    async def after_frame(self, wire: Wire, number: int) -> None:
+        while datetime.now(timezone.utc) <= self.instant:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("missing_version", ["raise", "accept"])
+def test_what_is_pulled_into_the_next_window_is_not_stored_unmarked(
+    site: Site, missing_version: MissingVersion
+) -> None:
+    """A live pull that begins within its partition's window, and ends after it."""
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    ends = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=10)
+    site.container.inject(NAME, UntilAfter(ends), times=None)
+    daily = Schedule([{"cycle": "daily", "time": f"{ends:%H:%M:%S}"}], buffer=timedelta(0))
+    dataset = FoundryDataset(NAME, daily, START, missing_version=missing_version)
+    result = site.run(dataset, (ends - timedelta(days=1)).date().isoformat())
+    if missing_version == "raise":
+        assert "its pull ended only at" in failure_of(result)
+        assert list(site.parquet.rglob("*.parquet")) == []
+        return
+    (event,) = result.get_asset_materialization_events()
+    assert event.step_materialization_data.materialization.metadata["foundry/outside_window"].value is True
+
+
+def test_an_announcement_that_cannot_be_read_is_a_warning_in_the_runs_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    site.container.inject(NAME, Misspelled())
+    result = site.run(SNAPSHOTS)
+    assert result.success
+    (line,) = [record for record in caplog.records if "looks like an announcement of rows" in record.getMessage()]
+    assert line.levelname == "WARNING"
+
+
+@dataclass(frozen=True)
+class Misspelled(faults.ConversationFault):
+    """The number of rows is written as a float."""
+
+    def rewrite(self, frame: dict[str, Any]) -> dict[str, Any]:
+        return {**frame, "message": frame["message"].replace("all 1 rows", "all 1.0 rows")}
