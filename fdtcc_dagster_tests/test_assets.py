@@ -116,6 +116,7 @@ def test_a_cached_past_partition_is_stored_with_its_metadata(store: Store) -> No
         "foundry/window_from": window.from_dt.timestamp(),
         "foundry/window_to": window.to_dt.timestamp(),
         "foundry/origin": "cached",
+        "foundry/rows_counted": False,
         "foundry/sha256": sha256(OLD),
         "foundry/size_bytes": len(OLD),
         "dagster/partition_row_count": 1,
