@@ -145,8 +145,9 @@ class FoundryDataset:
                 `refresh_window`.
 
         Returns:
-            With a schedule [refresh + buffer, next refresh + buffer), in the schedule's zone, or [refresh, next
-            refresh) for a slice; otherwise the partition's own bounds, in UTC.
+            With a schedule [refresh + buffer, next refresh), in the schedule's zone, or up to next refresh + buffer
+            where that would be empty; [refresh, next refresh) for a slice. Otherwise the partition's own bounds, in
+            UTC.
 
         Raises:
             ScheduleError: The key does not belong to the dataset.

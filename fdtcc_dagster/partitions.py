@@ -18,7 +18,7 @@ from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.cron import superset
 from fdtcc_dagster.days import Years, union, years_between
-from fdtcc_dagster.localtime import dagster_zone, date_of, instant_of, is_repeated, zone_of
+from fdtcc_dagster.localtime import UTC, dagster_zone, date_of, instant_of, is_repeated, zone_of
 from fdtcc_dagster.schedule import Refresh, Schedule
 
 KEY_FORMAT = "%Y-%m-%d"
@@ -26,7 +26,7 @@ _KEY = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}")
 _HORIZON = dt.date(2040, 1, 1)
 _MIDNIGHT = dt.time()
 _A_MINUTE_LATER = "1 0 * * *"
-_ONE_DAY, _LONGEST_GAP = dt.timedelta(days=1), dt.timedelta(days=400)
+_NO_BUFFER, _ONE_DAY, _LONGEST_GAP = dt.timedelta(0), dt.timedelta(days=1), dt.timedelta(days=400)
 
 
 def build_partitions_def(
@@ -60,7 +60,9 @@ def build_partitions_def(
 
 
 def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | None = None) -> Window:
-    """The window in which a partition's refresh was the newest one that could be pulled.
+    """The window in which a partition's snapshot must have been pulled.
+
+    It ends at the next refresh: from then on, until the buffer of that has passed, the source may hold either state.
 
     Args:
         schedule: The calendar.
@@ -69,7 +71,8 @@ def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | No
             of them that is available counts, or the first if none is yet.
 
     Returns:
-        [refresh + buffer, next refresh + buffer), in the schedule's zone.
+        [refresh + buffer, next refresh), in the schedule's zone; or up to next refresh + buffer where that would be
+        empty, as the buffer is as long as the time between both or longer.
 
     Raises:
         ScheduleError: The key is no date or has no refresh, or `now` is naive.
@@ -81,9 +84,31 @@ def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | No
     if not refreshes:
         raise ScheduleError(f"partition key {partition_key!r} is no refresh date; {_nearest_keys(schedule, day)}")
     latest = schedule.get_latest_refresh(now)
-    available = [schedule.available(instant) for instant in refreshes]
-    from_dt = max((instant for instant in available if instant <= latest), default=available[0])
-    return Window(from_dt, schedule.get_next_refresh(from_dt))
+    refresh = max((instant for instant in refreshes if schedule.available(instant) <= latest), default=refreshes[0])
+    from_dt, following = schedule.available(refresh), schedule.get_next_refresh(refresh, _NO_BUFFER)
+    return Window(from_dt, following if from_dt < following else schedule.available(following))
+
+
+def unavailable_refresh(schedule: Schedule, window: Window, now: dt.datetime) -> dt.datetime | None:
+    """The refresh within whose buffer it is now, so that nothing may be pulled for a partition.
+
+    Args:
+        schedule: The calendar.
+        window: The partition's window, of `refresh_window`.
+        now: An aware instant.
+
+    Returns:
+        The refresh, in the schedule's zone: the partition's own, or the one at which its window ended. None where the
+        buffer has nothing to do with it: the window contains `now`, or is over for longer, or its refresh lies ahead.
+    """
+    if now < window.from_dt:
+        available = window.from_dt
+    elif not window.contains(now) and schedule.get_latest_refresh(now) == window.from_dt:
+        available = schedule.get_next_refresh(now)
+    else:
+        return None
+    refresh = schedule.first_from(available.astimezone(UTC) - schedule.buffer)
+    return refresh if refresh <= now else None
 
 
 def slice_window(schedule: Schedule, partition_key: str) -> Window:

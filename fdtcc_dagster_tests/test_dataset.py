@@ -32,10 +32,10 @@ def test_a_schedule_becomes_partitions_once_and_lazily() -> None:
     assert dataset.partitions_def.get_partition_keys(current_time=at("2024-01-06"))[-1] == "2024-01-05"
 
 
-def test_a_window_with_a_schedule_lies_between_availabilities() -> None:
+def test_a_window_with_a_schedule_lies_between_an_availability_and_the_next_refresh() -> None:
     dataset = FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START)
     window = dataset.window("2024-03-01", now=at("2024-03-01 05:00"))
-    assert (window.from_dt, window.to_dt) == (at("2024-03-01 04:00"), at("2024-03-02 01:15"))
+    assert (window.from_dt, window.to_dt) == (at("2024-03-01 04:00"), at("2024-03-01 23:15"))
     with pytest.raises(ScheduleError, match="lies before the start, 2024-01-01") as caught:
         dataset.window("2023-12-29")
     assert caught.value.dataset == "orders"

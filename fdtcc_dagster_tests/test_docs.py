@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from fdtcc_dagster import FoundryDataset, Refresh, Schedule
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,6 +76,23 @@ def test_links_lead_to_what_exists(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in anchors_of(target), f"{link} leads to no heading"
+
+
+def test_windows_are_those_of_the_table() -> None:
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    lines = page.partition("| rules | buffer | key | at | window |\n|---|---|---|---|---|\n")[2].partition("\n\n")[0]
+    examples = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+    assert len(examples) > 10
+    for rules, buffer, key, clock, window in examples:
+        names, _, zone = rules.partition("` in `")
+        refreshes = []
+        for rule in names.split("`, `"):
+            cycle, *day, time = rule.split()
+            number = int(day[0]) if day and day[0].isdigit() else "".join(day) or None
+            refreshes.append(Refresh(cycle, number, time))
+        schedule = Schedule(refreshes, timedelta(hours=int(buffer.removesuffix("h"))), zone or "UTC")
+        now = datetime.fromisoformat(f"{key}T{clock or '12:00'}+00:00")
+        assert str(FoundryDataset("orders", schedule, "2026-01-01").window(key, now)) == window, rules
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

@@ -124,6 +124,37 @@ def test_a_materialization_counts_if_its_window_ends_later() -> None:
 
 
 @pytest.mark.parametrize(
+    ("window_to", "counts"),
+    [
+        ("2026-03-02 18:00", False),  # the refresh in the morning
+        ("2026-03-02 20:00", False),  # the same, of when windows still ended at the next refresh and the buffer
+        ("2026-03-03 06:00", True),  # the one in the evening
+        ("2026-03-03 08:00", True),
+    ],
+)
+def test_records_of_a_date_with_two_refreshes_count_for_their_own(window_to: str, counts: bool) -> None:
+    dataset = FoundryDataset("orders", TWICE, "2026-01-01")
+    (morning,), (evening,) = (newest_due(dataset, at(f"2026-03-02 {clock}"), 1) for clock in ("19:59", "20:00"))
+    metadata = {"foundry/window_to": dg.MetadataValue.timestamp(at(window_to))}
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition="2026-03-02", metadata=metadata))
+        assert is_there(instance, ORDERS, [morning]) == {"2026-03-02": True}
+        assert is_there(instance, ORDERS, [evening]) == {"2026-03-02": counts}
+
+
+@pytest.mark.parametrize("name", CALENDARS)
+def test_what_is_requested_in_its_minute_is_requested_in_its_window(name: str) -> None:
+    calendar = CALENDARS[name]
+    dataset = FoundryDataset("orders", calendar, "2027-06-01")
+    delay = key_delay(dataset.partitions_def)
+    for refresh in calendar.refreshes(at("2027-07-01"), at("2028-07-01")):
+        window = dataset.window(refresh.date().isoformat(), calendar.available(refresh))
+        # Where clocks show an hour twice, its end is waited for.
+        if window.to_dt - window.from_dt > dt.timedelta(hours=2):
+            assert window.contains(tick_of(calendar, refresh, delay))
+
+
+@pytest.mark.parametrize(
     ("schedule", "cron"),
     [
         (Schedule([Refresh("daily", None, "23:00:00")]), "0 1 * * *"),

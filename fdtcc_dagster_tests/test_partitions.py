@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdtcc_dagster.client.errors import ScheduleError
-from fdtcc_dagster.partitions import build_partitions_def, refresh_window
+from fdtcc_dagster.partitions import build_partitions_def, refresh_window, unavailable_refresh
 from fdtcc_dagster.schedule import WEEKDAYS, Refresh, Schedule
 from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, asks_for, at, rules
 
@@ -200,11 +200,11 @@ def test_only_dates_are_excluded_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("key", "from_dt", "to_dt"),
     [
-        ("2024-02-23", "2024-02-24 01:15", "2024-02-29 16:30"),
-        ("2024-02-29", "2024-02-29 16:30", "2024-03-01 04:00"),
+        ("2024-02-23", "2024-02-24 01:15", "2024-02-29 14:30"),
+        ("2024-02-29", "2024-02-29 16:30", "2024-03-01 02:00"),
     ],
 )
-def test_a_window_reaches_from_one_availability_to_the_next(key: str, from_dt: str, to_dt: str) -> None:
+def test_a_window_reaches_from_its_availability_to_the_next_refresh(key: str, from_dt: str, to_dt: str) -> None:
     window = refresh_window(FIRST_LAST_AND_FRIDAYS, key)
     assert (window.from_dt, window.to_dt) == (at(from_dt), at(to_dt))
 
@@ -212,11 +212,11 @@ def test_a_window_reaches_from_one_availability_to_the_next(key: str, from_dt: s
 @pytest.mark.parametrize(
     ("now", "from_dt", "to_dt"),
     [
-        ("2024-02-01", "2024-03-01 04:00", "2024-03-02 01:15"),
-        ("2024-03-01 04:00", "2024-03-01 04:00", "2024-03-02 01:15"),
-        ("2024-03-02 01:14", "2024-03-01 04:00", "2024-03-02 01:15"),
-        ("2024-03-02 01:15", "2024-03-02 01:15", "2024-03-09 01:15"),
-        ("2030-01-01", "2024-03-02 01:15", "2024-03-09 01:15"),
+        ("2024-02-01", "2024-03-01 04:00", "2024-03-01 23:15"),
+        ("2024-03-01 04:00", "2024-03-01 04:00", "2024-03-01 23:15"),
+        ("2024-03-02 01:14", "2024-03-01 04:00", "2024-03-01 23:15"),
+        ("2024-03-02 01:15", "2024-03-02 01:15", "2024-03-08 23:15"),
+        ("2030-01-01", "2024-03-02 01:15", "2024-03-08 23:15"),
     ],
 )
 def test_of_two_refreshes_on_one_date_the_latest_available_counts(now: str, from_dt: str, to_dt: str) -> None:
@@ -224,10 +224,68 @@ def test_of_two_refreshes_on_one_date_the_latest_available_counts(now: str, from
     assert (window.from_dt, window.to_dt) == (at(from_dt), at(to_dt))
 
 
-def test_a_window_over_a_change_of_the_clocks_is_exact() -> None:
-    schedule = Schedule([Refresh("daily", None, "02:30:00")], dt.timedelta(0), "Europe/Berlin")
-    window = refresh_window(schedule, "2024-03-31")
-    assert (window.from_dt, window.to_dt) == (at("2024-03-31 01:30"), at("2024-04-01 00:30"))
+@pytest.mark.parametrize(
+    ("hours", "from_dt", "to_dt"),
+    [
+        (0, "2024-03-04 06:00", "2024-03-05 06:00"),
+        (23, "2024-03-05 05:00", "2024-03-05 06:00"),
+        (24, "2024-03-05 06:00", "2024-03-06 06:00"),
+        (25, "2024-03-05 07:00", "2024-03-06 07:00"),
+        (49, "2024-03-06 07:00", "2024-03-07 07:00"),
+    ],
+)
+def test_a_window_that_would_be_empty_reaches_to_the_next_availability(hours: int, from_dt: str, to_dt: str) -> None:
+    schedule = Schedule([Refresh("daily", None, "06:00:00")], dt.timedelta(hours=hours))
+    window = refresh_window(schedule, "2024-03-04")
+    assert (window.from_dt, window.to_dt) == (at(from_dt), at(to_dt))
+
+
+@pytest.mark.parametrize(
+    ("hours", "key", "from_dt", "to_dt"),
+    [
+        (0, "2024-03-31", "2024-03-31 01:30", "2024-04-01 00:30"),
+        (2, "2024-03-30", "2024-03-30 03:30", "2024-03-31 01:30"),
+        (2, "2024-03-31", "2024-03-31 03:30", "2024-04-01 00:30"),
+        # A day of 23 hours, from 02:30, which is 03:30 as clocks go forward: just as long as the buffer.
+        (23, "2024-03-31", "2024-04-01 00:30", "2024-04-01 23:30"),
+        (23, "2024-04-01", "2024-04-01 23:30", "2024-04-02 00:30"),
+        (2, "2024-10-26", "2024-10-26 02:30", "2024-10-27 00:30"),
+        (2, "2024-10-27", "2024-10-27 02:30", "2024-10-28 01:30"),
+        (24, "2024-10-27", "2024-10-28 00:30", "2024-10-28 01:30"),
+    ],
+)
+def test_a_window_over_a_change_of_the_clocks_is_exact(hours: int, key: str, from_dt: str, to_dt: str) -> None:
+    schedule = Schedule([Refresh("daily", None, "02:30:00")], dt.timedelta(hours=hours), "Europe/Berlin")
+    window = refresh_window(schedule, key)
+    assert (window.from_dt, window.to_dt) == (at(from_dt), at(to_dt))
+
+
+@pytest.mark.parametrize(
+    ("key", "now", "refresh"),
+    [
+        # Between the refresh at the end of a window and its buffer, and not an instant earlier or later.
+        ("2024-02-29", "2024-03-01 01:59", None),
+        ("2024-02-29", "2024-03-01 02:00", "2024-03-01 02:00"),
+        ("2024-02-29", "2024-03-01 03:59", "2024-03-01 02:00"),
+        ("2024-02-29", "2024-03-01 04:00", None),
+        # Before a window, from its refresh on.
+        ("2024-03-01", "2024-03-01 01:59", None),
+        ("2024-03-01", "2024-03-01 02:00", "2024-03-01 02:00"),
+        # The second refresh of a date.
+        ("2024-03-01", "2024-03-01 23:15", "2024-03-01 23:15"),
+        ("2024-03-01", "2024-03-02 01:15", None),
+        # A window that is over for longer is no matter of the buffer.
+        ("2024-02-23", "2024-03-01 03:00", None),
+    ],
+)
+def test_between_a_refresh_and_its_buffer_nothing_may_be_pulled(key: str, now: str, refresh: str | None) -> None:
+    window = refresh_window(FIRST_LAST_AND_FRIDAYS, key, at(now))
+    found = unavailable_refresh(FIRST_LAST_AND_FRIDAYS, window, at(now))
+    assert found == (None if refresh is None else at(refresh))
+    if found is not None:
+        keys = [str(day) for day in FIRST_LAST_AND_FRIDAYS.refresh_dates(dt.date(2024, 2, 1), dt.date(2024, 3, 8))]
+        windows = [refresh_window(FIRST_LAST_AND_FRIDAYS, each, at(now)) for each in keys]
+        assert not any(each.contains(at(now)) for each in windows)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -66,8 +67,8 @@ def test_refreshes_and_their_dates_are_those_of_every_day(
 
 @settings(max_examples=examples(60), deadline=None)
 @given(schedules, moments)
-def test_a_window_reaches_to_the_next_availability(schedule: Schedule, moment: dt.datetime) -> None:
-    """For each key: from its date's last refresh to the next one, both with the buffer, in elapsed time."""
+def test_a_window_reaches_to_the_next_refresh(schedule: Schedule, moment: dt.datetime) -> None:
+    """For each key: from its date's last refresh and the buffer to the next refresh, in elapsed time."""
     dataset, zone = FoundryDataset("cars", schedule, dt.date(2000, 1, 1)), ZoneInfo(schedule.timezone)
     refreshes = around(schedule, moment, 400)
     for key in schedule.refresh_dates(moment.date(), moment.date() + 20 * DAY):
@@ -75,4 +76,21 @@ def test_a_window_reaches_to_the_next_availability(schedule: Schedule, moment: d
         following = min(refresh for refresh in refreshes if refresh > of_key[-1])
         window = dataset.window(key.isoformat(), now=following + schedule.buffer)
         assert window.from_dt == of_key[-1] + schedule.buffer
-        assert window.to_dt == following + schedule.buffer
+        empty = window.from_dt >= following
+        assert window.to_dt == (following + schedule.buffer if empty else following)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(schedules, moments)
+def test_a_record_of_a_window_counts_for_its_refresh_and_for_no_later_one(
+    schedule: Schedule, moment: dt.datetime
+) -> None:
+    """Also where it was recorded while windows still ended at the next refresh and the buffer."""
+    dataset, zone = FoundryDataset("cars", schedule, dt.date(2000, 1, 1)), ZoneInfo(schedule.timezone)
+    refreshes = [instant.astimezone(zone) for instant in around(schedule, moment, 400)]
+    start = next(number for number, instant in enumerate(refreshes) if instant.date() >= moment.date())
+    for refresh, after in pairwise(refreshes[start : start + 20]):
+        own, following = (instant.astimezone(UTC) + schedule.buffer for instant in (refresh, after))
+        window = dataset.window(refresh.date().isoformat(), now=own)
+        assert window.from_dt == own
+        assert own < window.to_dt <= following, "it would count for the next refresh, too, or not for its own"
