@@ -15,7 +15,8 @@ from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.event_log_evidence import EventLogEvidence
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
-from fdtcc_dagster.partition_rows import rows_of
+from fdtcc_dagster.outside_window import explained
+from fdtcc_dagster.partition_rows import now_in_utc, rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, StoresPartitions
@@ -80,7 +81,8 @@ class PartitionsRun:
                         *rows_of(self._dataset, key, self._container, spool, self._context.log, self._evidence(key))
                     )
             except (FdtccError, ValueError, OSError) as error:
-                raise failure(error) from error
+                why = explained(error, self._dataset, now_in_utc())
+                raise failure(why) from why
             with when_interrupted(stop_scans):
                 yield output
 
@@ -112,7 +114,7 @@ class PartitionsRun:
                 if isinstance(end, Stored):
                     yield self._materialization(end)
                 else:
-                    failures[end.key] = end.error
+                    failures[end.key] = explained(end.error, self._dataset, now_in_utc())
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
