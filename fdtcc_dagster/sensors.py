@@ -37,7 +37,7 @@ def build_foundry_sensor(
     have been requested before. So each refresh is requested once, by the schedules or by the sensor: where a run
     failed, retrying is up to the run's retry policy and to people. Of a past refresh that nobody pulled in time there
     is no version any more, and its run fails with `NoVersionInWindowError`; with `lookback=1` such a run is never
-    requested.
+    requested, neither later nor between the next refresh and its buffer.
 
     The sensor works beside schedules, as a net below them, and instead of them.
 
@@ -105,12 +105,21 @@ def _missing(
         dues = newest_due(dataset, now, lookback)
         there = is_there(instance, key, dues)
         absent = [due for due in dues if not there[due.partition_key]]
+        if lookback == 1:
+            absent = [due for due in absent if not _is_over(dataset, due, now)]
         requested = runs_requested(instance, key, absent)
         for due in absent:
             if due.run_key not in requested:
                 missing = (key, due, dataset.partitions_def)
                 found.append((dues.index(due), due.since.timestamp(), missing))
     return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
+
+
+def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:
+    """Tell whether it is between the next refresh and its buffer: nothing can be pulled for a partition any more."""
+    if dataset.schedule is None or dataset.time is not None:
+        return False
+    return not dataset.window(due.partition_key, now).contains(now)
 
 
 def _unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

@@ -124,6 +124,20 @@ def test_a_second_refresh_on_a_date_is_requested_although_the_key_is_there(insta
     assert "are there" in watched.skips()
 
 
+def test_with_a_lookback_of_one_nothing_is_requested_between_a_refresh_and_its_buffer(
+    instance: dg.DagsterInstance,
+) -> None:
+    # It is between six and eighteen: today's refresh is not available, and yesterday's cannot be pulled any more.
+    evening = Schedule(DAILY.refreshs, dt.timedelta(hours=20), ZONE)
+    skipped = Watched(instance, [dataset(schedule=evening)], lookback=1).skips()
+    assert f"becomes available at {(midnight(TODAY) + dt.timedelta(hours=20)).isoformat()}" in skipped
+    past = [("orders", day(-1)), ("orders", day(-2))]
+    assert Watched(instance, [dataset(schedule=evening)], lookback=2).evaluate() == past
+    # A window that would be empty reaches to the next availability, and lasts.
+    longer = Schedule(DAILY.refreshs, dt.timedelta(hours=24), ZONE)
+    assert Watched(instance, [dataset(schedule=longer)], lookback=1).evaluate() == [("orders", day(-1))]
+
+
 def test_what_was_requested_before_is_not_requested_again_whatever_became_of_it(instance: dg.DagsterInstance) -> None:
     watched = Watched(instance, [dataset()], lookback=1)
     (schedule,) = build_foundry_schedules(watched.datasets)
