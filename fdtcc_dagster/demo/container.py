@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 from filelock import FileLock
 
-from fdtcc_dagster.demo.datasets import available_refreshes, demo_datasets, was_missed
+from fdtcc_dagster.demo.datasets import available_refreshes, demo_datasets, is_live, was_missed
 from fdtcc_dagster.demo.source import read_tables
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.sandbox import SandboxContainer, to_pandas_csv, version_file_name
@@ -92,9 +92,10 @@ class _Task:
 def _tasks(root: Path, now: datetime) -> Iterator[_Task]:
     for dataset in demo_datasets(now):
         folder = root / dataset.name
-        *past, current = available_refreshes(dataset, now)
+        refreshes = available_refreshes(dataset, now)
+        current = refreshes[-1]
         assert dataset.schedule is not None  # noqa: S101  the demo declares no other ones
-        for refresh in past:
+        for refresh in refreshes[:-1] if is_live(dataset, current, now) else refreshes:
             if not was_missed(dataset, refresh):
                 path = folder / version_file_name(dataset.schedule.available(refresh) + _PULLED_AFTER)
                 yield _Task(dataset.name, refresh, path, path)

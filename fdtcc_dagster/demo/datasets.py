@@ -126,12 +126,17 @@ def available_refreshes(dataset: FoundryDataset, now: datetime) -> list[datetime
         now: An aware instant.
 
     Returns:
-        Their instants, without the buffer. The last one is the current one.
+        Their instants, without the buffer. The last one is the newest one.
     """
     assert dataset.schedule is not None  # noqa: S101  the demo declares no other ones
     assert dataset.start is not None  # noqa: S101
     start = datetime(dataset.start.year, dataset.start.month, dataset.start.day, tzinfo=timezone.utc)
     return dataset.schedule.refreshes(start, now - dataset.schedule.buffer + timedelta(microseconds=1))
+
+
+def is_live(dataset: FoundryDataset, refresh: datetime, now: datetime) -> bool:
+    """Whether a refresh may be pulled now: from the end of its buffer until the next one begins."""
+    return dataset.window(refresh.date().isoformat(), now).contains(now)
 
 
 def was_missed(dataset: FoundryDataset, refresh: datetime) -> bool:
