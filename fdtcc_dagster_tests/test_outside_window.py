@@ -23,7 +23,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
 )
 from fdtcc_dagster.outside_window import explained
-from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import NOW, TODAY, ZONE, midnight
 
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -179,6 +179,18 @@ def test_between_two_refreshes_of_a_date_it_is_the_same(store: Store) -> None:
     store.container.add_version(NAME, NOW - 2 * HOUR, OLD)
     assert origin(store.run(TODAY_KEY, of=dataset(twice)), TODAY_KEY) == "cached"
     assert store.ids(TODAY_KEY) == [1]
+
+
+def test_a_pull_that_the_next_refresh_overtakes_says_the_same(store: Store) -> None:
+    store.container.set_live(NAME, NEW)
+    store.container.inject(NAME, faults.FrameDelay(1.5))
+    local = dt.datetime.now(midnight(TODAY).tzinfo)
+    times = [f"{local + later:%H:%M:%S}" for later in (-3 * HOUR, dt.timedelta(seconds=4))]
+    twice = Schedule([{"cycle": "daily", "time": time} for time in times], 2 * HOUR, ZONE)
+    text = said(store.run(TODAY_KEY, of=dataset(twice)))
+    assert "NoVersionInWindowError" in text
+    assert EITHER in text
+    assert not (store.directory / NAME).exists()
 
 
 def test_with_a_buffer_longer_than_the_gap_a_window_begins_after_the_next_refresh_and_is_pulled_live(
