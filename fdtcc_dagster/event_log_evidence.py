@@ -49,11 +49,13 @@ class EventLogEvidence:
     def count(self, sha256: str, announced: int | None, found: int) -> None:
         """See `Evidence`."""
         self._local.count(sha256, announced, found)
-        if not is_lossy(announced, found) or self._rejected(sha256) == RowCount(announced, found):
+        rejected, lossy = self._rejected(sha256), is_lossy(announced, found)
+        if rejected == RowCount(announced, found) or (not lossy and (rejected is None or announced is None)):
             return
         text = f"The container announced {announced} rows" if announced is not None else "A version is never empty"
+        then = "refused from now on" if lossy else "good again"
         self._observe(
-            f"{text}, but {found} were found in the snapshot {sha256[:12]}…, which is refused from now on",
+            f"{text}, and {found} were found in the snapshot {sha256[:12]}…, which is {then}",
             {SHA256: sha256, FOUND_ROWS: found, **({} if announced is None else {ANNOUNCED_ROWS: announced})},
         )
 
@@ -96,7 +98,8 @@ class EventLogEvidence:
         for _, metadata in self._observations():
             announced, found = metadata.get(ANNOUNCED_ROWS), metadata.get(FOUND_ROWS)
             if metadata.get(SHA256) == sha256 and isinstance(found, int):
-                return RowCount(announced if isinstance(announced, int) else None, found)
+                # The newest one decides: a later pull may have shown that the rows are all there.
+                return None if announced == found else RowCount(announced, found)
         return None
 
     def _counted(self, sha256: str) -> RowCount | None:

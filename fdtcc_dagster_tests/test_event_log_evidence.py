@@ -127,6 +127,22 @@ def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, 
     assert recorded["foundry/rows_counted"].value is True
 
 
+def test_a_later_pull_in_which_the_rows_are_counted_anew_makes_a_version_good_again(site: Site) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    site.container.inject(NAME, faults.AnnouncedRows(2))
+    assert "announced 2 rows, but the CSV has 1" in failure_of(site.run(SNAPSHOTS))
+    requests = len(site.container.requests)
+    assert site.run(SNAPSHOTS).success
+    assert len(site.container.requests) == requests + 2
+    assert [str(one.description).split("which is ")[1] for one in site.observations()] == [
+        "good again",
+        "refused from now on",
+    ]
+    # From now on, what the container has in its cache is as good as any other version.
+    assert site.run(SNAPSHOTS).success
+    assert len(site.container.requests) == requests + 3
+
+
 def test_another_io_manager_gets_none_of_it_either(site: Site, tmp_path: Path) -> None:
     site.io_manager = Collecting(base_dir=str(tmp_path / "other"))
     assert LOST in failure_of(site.run(SNAPSHOTS))
