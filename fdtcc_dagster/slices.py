@@ -14,14 +14,13 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.casts import read_instants
+from fdtcc_dagster.client.columns import column_of
 from fdtcc_dagster.client.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.room import Room
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.localtime import instant_of, zone_of
 
-_INSTANT = "__fdtcc_instant"
-_INTERVAL = "__fdtcc_interval"
 _HELD_BYTES = 48 << 20
 """Rows of slices in memory; beyond it, they are written to files."""
 
@@ -101,12 +100,15 @@ def cut(
 
 
 def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path) -> Slices:
-    instant = _instant_of(csv, time)
-    dtype = csv.schema.to_frame().select(instant).dtypes[0]
+    try:
+        check_time_dtype(time.name, csv.schema.get(time.name))
+    except ValueError as error:
+        raise _mismatch(csv.source, time, str(error)) from error
+    dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), time.timezone).dtype
     room = Room(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
     cutter = _Cutter(_Bounds(windows, dtype, time.timezone), directory, room)
     try:
-        rows = _take_all(csv, time, instant, cutter)
+        rows = _take_all(csv, time, cutter)
     except BaseException:
         # It may be cut again, and needs the room until then.
         cutter.remove()
@@ -114,13 +116,14 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
     return Slices(csv.schema, rows, cutter.counts, cutter.parts)
 
 
-def _take_all(csv: TypedCsv, time: TimeColumn, instant: pl.Expr, cutter: _Cutter) -> int:
+def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter) -> int:
     source = csv.source
     rows = untimed = unread = 0
     for block in csv.frames():
-        instants = block.select(instant)[_INSTANT]
+        times = column_of(block, time.name)
+        instants = _instants_of(times, time.timezone)
         rows += block.height
-        nulls = block[time.name].null_count()
+        nulls = times.null_count()
         untimed += nulls
         unread += instants.null_count() - nulls
         cutter.take(block, instants)
@@ -155,8 +158,7 @@ class _Bounds:
 
     def interval_of(self, instants: pl.Series) -> pl.Series:
         """The number of the bounds that are not later than each instant."""
-        found = self._sorted.to_physical().search_sorted(instants.to_physical(), side="right")
-        return found.alias(_INTERVAL)
+        return self._sorted.to_physical().search_sorted(instants.to_physical(), side="right")
 
 
 class _Cutter:
@@ -194,7 +196,9 @@ class _Cutter:
         if intervals.min() == intervals.max():
             yield int(intervals[0]), block
             return
-        pieces = block.with_columns(intervals).partition_by(_INTERVAL, include_key=False, as_dict=True)
+        # A longer name than those of all columns is of none of them.
+        name = "_" * (1 + max(map(len, block.columns)))
+        pieces = block.with_columns(intervals.alias(name)).partition_by(name, include_key=False, as_dict=True)
         for (interval,), rows in pieces.items():
             yield int(interval), rows
 
@@ -233,14 +237,10 @@ def check_time_dtype(name: str, dtype: DataType | None) -> None:
         raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
 
 
-def _instant_of(csv: TypedCsv, time: TimeColumn) -> pl.Expr:
-    try:
-        check_time_dtype(time.name, csv.schema.get(time.name))
-    except ValueError as error:
-        raise _mismatch(csv.source, time, str(error)) from error
-    column = pl.col(time.name)
-    text = isinstance(csv.schema[time.name], pl.String)
-    return (_instants(column, time.timezone) if text else column).alias(_INSTANT)
+def _instants_of(times: pl.Series, timezone: str) -> pl.Series:
+    if times.dtype != pl.String:
+        return times
+    return times.to_frame().select(_instants(pl.col(times.name), timezone).alias(times.name)).to_series()
 
 
 def _instants(text: pl.Expr, timezone: str) -> pl.Expr:

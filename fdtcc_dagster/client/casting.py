@@ -9,6 +9,7 @@ import polars as pl
 from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casts import Cast, cast_of, spelling_of
+from fdtcc_dagster.client.columns import column_of, transform
 
 _INFINITE = ["inf", "-inf"]
 
@@ -41,26 +42,28 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     Raises:
         Misfit: A value does not fit; the first one of the first such column is named.
     """
-    casts = {column: cast_of(dtype, spelling_of(dtype, text[column])) for column, dtype in schema.items()}
+    texts = {column: column_of(text, column) for column in schema}
+    casts = {column: cast_of(dtype, spelling_of(dtype, texts[column])) for column, dtype in schema.items()}
     # All columns at once.
-    typed = text.select(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
+    typed = transform(text[list(schema)], {column: cast.usual for column, cast in casts.items()})
     for column, cast in casts.items():
-        if not cast.fits(text[column], typed[column]):
-            typed = typed.with_columns(_cast_again(text.select(column), column, cast, schema[column]))
+        if not cast.fits(texts[column], column_of(typed, column)):
+            typed = typed.with_columns(_cast_again(column, texts[column], cast, schema[column]))
     return typed
 
 
-def _cast_again(text: pl.DataFrame, column: str, cast: Cast, dtype: DataType) -> pl.Series:
-    value = pl.col(column)
+def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl.Series:
+    value = pl.col(text.name)
     refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
     if dtype.is_float():
         refused |= _overflowing(value, dtype)
-    typed = text.select(pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(column))[column]
-    left_over = (typed.is_null() & text[column].is_not_null()).arg_true()
+    every = pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(text.name)
+    typed = text.to_frame().select(every).to_series()
+    left_over = (typed.is_null() & text.is_not_null()).arg_true()
     if len(left_over):
         row = int(left_over[0])
-        raise Misfit(column, row, str(text[column][row]), dtype)
-    return typed
+        raise Misfit(column, row, str(text[row]), dtype)
+    return typed.alias(column)
 
 
 def _overflowing(c: pl.Expr, dtype: DataType) -> pl.Expr:

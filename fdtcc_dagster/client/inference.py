@@ -18,6 +18,7 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.casts import NANOSECOND_YEAR, Cast, cast_of, spelling_of
+from fdtcc_dagster.client.columns import column_of, transform
 
 
 class _Kind(IntEnum):
@@ -131,11 +132,11 @@ class Guess:
         typed, fitting = _read({column: self._kinds[column] for column in text.columns}, text)
         for column in text.columns:
             if column not in fitting:
-                values = text[column].drop_nulls()
+                values = column_of(text, column).drop_nulls()
                 kind = self._kinds[column]
                 if not values.is_empty() and (kind not in _SPELLINGS or not _all_spelled_as(kind, values)):
                     raise OtherTypesError
-                typed = typed.with_columns(cast_block(text.select(column), pl.Schema({column: _DTYPES[kind]})))
+                typed = typed.with_columns(cast_block(text[[column]], pl.Schema({column: _DTYPES[kind]})))
         return typed
 
 
@@ -155,7 +156,7 @@ def infer(blocks: Iterable[pl.DataFrame]) -> Guess:
         for column in block.columns:
             kind = kinds.setdefault(column, _Kind.EMPTY)
             if column not in fitting:
-                kinds[column] = _widened(kind, block[column].drop_nulls())
+                kinds[column] = _widened(kind, column_of(block, column).drop_nulls())
     return Guess(pl.Schema({column: _DTYPES[kind] for column, kind in kinds.items()}), kinds)
 
 
@@ -165,14 +166,16 @@ def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame
     Columns that need a closer look may be missing among these.
     """
     fitting = {column for column, kind in kinds.items() if kind is _Kind.TEXT}
+    texts = {column: column_of(block, column) for column in kinds}
     casts = {
-        column: cast_of(_DTYPES[kind], spelling_of(_DTYPES[kind], block[column]) if kind > _Kind.FLOAT else "")
+        column: cast_of(_DTYPES[kind], spelling_of(_DTYPES[kind], texts[column]) if kind > _Kind.FLOAT else "")
         for column, kind in kinds.items()
         if kind in _SPELLINGS
     }
-    typed = block.with_columns(cast.usual(pl.col(column)).alias(column) for column, cast in casts.items())
+    typed = transform(block, {column: cast.usual for column, cast in casts.items()})
     for column, cast in casts.items():
-        if cast.fits(block[column], typed[column]) and _is_spelled(kinds[column], cast, block[column], typed[column]):
+        text, values = texts[column], column_of(typed, column)
+        if cast.fits(text, values) and _is_spelled(kinds[column], cast, text, values):
             fitting.add(column)
     return typed, fitting
 

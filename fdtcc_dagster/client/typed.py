@@ -41,11 +41,11 @@ class TypedCsv:
         ) -> Iterator[pl.DataFrame]:
             # Of no columns, as for a mere count, a frame would have no height.
             columns = list(self.schema)[:1] if with_columns == [] else with_columns or list(self.schema)
-            for block in self.source.frames(lambda text: self._cast(text.select(columns)), n_rows):
+            for block in self.source.frames(lambda text: self._cast(text[columns]), n_rows):
                 yield block if predicate is None else block.filter(predicate)
 
         return register_io_source(stream, schema=self.schema)
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Give the rows block by block; see `CsvSource.frames`."""
-        return self.source.frames(lambda text: self._cast(text.select(list(self.schema))))
+        return self.source.frames(lambda text: self._cast(text[list(self.schema)]))

@@ -1,0 +1,40 @@
+"""Columns by their very names.
+
+Where Polars takes a name for an expression, it reads `*` and `^a$` as patterns; in a dataset they may be names. Methods
+of a series such as `is_null` are expressions of its name, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+Function = Callable[[pl.Expr], pl.Expr]
+
+
+def column_of(frame: pl.DataFrame, name: str) -> pl.Series:
+    """Give a column as a series without a name, with which all methods of series work."""
+    return frame[name].alias("")
+
+
+def transform(frame: pl.DataFrame, functions: Mapping[str, Function]) -> pl.DataFrame:
+    """Put columns through functions of expressions, all at once.
+
+    Args:
+        frame: Any frame.
+        functions: Column → its function; a column that is not among them stays as it is.
+
+    Returns:
+        The results, under the columns' names and in their order.
+    """
+    # By number: not all versions of Polars have a selector that is literal.
+    numbered = frame.clone()
+    numbered.columns = [str(number) for number in range(frame.width)]
+    return numbered.select(
+        functions.get(name, _unchanged)(pl.col(str(number))).alias(name) for number, name in enumerate(frame.columns)
+    )
+
+
+def _unchanged(column: pl.Expr) -> pl.Expr:
+    return column
