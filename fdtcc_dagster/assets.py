@@ -8,9 +8,11 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
+from fdtcc_dagster.targets import remember
 from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
@@ -64,7 +66,8 @@ def build_foundry_assets(
         The assets, in the order of the datasets.
 
     Raises:
-        ValueError: Two datasets have the same asset key, or `max_partitions_per_run` is less than 1.
+        ValueError: Two datasets have the same asset key, a key has a part that is no name of a directory, or
+            `max_partitions_per_run` is less than 1.
     """
     if max_partitions_per_run is not None and max_partitions_per_run < 1:
         raise ValueError(f"max_partitions_per_run={max_partitions_per_run!r} must be at least 1, or None for no limit")
@@ -73,7 +76,7 @@ def build_foundry_assets(
     assets = []
     for dataset in datasets:
         spec = translator.get_asset_spec(dataset)
-        if spec.key in names:
+        if check_asset_key(spec.key) in names:
             raise ValueError(
                 f"the datasets {names[spec.key]!r} and {dataset.name!r} have the same asset key "
                 f"{spec.key.to_user_string()!r}: give one of them another asset_key"
@@ -118,11 +121,13 @@ def _build_asset(
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
-        run = PartitionsRun(dataset, spec.key, context, container, refetch=config.refetch)
+        # Not the spec's key: loading it from a module with a prefix, or `with_attributes`, gives the asset another one.
+        run = PartitionsRun(dataset, context.asset_key, context, container, refetch=config.refetch)
         keys = context.partition_keys
         if len(keys) == 1:
             yield from run.materialize_one(keys[0], io_manager)
         else:
             yield from run.materialize_each(keys, io_manager)
 
+    remember(pull_partitions, dataset)
     return pull_partitions

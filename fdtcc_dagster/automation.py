@@ -11,6 +11,7 @@ import dagster as dg
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.targets import FoundryTarget, targets_of
 from fdtcc_dagster.ticks import exact_cron, waits
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
@@ -94,7 +95,7 @@ def foundry_automation_condition(
 
 
 def build_foundry_automation_sensors(
-    datasets: Iterable[FoundryDataset],
+    datasets: Iterable[FoundryTarget],
     *,
     translator: FoundryDatasetTranslator | None = None,
     name: str = "foundry_automation",
@@ -104,8 +105,9 @@ def build_foundry_automation_sensors(
     """The sensors that evaluate the conditions of `foundry_automation_condition`, in the code location.
 
     Args:
-        datasets: The datasets whose assets have such a condition.
-        translator: Says which asset represents a dataset.
+        datasets: The datasets whose assets have such a condition, or these assets: where they have got other keys since
+            they were built, the assets.
+        translator: Says which asset represents a dataset, where datasets are given.
         name: The sensor's name; from the second one on with `_2` and so on. Dagster limits one to 500 assets.
         minimum_interval_seconds: The seconds between two evaluations.
         default_status: Whether the sensors are on before somebody switches them.
@@ -114,8 +116,7 @@ def build_foundry_automation_sensors(
         The sensors: one for up to 500 datasets. Several partitions of an asset that are due at once become one
         backfill.
     """
-    translator = translator or FoundryDatasetTranslator()
-    keys = [translator.get_asset_spec(dataset).key for dataset in datasets]
+    keys = [key for _, key in targets_of(datasets, translator)]
     sensors = []
     with warnings.catch_warnings():
         # Evaluation in the code location is marked as beta, which no user of this function could act on.

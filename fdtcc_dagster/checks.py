@@ -3,7 +3,7 @@
 # No postponed annotations here: Dagster reads those of a check's function.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,6 +14,7 @@ from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.findings import Finding, compare_columns, missing, shortened
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
 
 ROW_COUNT_ANNOUNCED = "foundry_row_count_announced"
@@ -38,7 +39,7 @@ Clock = Callable[[], datetime]
 
 
 def build_foundry_checks(
-    datasets: Sequence[FoundryDataset],
+    datasets: Sequence[FoundryTarget],
     *,
     translator: FoundryDatasetTranslator | None = None,
     blocking: bool | Collection[str] = False,
@@ -71,8 +72,9 @@ def build_foundry_checks(
     or if it contradicts what was announced or declared; and else a warning.
 
     Args:
-        datasets: The datasets.
-        translator: The translator of the assets.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
+            since, the assets.
+        translator: The translator of the assets, where datasets are given.
         blocking: The names of the checks whose failure keeps downstream assets in the same run from being
             materialized. True means all but the freshness, which says nothing about the partitions of the run.
         max_row_change: The largest change of the row count that passes, relative to the previous one: 0.5 is half as
@@ -97,11 +99,9 @@ def build_foundry_checks(
         raise ValueError(f"max_row_change={max_row_change!r} is not allowed; give zero or more, or None")
     if freshness_grace is not None and freshness_grace < timedelta(0):
         raise ValueError(f"freshness_grace={freshness_grace!r} is not allowed; give zero or more, or None")
-    translator = translator or FoundryDatasetTranslator()
     keys: dict[dg.AssetKey, str] = {}
     checks = []
-    for dataset in datasets:
-        key = translator.get_asset_spec(dataset).key
+    for dataset, key in targets_of(datasets, translator):
         if key in keys:
             raise ValueError(
                 f"the datasets {keys[key]!r} and {dataset.name!r} have the same asset key "
@@ -256,14 +256,24 @@ def _build_checks(plan: _Plan) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"foundry_checks__{step_name(plan.key)}", specs=specs, can_subset=True)
     def check_partitions(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        history = History(context.instance, plan.key, plan.dataset)
+        # Not the plan's key: with a prefix before its asset's key, a check gets it, too.
+        (key,) = {check.asset_key for check in context.selected_asset_check_keys}
+        check_assets_exist(_repository_of(context), [(plan.dataset, key)])
+        history = History(context.instance, key, plan.dataset)
         partitions = history.of_run(context.run.tags)
         selected = {key.name for key in context.selected_asset_check_keys}
         for spec in specs:
             if spec.name in selected:
-                yield plan.evaluate(spec.name, history, partitions)
+                yield replace(plan, key=key).evaluate(spec.name, history, partitions)
 
     return check_partitions
+
+
+def _repository_of(context: dg.AssetCheckExecutionContext) -> dg.RepositoryDefinition | None:
+    try:
+        return context.repository_def
+    except Exception:  # noqa: BLE001  Dagster's own: a run within this process, as in tests, has no repository
+        return None
 
 
 def _start(definition: dg.TimeWindowPartitionsDefinition, partition: str) -> float:

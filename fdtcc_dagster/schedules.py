@@ -18,18 +18,18 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
 from fdtcc_dagster.localtime import UTC
 from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.targets import FoundryTarget, Target, targets_of
 from fdtcc_dagster.ticks import key_delay, render_crons
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 _ONE_SECOND = dt.timedelta(seconds=1)
 _AT_A_TICK = 10  # partitions of one dataset; more than one only while clocks are set back
-_Target = tuple[FoundryDataset, dg.AssetKey]
 _Request = dg.RunRequest | dg.SkipReason
 _Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[_Request]]
 
 
 def build_foundry_schedules(
-    datasets: Iterable[FoundryDataset],
+    datasets: Iterable[FoundryTarget],
     *,
     translator: FoundryDatasetTranslator | None = None,
     shared: bool = False,
@@ -47,8 +47,9 @@ def build_foundry_schedules(
     of a dataset. `build_foundry_sensor` looks at what is missing at any time, whatever the reason.
 
     Args:
-        datasets: The datasets.
-        translator: Says which asset represents a dataset.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
+            since, the assets.
+        translator: Says which asset represents a dataset, where datasets are given.
         shared: Make one schedule for all datasets with the same calendar and the same start, which requests a run for
             each of them, instead of one schedule for each dataset.
         max_catchup: How many missed partitions of a dataset a tick may request besides the new one; zero or more.
@@ -65,13 +66,12 @@ def build_foundry_schedules(
     """
     if max_catchup < 0:
         raise ValueError(f"max_catchup={max_catchup!r} is not allowed; give 0 or more")
-    translator = translator or FoundryDatasetTranslator()
-    groups: dict[Hashable, list[_Target]] = {}
-    for number, dataset in enumerate(datasets):
+    groups: dict[Hashable, list[Target]] = {}
+    for number, (dataset, key) in enumerate(targets_of(datasets, translator)):
         # Dagster wants one partitions definition for all assets of a job.
         # A snapshot and a slice of one calendar have other partitions.
         group = (dataset.schedule, dataset.start, dataset.time is None) if shared and dataset.schedule else number
-        groups.setdefault(group, []).append((dataset, translator.get_asset_spec(dataset).key))
+        groups.setdefault(group, []).append((dataset, key))
     schedules: dict[str, dg.ScheduleDefinition] = {}
     for targets in groups.values():
         schedule = _build(targets, max_catchup, default_status)
@@ -87,7 +87,7 @@ def build_foundry_schedules(
 
 
 def _build(
-    targets: Sequence[_Target], max_catchup: int, default_status: dg.DefaultScheduleStatus
+    targets: Sequence[Target], max_catchup: int, default_status: dg.DefaultScheduleStatus
 ) -> dg.ScheduleDefinition:
     dataset, key = targets[0]
     definition, schedule = dataset.partitions_def, dataset.schedule
@@ -120,7 +120,7 @@ def _calendar_name(schedule: Schedule, start: dt.date | None) -> str:
     return "_".join([*words, digest])
 
 
-def _evaluation(name: str, targets: Sequence[_Target], max_catchup: int) -> _Evaluation:
+def _evaluation(name: str, targets: Sequence[Target], max_catchup: int) -> _Evaluation:
     """Evaluate a tick for some datasets with the same calendar."""
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[_Request]:

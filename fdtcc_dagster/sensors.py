@@ -11,17 +11,17 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
 from fdtcc_dagster.localtime import UTC
+from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 _PARTITION_TAG = "dagster/partition"
 _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _SENSOR_TAG = "dagster/sensor_name"
-_Target = tuple[FoundryDataset, dg.AssetKey]
 _Missing = tuple[dg.AssetKey, Due, dg.TimeWindowPartitionsDefinition]
 
 
 def build_foundry_sensor(
-    datasets: Iterable[FoundryDataset],
+    datasets: Iterable[FoundryTarget],
     *,
     translator: FoundryDatasetTranslator | None = None,
     name: str = "foundry_sensor",
@@ -42,8 +42,9 @@ def build_foundry_sensor(
     The sensor works beside schedules, as a net below them, and instead of them.
 
     Args:
-        datasets: The datasets.
-        translator: Says which asset represents a dataset.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
+            since, the assets.
+        translator: Says which asset represents a dataset, where datasets are given.
         name: The sensor's name.
         lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more.
         max_runs: How many runs of the sensor may be queued or running at a time; one or more. So whatever is missing,
@@ -60,8 +61,7 @@ def build_foundry_sensor(
     """
     if lookback < 1 or max_runs < 1:
         raise ValueError(f"lookback={lookback!r} and max_runs={max_runs!r} must both be 1 or more")
-    translator = translator or FoundryDatasetTranslator()
-    targets = [(dataset, translator.get_asset_spec(dataset).key) for dataset in datasets]
+    targets = targets_of(datasets, translator)
     if not targets:
         raise ValueError(f"the sensor {name!r} needs at least one dataset")
 
@@ -74,6 +74,7 @@ def build_foundry_sensor(
         description="Requests available refreshes of Foundry datasets that have not been materialized.",
     )
     def foundry_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        check_assets_exist(context.repository_def, targets)
         now = dt.datetime.now(UTC)
         unfinished = _unfinished_runs(context.instance)
         room = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
@@ -97,7 +98,7 @@ def build_foundry_sensor(
 
 
 def _missing(
-    instance: dg.DagsterInstance, targets: Sequence[_Target], now: dt.datetime, lookback: int
+    instance: dg.DagsterInstance, targets: Sequence[Target], now: dt.datetime, lookback: int
 ) -> list[_Missing]:
     """What is not there and was never requested: the newest of each dataset first, then what waits for longest."""
     found: list[tuple[int, float, _Missing]] = []

@@ -1,0 +1,82 @@
+"""Which asset represents a dataset: the one that the translator names, or one that was built and maybe renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+import dagster as dg
+
+from fdtcc_dagster.asset_keys import check_asset_key
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+if TYPE_CHECKING:
+    # What `load_assets_from_modules` returns has no public name.
+    from dagster._core.definitions.module_loaders.load_assets_from_modules import AssetLoaderTypes
+
+FoundryTarget: TypeAlias = "FoundryDataset | AssetLoaderTypes"
+"""A dataset; or an asset, of whatever kind `load_assets_from_modules` finds."""
+
+Target = tuple[FoundryDataset, dg.AssetKey]
+
+# An asset that Dagster makes of another one, with a prefix before its key, still has the same op.
+_datasets: WeakKeyDictionary[object, FoundryDataset] = WeakKeyDictionary()
+
+
+def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:
+    """Note which dataset an asset represents, whatever key it gets later."""
+    _datasets[asset.node_def] = dataset
+
+
+def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator | None) -> list[Target]:
+    """Find the datasets and the keys of their assets.
+
+    Args:
+        targets: Datasets, or assets of `build_foundry_assets`; of assets, others are left out.
+        translator: Names the assets of datasets.
+
+    Returns:
+        Each dataset with its asset's key.
+
+    Raises:
+        ValueError: There are assets, but none of `build_foundry_assets`; or a key has a part that no file can have.
+    """
+    translator = translator or FoundryDatasetTranslator()
+    given = list(targets)
+    found = []
+    for target in given:
+        if isinstance(target, FoundryDataset):
+            found.append((target, check_asset_key(translator.get_asset_spec(target).key)))
+        elif isinstance(target, dg.AssetsDefinition) and (dataset := _dataset_of(target)) is not None:
+            found.append((dataset, check_asset_key(target.key)))
+    if given and not found:
+        raise ValueError("none of these is a FoundryDataset or an asset that build_foundry_assets has made")
+    return found
+
+
+def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iterable[Target]) -> None:
+    """Make sure that datasets are represented by assets with the keys that a sensor or check was built with.
+
+    Args:
+        repository: The code location's definitions; without them, nothing can be said.
+        targets: The datasets and keys.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: A dataset's asset has another key.
+    """
+    if repository is None:
+        return
+    keys = {_dataset_of(asset): key for key, asset in repository.assets_defs_by_key.items()}
+    for dataset, key in targets:
+        if key not in repository.assets_defs_by_key and (present := keys.get(dataset)) is not None:
+            raise dg.DagsterInvalidDefinitionError(
+                f"dataset {dataset.name!r}: there is no asset {key.to_user_string()!r}; its asset got the key "
+                f"{present.to_user_string()!r} after it was built. Give the assets instead of the datasets to "
+                "build_foundry_checks, build_foundry_schedules and build_foundry_sensor"
+            )
+
+
+def _dataset_of(asset: dg.AssetsDefinition) -> FoundryDataset | None:
+    return _datasets.get(asset.node_def) if asset.is_executable else None
