@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.protocol import MissingVersion
 from fdtcc_dagster.client.pulling import check_name
@@ -240,6 +241,8 @@ def _checked_start(
 
 
 def _asset_key(asset_key: dg.AssetKey | Sequence[str] | str | None) -> dg.AssetKey | None:
-    if asset_key is None or isinstance(asset_key, dg.AssetKey):
-        return asset_key
-    return dg.AssetKey.from_user_string(asset_key) if isinstance(asset_key, str) else dg.AssetKey(asset_key)
+    if asset_key is None:
+        return None
+    if isinstance(asset_key, str):
+        asset_key = dg.AssetKey.from_user_string(asset_key)
+    return check_asset_key(asset_key if isinstance(asset_key, dg.AssetKey) else dg.AssetKey(asset_key))

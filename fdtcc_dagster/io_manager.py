@@ -15,6 +15,7 @@ import polars as pl
 from dagster_polars import PolarsParquetIOManager
 from dagster_polars.io_managers import parquet as dagster_polars_parquet
 
+from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.stopping import stop_scans
@@ -137,7 +138,13 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             return None
         return StoredPartition(provenance, schema, rows, _described(path, rows))
 
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
+        """Give the place of an asset in `base_dir`; a key that would share it with another one is an error."""
+        check_asset_key(context.asset_key)
+        return super().get_asset_relative_path(context)
+
     def _partition_path(self, asset_key: dg.AssetKey, partition_key: str) -> UPath:
+        check_asset_key(asset_key)
         return self._with_extension(self._base_path.joinpath(*asset_key.path, partition_key))
 
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> None:
