@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -103,7 +102,6 @@ def pull_each(
     limit: int,
     transport: Transport,
     missing_version: MissingVersion,
-    now: datetime | None = None,
 ) -> Work[Said | Received | Unchanged | Done[Result] | Failed, None]:
     """Pull a dataset once for each window, and read each snapshot as it arrives.
 
@@ -120,7 +118,6 @@ def pull_each(
         limit: How many pulls are under way at a time, and so how many files are in the spool at most.
         transport: `"csv"` or `"zip"`.
         missing_version: `"raise"` or `"accept"`.
-        now: The current aware instant; None asks the clock.
 
     Returns:
         What to enter and iterate over: messages and progress as they arrive, and for each key its end.
@@ -147,7 +144,6 @@ def pull_each(
                     on_message=said,
                     on_notice=said,
                     missing_version=missing_version,
-                    now=now,
                     evidence=evidence(key),
                 )
             if is_there(key, announcement):

@@ -25,6 +25,10 @@ from fdtcc_dagster.waiting import interruptibly
 SNAPSHOT_ROWS = "foundry/snapshot_rows"
 """Where a stored slice says how many rows its snapshot has."""
 
+_OPEN_END = timedelta(days=366)
+"""Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
+container's clock is ahead: an attempt must find the version that an earlier one has caused (S11)."""
+
 Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
 """The rows of a partition, what is known of them, and their data version."""
 
@@ -55,8 +59,7 @@ def rows_of(
     """
     for error in not_complete(dataset, [key]).values():
         raise error
-    now = now_in_utc()
-    window = request_window(dataset, [key], now)
+    window = request_window(dataset, [key])
     log.info(f"Pulling {dataset.name!r}, window {window}")
     told = PullLog(log)
     snapshot = container.pull(
@@ -67,7 +70,6 @@ def rows_of(
         on_progress=told.progress,
         on_notice=told.message,
         missing_version=dataset.missing_version,
-        now=None if dataset.time is None else now,
         evidence=evidence,
     )
     if dataset.time is None:
@@ -79,21 +81,20 @@ def rows_of(
     return slices.rows_of(key), metadata, snapshot.sha256
 
 
-def request_window(dataset: FoundryDataset, keys: Sequence[str], now: datetime) -> Window:
+def request_window(dataset: FoundryDataset, keys: Sequence[str]) -> Window:
     """The window in which the container must have pulled a snapshot that has the rows of some partitions.
 
     Args:
         dataset: The dataset.
         keys: One partition key, or those of several slices that are complete.
-        now: The current instant.
 
     Returns:
-        The partition's own window; for slices the time since the newest one was complete.
+        The partition's own window; for slices the time since the newest one was complete, with an open end.
     """
     if dataset.time is None:
         (key,) = keys
         return dataset.window(key)
-    return Window(max(dataset.complete_at(key) for key in keys), now + timedelta(seconds=1))
+    return Window(max(dataset.complete_at(key) for key in keys), now_in_utc() + _OPEN_END)
 
 
 def not_complete(dataset: FoundryDataset, keys: Sequence[str]) -> dict[str, Exception]:

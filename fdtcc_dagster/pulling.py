@@ -16,7 +16,7 @@ from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
-from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, not_complete, now_in_utc, provenance_of, request_window
+from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, not_complete, provenance_of, request_window
 from fdtcc_dagster.progress import PullLog, megabytes
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import Slices, cut
@@ -148,8 +148,8 @@ class PartitionsPull:
     def _slices(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
         dataset, time = self._dataset, self._dataset.time
         assert time is not None  # noqa: S101  told by the caller
-        now, log, wanted = now_in_utc(), PullLog(self._log), list(keys)
-        window = request_window(dataset, keys, now)
+        log, wanted = PullLog(self._log), list(keys)
+        window = request_window(dataset, keys)
         announced: list[Announcement] = []
 
         def is_there(_: str, announcement: Announcement) -> bool:
@@ -174,7 +174,6 @@ class PartitionsPull:
             limit=1,
             transport=self._container.transport,
             missing_version="raise",
-            now=now,
         ) as pulls:
             for item in pulls:
                 if isinstance(item, (Said, Received)):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
+import polars as pl
 import pytest
+from dagster_polars import PolarsParquetIOManager
 
+from fdtcc_dagster import FoundryDataset, FoundryParquetIOManager, Schedule, build_foundry_assets
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.errors import IdleTimeoutError, RowCountMismatchError
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.faults.scene import CSV, NAME, ROWS, SHA256
+from fdtcc_dagster_tests.faults.site import QuickContainer
 
 ANNOUNCED = 4
 """The frame that says how many rows there are."""
@@ -93,3 +100,93 @@ async def test_a_download_that_never_ends_is_given_up(
         await pull(container, today, tmp_path / "one", transfer_timeout=2.0)
     assert sum(container.downloads.values()) == 1
     assert list((tmp_path / "one").iterdir()) == []
+
+
+WEEKS = FoundryDataset(
+    NAME,
+    Schedule([{"cycle": "weekly", "day": "Monday", "time": "00:00:00"}]),
+    "2025-01-06",
+    {"id": "Int64", "at": "Date"},
+    time_column="at",
+)
+KEYS = list(WEEKS.partitions_def.get_partition_keys())[:3]
+DATED = "id,at\n" + "".join(f"{number},{key}\n" for number, key in enumerate(KEYS))
+
+
+class PatientContainer(QuickContainer):
+    """A container whose client waits until the job that it has left behind has ended."""
+
+    def get_client(self) -> FoundryDevToolsContainerClient:
+        return FoundryDevToolsContainerClient(
+            self.host, self.port, missing_version="raise", attempts=self.attempts, retry_delay=5.0
+        )
+
+
+@pytest.fixture
+def slow_container(ahead: timedelta) -> Iterator[SandboxContainer]:
+    """A container that loses its first connection, and whose job then takes longer than its run's first second."""
+    with SandboxContainer(clock=lambda: datetime.now(timezone.utc) + ahead, pull_seconds=1.5) as container:
+        container.set_live(NAME, DATED)
+        container.inject(NAME, faults.JobRunsOn())
+        container.inject(NAME, faults.ServiceRestart(ANNOUNCED))
+        yield container
+
+
+def assert_one_version(container: SandboxContainer) -> None:
+    assert len(container.requests) == 2
+    assert len(container.versions(NAME)) == 1
+    assert sum(container.downloads.values()) == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=1)], ids=["", "its clock is ahead"])
+@pytest.mark.parametrize(
+    ("keys", "io_manager"),
+    [(KEYS[:1], FoundryParquetIOManager), (KEYS, FoundryParquetIOManager), (KEYS[:1], PolarsParquetIOManager)],
+    ids=["one", "several", "another IO manager"],
+)
+def test_slices_find_the_version_that_the_first_attempt_caused(
+    slow_container: SandboxContainer, keys: Sequence[str], io_manager: Any, tmp_path: Path
+) -> None:
+    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    result = dg.materialize(
+        build_foundry_assets([WEEKS], retry_policy=None),
+        resources={
+            "foundry_container": PatientContainer(host=slow_container.host, port=slow_container.port, attempts=2),
+            "io_manager": io_manager(base_dir=str(tmp_path)),
+        },
+        partition_key=keys[0] if len(keys) == 1 else None,
+        tags=tags if len(keys) > 1 else None,
+    )
+    assert [pl.read_parquet(tmp_path / NAME / f"{key}.parquet")["id"].item() for key in keys] == list(range(len(keys)))
+    for event in result.get_asset_materialization_events():
+        assert event.materialization.metadata["foundry/origin"].value == "cached"
+    assert_one_version(slow_container)
+
+
+def weeks_job() -> dg.JobDefinition:
+    """What a process of a run's step loads."""
+    definitions = dg.Definitions(
+        build_foundry_assets([WEEKS], retry_policy=dg.RetryPolicy(max_retries=1, delay=4)),
+        jobs=[dg.define_asset_job("weeks")],
+        resources={
+            "foundry_container": PatientContainer(port=int(os.environ["SLICES_PORT"]), host="127.0.0.1", attempts=1),
+            "io_manager": FoundryParquetIOManager(base_dir=os.environ["SLICES_DIRECTORY"]),
+        },
+    )
+    return definitions.resolve_job_def("weeks")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=1)], ids=["its clock is ahead"])
+def test_another_attempt_of_the_step_in_another_process_finds_it_too(
+    slow_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment: Mapping[str, str] = {"SLICES_PORT": str(slow_container.port), "SLICES_DIRECTORY": str(tmp_path)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with dg.instance_for_test() as instance:
+        job = dg.reconstructable(weeks_job)
+        assert dg.execute_job(job, instance, tags={"dagster/partition": KEYS[0]}).success
+        (run,) = instance.get_runs()
+        steps = [log.dagster_event for log in instance.all_logs(run.run_id) if log.dagster_event]
+    assert sum(event.event_type == dg.DagsterEventType.STEP_RESTARTED for event in steps) == 1
+    assert_one_version(slow_container)
