@@ -24,6 +24,7 @@ from fdtcc_dagster.client.errors import (
     SchemaMismatchError,
     ServiceConnectionLostError,
     ServiceUnavailableError,
+    SliceOutgrownError,
 )
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
@@ -62,6 +63,7 @@ __all__ = [
     "SchemaMismatchError",
     "ServiceConnectionLostError",
     "ServiceUnavailableError",
+    "SliceOutgrownError",
     "Snapshot",
     "build_foundry_assets",
     "build_foundry_checks",

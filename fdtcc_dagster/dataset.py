@@ -67,6 +67,7 @@ class FoundryDataset:
         missing_version: MissingVersion = "raise",
         time_column: str | None = None,
         allow_null_times: bool = False,
+        complete_history: bool = False,
         asset_key: dg.AssetKey | Sequence[str] | str | None = None,
         description: str | None = None,
         group_name: str | None = None,
@@ -88,6 +89,8 @@ class FoundryDataset:
                 of any snapshot that was pulled after it. It holds datetimes (without a zone: UTC), dates, or ISO 8601
                 strings of either; a date begins at midnight in the zone of the partitions.
             allow_null_times: Whether rows without a time may be left out of all slices; otherwise they are an error.
+            complete_history: Whether the dataset keeps all its rows for ever, so that a slice whose window begins
+                before the snapshot's earliest time is complete; otherwise it is an error, for its rows may be gone.
             asset_key: The asset's key, as text with slashes between its parts; the translator chooses one if None.
             description: The asset's description.
             group_name: The asset's group.
@@ -119,7 +122,7 @@ class FoundryDataset:
             )
         if time_column is not None:
             zone = schedule.timezone if schedule is not None else partitions_def.timezone if partitions_def else "UTC"
-            values["time"] = TimeColumn(time_column, zone, allow_null_times)
+            values["time"] = TimeColumn(time_column, zone, allow_null_times, complete_history)
             if values["schema"] is not None:
                 check_time_dtype(time_column, values["schema"].get(time_column))
         for attribute, value in values.items():

@@ -15,6 +15,7 @@ from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.event_log_evidence import EventLogEvidence
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
+from fdtcc_dagster.history import History
 from fdtcc_dagster.outside_window import explained
 from fdtcc_dagster.partition_rows import now_in_utc, rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
@@ -78,7 +79,16 @@ class PartitionsRun:
                     output = _output(STORED, end.metadata, end.sha256)
                 else:
                     output = _output(
-                        *rows_of(self._dataset, key, self._container, spool, self._context.log, self._evidence(key))
+                        *rows_of(
+                            self._dataset,
+                            key,
+                            self._container,
+                            spool,
+                            self._context.log,
+                            self._evidence(key),
+                            self._history(),
+                            refetch=self._refetch,
+                        )
                     )
             except (FdtccError, ValueError, OSError) as error:
                 why = explained(error, self._dataset, now_in_utc())
@@ -129,12 +139,16 @@ class PartitionsRun:
             io_manager,
             self._context.log,
             self._evidence,
+            self._history(),
             refetch=self._refetch,
         )
 
     def _evidence(self, partition: str | None) -> EventLogEvidence:
         local = LocalEvidence(f"{self._container.host}:{self._container.port}", self._dataset.name)
         return EventLogEvidence(local, self._context.instance, self._asset_key, partition)
+
+    def _history(self) -> History:
+        return History(self._context.instance, self._asset_key, self._dataset)
 
     def _materialization(self, stored: Stored) -> dg.AssetMaterialization:
         tags = {"dagster/data_version": stored.sha256}

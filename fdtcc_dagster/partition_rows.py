@@ -15,7 +15,9 @@ from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
+from fdtcc_dagster.outgrown import check_slice
 from fdtcc_dagster.progress import PullLog
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import cut
@@ -24,6 +26,9 @@ from fdtcc_dagster.waiting import interruptibly
 
 SNAPSHOT_ROWS = "foundry/snapshot_rows"
 """Where a stored slice says how many rows its snapshot has."""
+
+_SLICE, _OR_NONE = "foundry/slice", ", or none"
+"""Where a stored slice says which rows it has, and what that ends with if rows without a time are left out."""
 
 _OPEN_END = timedelta(days=366)
 """Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
@@ -40,6 +45,9 @@ def rows_of(
     spool: Path,
     log: dg.DagsterLogManager,
     evidence: Evidence,
+    history: History,
+    *,
+    refetch: bool,
 ) -> Rows:
     """Pull one partition, for whatever stores LazyFrames.
 
@@ -50,12 +58,14 @@ def rows_of(
         spool: Where the snapshot is put; its file is read whenever the rows are.
         log: The run's log.
         evidence: Where it is kept what is known of the dataset's snapshots.
+        history: What was recorded of the asset.
+        refetch: Whether a slice may replace one of more rows.
 
     Returns:
         Its rows, metadata and data version.
 
     Raises:
-        FdtccError: There is no snapshot of its window, or it is not as declared.
+        FdtccError: There is no snapshot of its window, it is not as declared, or it has outgrown the slice.
     """
     for error in not_complete(dataset, [key]).values():
         raise error
@@ -77,6 +87,9 @@ def rows_of(
         return rows, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256
     time, windows = dataset.time, {key: dataset.window(key)}
     slices = interruptibly(lambda: cut(snapshot.source, dataset.schema, time, windows, spool), stop_scans)
+    before = slice_rows_before(dataset, key, None, history)
+    check_slice(dataset, key, slices, before, refetch=refetch)
+    log.info(f"Cut {slices.counts[key]:,} rows{in_place_of(before)} from a snapshot of {slices.rows:,}")
     metadata = slice_metadata(snapshot, slices.schema, windows[key], slices.counts[key], slices.rows)
     return slices.rows_of(key), metadata, snapshot.sha256
 
@@ -140,11 +153,13 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
         "foundry/types": "inferred" if dataset.schema is None else "declared",
     }
     if dataset.time is not None:
-        nulls = ", or none" if dataset.time.allow_nulls else ""
-        provenance["foundry/slice"] = (
-            f"{dataset.time.name} in {dataset.window(key)}, dates in {dataset.time.timezone}{nulls}"
-        )
+        provenance[_SLICE] = f"{_rows_of_slice(dataset, key)}{_OR_NONE if dataset.time.allow_nulls else ''}"
     return provenance
+
+
+def _rows_of_slice(dataset: FoundryDataset, key: str) -> str:
+    assert dataset.time is not None  # noqa: S101  told by the caller
+    return f"{dataset.time.name} in {dataset.window(key)}, dates in {dataset.time.timezone}"
 
 
 def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announcement: Announcement) -> bool:
@@ -164,6 +179,37 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
     if said != provenance_of(dataset, key, announcement):
         return False
     return announcement.announced_rows in (None, int(snapshot_rows or stored.rows))
+
+
+def slice_rows_before(
+    dataset: FoundryDataset, key: str, stored: StoredPartition | None, history: History
+) -> int | None:
+    """Say how many rows of the same slice are there already.
+
+    Args:
+        dataset: The dataset, whose partitions are slices.
+        key: The partition key.
+        stored: What is stored; None where that cannot be told, and then the last materialization decides.
+        history: What was recorded of the asset.
+
+    Returns:
+        The rows; None if there are none, or they are those of another time column or window.
+    """
+    if stored is not None:
+        is_same_slice = stored.provenance.get(_SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
+        return stored.rows if is_same_slice else None
+    if key not in history.stored:
+        return None
+    window = dataset.window(key)
+    recorded = [history.value(key, name) for name in ("foundry/window_from", "foundry/window_to")]
+    rows = history.value(key, "foundry/slice_rows")
+    is_same_window = recorded == [window.from_dt.timestamp(), window.to_dt.timestamp()]
+    return rows if is_same_window and isinstance(rows, int) else None
+
+
+def in_place_of(before: int | None) -> str:
+    """What the run's log says of rows that are replaced."""
+    return "" if before is None else f" in place of {before:,}"
 
 
 def now_in_utc() -> datetime:

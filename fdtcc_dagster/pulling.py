@@ -15,8 +15,18 @@ from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapsh
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.fanout import Done, Failed, Received, Said, Unchanged, pull_each
+from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
-from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, not_complete, provenance_of, request_window
+from fdtcc_dagster.outgrown import check_slice
+from fdtcc_dagster.partition_rows import (
+    SNAPSHOT_ROWS,
+    in_place_of,
+    is_same,
+    not_complete,
+    provenance_of,
+    request_window,
+    slice_rows_before,
+)
 from fdtcc_dagster.progress import PullLog, megabytes
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.slices import Slices, cut
@@ -64,6 +74,7 @@ class PartitionsPull:
         io_manager: Stores the partitions.
         log: The run's log.
         evidence: Gives where it is kept what is known of a partition's snapshots; None stands for slices.
+        history: What was recorded of the asset.
         refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
     """
 
@@ -75,12 +86,13 @@ class PartitionsPull:
         io_manager: StoresPartitions,
         log: dg.DagsterLogManager,
         evidence: Callable[[str | None], Evidence],
+        history: History,
         *,
         refetch: bool,
     ) -> None:
         self._dataset, self._asset_key = dataset, asset_key
         self._container, self._io_manager = container, io_manager
-        self._log, self._evidence, self._refetch = log, evidence, refetch
+        self._log, self._evidence, self._history, self._refetch = log, evidence, history, refetch
         self._there: dict[str, StoredPartition] = {}
         self._single = False
 
@@ -190,12 +202,16 @@ class PartitionsPull:
     def _stored_slice(self, key: str, done: Done[Slices]) -> End:
         snapshot, slices = done.snapshot, done.result
         try:
+            # Only now: another run may have stored it while this one pulled.
+            there = self._io_manager.stored_partition(self._asset_key, key)
+            before = slice_rows_before(self._dataset, key, there, self._history)
+            check_slice(self._dataset, key, slices, before, refetch=self._refetch)
             stored = self._store(key, slices.rows_of(key), snapshot, {SNAPSHOT_ROWS: str(slices.rows)})
         except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
             return NotStored(key, error)
         finally:
             slices.remove(key)
-        self._tell_stored(key, stored, snapshot)
+        self._tell_stored(key, stored, snapshot, before)
         window = self._dataset.window(key)
         metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
         return Stored(key, {**metadata, **stored}, snapshot.sha256)
@@ -228,11 +244,12 @@ class PartitionsPull:
         """What lines of a partition begin with."""
         return "" if self._single else f"{key}: "
 
-    def _tell_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot) -> None:
+    def _tell_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, before: int | None = None) -> None:
         rows = stored.get("dagster/partition_row_count")
         what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
         of = "" if self._dataset.time is None else "a snapshot of "
-        self._log.info(f"{self._prefix(key)}Stored {what} (from {of}{megabytes(snapshot.size_bytes)} MB of CSV)")
+        source = f"(from {of}{megabytes(snapshot.size_bytes)} MB of CSV)"
+        self._log.info(f"{self._prefix(key)}Stored {what}{in_place_of(before)} {source}")
 
     def _store(
         self, key: str, rows: pl.LazyFrame, announcement: Announcement, more: Mapping[str, str] | None = None

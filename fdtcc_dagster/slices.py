@@ -34,11 +34,13 @@ class TimeColumn:
             either.
         timezone: The zone in whose midnights dates begin.
         allow_nulls: Whether rows without a time may be left out of all slices.
+        complete_history: Whether the dataset keeps all its rows, so that there were none before its earliest time.
     """
 
     name: str
     timezone: str = "UTC"
     allow_nulls: bool = False
+    complete_history: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,15 @@ class Slices:
         schema: The dataset's columns.
         rows: The snapshot's rows.
         counts: How many rows each slice has.
+        begins: The earliest time of all rows, whether they are of a slice or not; None where no row has a time.
+        outgrown: The slices whose windows begin before that.
     """
 
     schema: pl.Schema
     rows: int
     counts: Mapping[str, int]
+    begins: str | None
+    outgrown: frozenset[str]
     _parts: Mapping[str, list[Path]] = field(repr=False)
 
     def rows_of(self, key: str) -> pl.LazyFrame:
@@ -106,14 +112,17 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
         raise _mismatch(csv.source, time, str(error)) from error
     dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), time.timezone).dtype
     room = Room(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
-    cutter = _Cutter(_Bounds(windows, dtype, time.timezone), directory, room)
+    bounds = _Bounds(windows, dtype, time.timezone)
+    cutter = _Cutter(bounds, directory, room)
     try:
         rows = _take_all(csv, time, cutter)
     except BaseException:
         # It may be cut again, and needs the room until then.
         cutter.remove()
         raise
-    return Slices(csv.schema, rows, cutter.counts, cutter.parts)
+    earliest = cutter.earliest
+    begins = None if earliest is None else _text(earliest, dtype)
+    return Slices(csv.schema, rows, cutter.counts, begins, bounds.outgrown(earliest), cutter.parts)
 
 
 def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter) -> int:
@@ -160,6 +169,13 @@ class _Bounds:
         """The number of the bounds that are not later than each instant."""
         return self._sorted.to_physical().search_sorted(instants.to_physical(), side="right")
 
+    def outgrown(self, earliest: int | None) -> frozenset[str]:
+        """The keys whose windows begin before an instant of the physical type; all if there is none."""
+        if earliest is None:
+            return frozenset(self.keys.values())
+        before = self._sorted.to_physical().search_sorted(earliest, side="left")
+        return frozenset(key for number, key in self.keys.items() if number <= before)
+
 
 class _Cutter:
     """Gathers the rows of each slice, in files when they are many."""
@@ -171,10 +187,14 @@ class _Cutter:
         self._size = 0
         self._numbers = itertools.count()
         self.outside = 0
+        self.earliest: int | None = None
         self.counts = dict.fromkeys(bounds.keys.values(), 0)
         self.parts: dict[str, list[Path]] = {}
 
     def take(self, block: pl.DataFrame, instants: pl.Series) -> None:
+        # As integers: Python's datetimes have neither nanoseconds nor all years.
+        found = [n for n in (self.earliest, instants.to_physical().min()) if isinstance(n, int)]
+        self.earliest = min(found, default=None)
         for interval, rows in self._pieces(block, instants):
             key = self._bounds.keys.get(interval)
             if key is None:
@@ -271,6 +291,16 @@ def _bound(instant: dt.datetime, dtype: DataType, timezone: str) -> pl.Expr:
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         value = value.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
     return value.cast(dtype)
+
+
+def _text(instant: int, dtype: DataType) -> str:
+    """A value of the time column's physical type, as ISO 8601."""
+    value = pl.Series([instant]).cast(dtype)
+    if isinstance(dtype, pl.Date):
+        return str(value.dt.strftime("%F")[0])
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        value = value.dt.convert_time_zone("UTC")
+    return str(value.dt.strftime("%FT%T%.f+00:00")[0])
 
 
 def _mismatch(source: CsvSource, time: TimeColumn, text: str) -> FdtccError:

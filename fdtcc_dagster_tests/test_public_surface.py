@@ -39,6 +39,7 @@ PUBLIC = {
     "SchemaMismatchError",
     "ServiceConnectionLostError",
     "ServiceUnavailableError",
+    "SliceOutgrownError",
     "Snapshot",
     "build_foundry_assets",
     "build_foundry_checks",

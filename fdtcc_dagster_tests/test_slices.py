@@ -21,11 +21,11 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.client import Window
+from fdtcc_dagster.client import Window, blocks
 from fdtcc_dagster.client.errors import RowCountMismatchError
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
-from fdtcc_dagster.slices import TimeColumn, cut
+from fdtcc_dagster.slices import Slices, TimeColumn, cut
 from fdtcc_dagster_tests.midday import utc_today
 
 UTC = timezone.utc
@@ -228,7 +228,7 @@ def test_a_version_from_before_the_end_of_a_slice_does_not_serve_it(site: Site) 
     keys = list(dataset.partitions_def.get_partition_keys())
     end = dataset.window(keys[-1]).to_dt
     site.container.add_version("events", end - timedelta(seconds=1), "at\n")
-    site.container.set_live("events", f"at\n{(end - timedelta(hours=1)).isoformat(' ')}\n")
+    site.container.set_live("events", f"at\n2020-01-01 00:00:00+00:00\n{(end - timedelta(hours=1)).isoformat(' ')}\n")
     assert site.run(dataset, keys).success
     assert site.stored(keys[-1]).height == 1
 
@@ -268,3 +268,63 @@ def test_a_cut_that_fails_leaves_nothing_and_can_be_made_again(tmp_path: Path, m
     assert slices.rows_of("first").collect()["id"].to_list() == [1]
     slices.remove("first")
     assert list(tmp_path.iterdir()) == []
+
+
+DAY = datetime(2024, 3, 3, tzinfo=UTC)
+"""The earliest time of the snapshots below."""
+
+
+def cut_text(times: Sequence[str], dtype: Any, windows: Sequence[tuple[datetime, datetime]], directory: Path) -> Slices:
+    """Cut a snapshot with these times into slices, whose keys are their numbers."""
+    csv = ("id,at\n" + "".join(f"{number},{time}\n" for number, time in enumerate(times))).encode()
+    column = TimeColumn("at", allow_nulls=True)
+    keyed = {str(number): Window(*bounds) for number, bounds in enumerate(windows)}
+    return cut(CsvSource(lambda: io.BytesIO(csv)), pl.Schema({"id": pl.Int64(), "at": dtype}), column, keyed, directory)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "written"),
+    [
+        (pl.Datetime("us"), "%Y-%m-%d %H:%M:%S"),
+        (pl.Datetime("ms", "UTC"), "%Y-%m-%d %H:%M:%S+00:00"),
+        (pl.Datetime("ns", "Asia/Tokyo"), "%Y-%m-%d %H:%M:%S+00:00"),
+        (pl.String(), "%Y-%m-%dT%H:%M:%SZ"),
+        (pl.String(), "%Y-%m-%d"),
+        (pl.Date(), "%Y-%m-%d"),
+    ],
+)
+def test_windows_that_begin_before_the_earliest_time_of_all_rows_are_outgrown(
+    dtype: Any, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several blocks; the earliest time is neither in the first one nor in a slice.
+    monkeypatch.setattr(blocks.record_blocks, "__defaults__", (64,))
+    times = [(DAY + timedelta(days=number * 7 % 30)).strftime(written) for number in range(1, 61)]
+    day = timedelta(days=1)
+    windows = [(DAY + number * day, DAY + (number + 1) * day) for number in (-2, -1, 1, 2)]
+    found = cut_text(times, dtype, windows, tmp_path)
+    assert found.outgrown == {"0", "1"}
+    assert found.begins == ("2024-03-03" if isinstance(dtype, pl.Date) else "2024-03-03T00:00:00+00:00")
+    (tmp_path / "other").mkdir()
+    begin = cut_text(times, dtype, [(DAY, DAY + day)], tmp_path / "other")
+    assert (begin.outgrown, dict(begin.counts)) == (set(), {"0": 2})
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("us"), pl.Datetime("us", "Asia/Tokyo"), pl.String()])
+def test_an_instant_too_early_is_too_early(dtype: Any, tmp_path: Path) -> None:
+    times = [(DAY + timedelta(days=2)).isoformat(" "), "", DAY.isoformat(" ")]
+    if dtype == pl.Datetime("us"):
+        times = [time.removesuffix("+00:00") for time in times]
+    before = (DAY - timedelta(microseconds=1), DAY)
+    assert cut_text(times, dtype, [before, (DAY, DAY + timedelta(days=1))], tmp_path).outgrown == {"0"}
+
+
+def test_a_window_that_begins_within_a_day_has_dates_from_the_next_one_on(tmp_path: Path) -> None:
+    noon = timedelta(hours=12)
+    windows = [(DAY - 2 * noon, DAY - noon), (DAY - noon, DAY), (DAY, DAY + noon)]
+    assert cut_text(["2024-03-03"], pl.Date(), windows, tmp_path).outgrown == {"0"}
+
+
+@pytest.mark.parametrize("times", [[], ["", ""]], ids=["no rows", "only nulls"])
+def test_a_snapshot_without_any_time_has_outgrown_all_windows(times: Sequence[str], tmp_path: Path) -> None:
+    found = cut_text(times, pl.Date(), [(DAY, DAY + timedelta(days=1))], tmp_path)
+    assert (found.outgrown, found.begins) == ({"0"}, None)

@@ -14,6 +14,7 @@ Exception
     ├── NoVersionInWindowError                   nobody pulled the dataset in that past window (S10)
     ├── NotYetAvailableError                     the window has not begun
     ├── RowCountMismatchError                    it announced more or fewer rows than the CSV has (S18)
+    ├── SliceOutgrownError                       the snapshot no longer has all rows of a slice
     ├── SchemaMismatchError                      a value or column does not fit the declared schema (S20)
     ├── ProtocolError                            it said something that its protocol does not know
     └── ScheduleError (also a ValueError)        a refresh calendar or a partition key makes no sense
@@ -141,6 +142,10 @@ class RowCountMismatchError(FdtccError):
         self.sha256 = sha256
         self.announced_rows = announced_rows
         self.found_rows = found_rows
+
+
+class SliceOutgrownError(FdtccError):
+    """The snapshot no longer has all rows of a slice: it begins later, or it has fewer of them than are stored."""
 
 
 class SchemaMismatchError(FdtccError):

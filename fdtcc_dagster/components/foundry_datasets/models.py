@@ -78,6 +78,9 @@ class SettingsModel(dg.Model):
     allow_null_times: Annotated[bool, Templated()] = optional(
         "With a time_column: leave rows without a time out of all slices, instead of failing."
     )
+    complete_history: Annotated[bool, Templated()] = optional(
+        "With a time_column: the dataset keeps all its rows, so a slice may begin before its earliest time."
+    )
     asset_key: Annotated[
         str | list[str] | None,
         WithJsonSchema(
