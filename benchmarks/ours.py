@@ -98,7 +98,9 @@ def transfer(directory: str, port: int) -> Work:
 def slices(directory: str, port: int, time_column: str) -> Work:
     """Store every week's rows of one snapshot."""
     partitions = dg.WeeklyPartitionsDefinition(FIRST_DAY, day_offset=1)
-    dataset = FoundryDataset("big", partitions_def=partitions, schema=SCHEMA, time_column=time_column)
+    dataset = FoundryDataset(
+        "big", partitions_def=partitions, schema=SCHEMA, time_column=time_column, complete_history=True
+    )
     keys = partitions.get_partition_keys()[:WEEKS]
     return store_partitions(dataset, keys, _resource(port, directory), directory)
 

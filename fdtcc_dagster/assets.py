@@ -25,7 +25,8 @@ class PullConfig(dg.Config):
     refetch: bool = Field(
         default=False,
         description="Download and store partitions again even where the container's snapshot is stored already. "
-        "That is the container's version: Foundry is not asked anew where the container has one of the window.",
+        "That is the container's version: Foundry is not asked anew where the container has one of the window. "
+        "A slice may then replace a stored one that has more rows.",
     )
 
 

