@@ -27,8 +27,11 @@ from fdtcc_dagster.waiting import interruptibly
 SNAPSHOT_ROWS = "foundry/snapshot_rows"
 """Where a stored slice says how many rows its snapshot has."""
 
-_SLICE, _OR_NONE = "foundry/slice", ", or none"
-"""Where a stored slice says which rows it has, and what that ends with if rows without a time are left out."""
+_SHA256, _SLICE = "foundry/sha256", "foundry/slice"
+"""Where a stored partition says of which snapshot it is, and a slice, which rows it has."""
+
+_OR_NONE = ", or none"
+"""What the latter ends with if rows without a time are left out."""
 
 _OPEN_END = timedelta(days=366)
 """Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
@@ -149,7 +152,7 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
         Names under `foundry/` and their values.
     """
     provenance = {
-        "foundry/sha256": announcement.sha256,
+        _SHA256: announcement.sha256,
         "foundry/types": "inferred" if dataset.schema is None else "declared",
     }
     if dataset.time is not None:
@@ -189,13 +192,13 @@ def slice_rows_before(
     Args:
         dataset: The dataset, whose partitions are slices.
         key: The partition key.
-        stored: What is stored; None where that cannot be told, and then the last materialization decides.
+        stored: What is stored; where nobody can tell, or its origin is not known, the last materialization decides.
         history: What was recorded of the asset.
 
     Returns:
         The rows; None if there are none, or they are those of another time column or window.
     """
-    if stored is not None:
+    if stored is not None and _SHA256 in stored.provenance:
         is_same_slice = stored.provenance.get(_SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
         return stored.rows if is_same_slice else None
     if key not in history.stored:

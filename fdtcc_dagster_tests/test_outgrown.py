@@ -45,6 +45,19 @@ class ForgetfulIOManager(FoundryParquetIOManager):
         return None
 
 
+class PlainIOManager(FoundryParquetIOManager):
+    """Keeps the rows, and not where they come from."""
+
+    def store_partition(
+        self,
+        asset_key: dg.AssetKey,
+        partition_key: str,
+        frame: pl.LazyFrame,
+        provenance: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        return super().store_partition(asset_key, partition_key, frame)
+
+
 class Site:
     """A container whose versions follow one another, a store, and the runs' logs."""
 
@@ -147,6 +160,7 @@ def test_a_quiet_day_is_a_slice_without_rows(site: Site) -> None:
     [
         (FoundryParquetIOManager, "Stored {} rows in place of {} (from"),
         (ForgetfulIOManager, "Stored {} rows in place of {} (from"),
+        (PlainIOManager, "Stored {} rows in place of {} (from"),
         (PolarsParquetIOManager, "Cut {} rows in place of {} from"),
     ],
 )
@@ -198,7 +212,7 @@ def test_a_slice_of_the_same_snapshot_is_not_judged_again(site: Site) -> None:
     assert sum(site.container.downloads.values()) == 1
 
 
-@pytest.mark.parametrize("io_manager", [FoundryParquetIOManager, ForgetfulIOManager])
+@pytest.mark.parametrize("io_manager", [FoundryParquetIOManager, ForgetfulIOManager, PlainIOManager])
 def test_slices_of_other_windows_are_not_compared(site: Site, io_manager: Any) -> None:
     weekly = Schedule([{"cycle": "weekly", "day": f"{FIRST:%A}", "time": "00:00:00"}], buffer=timedelta(0))
     weeks = FoundryDataset(NAME, weekly, FIRST, {"id": "Int64", "at": "Date"}, time_column="at")
