@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.cron import superset
 from fdtcc_dagster.days import Years, union, years_between
 from fdtcc_dagster.localtime import UTC, dagster_zone, date_of, instant_of, is_repeated, zone_of
+from fdtcc_dagster.partition_windows import refresh_partitions
 from fdtcc_dagster.schedule import Refresh, Schedule
 
 KEY_FORMAT = "%Y-%m-%d"
@@ -133,31 +134,6 @@ def slice_window(schedule: Schedule, partition_key: str) -> Window:
     return Window(refreshes[0], following[0])
 
 
-class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
-    """Partitions with excluded ticks, whose windows nevertheless leave no holes.
-
-    Overrides nothing that concerns keys: the webserver and the daemon rebuild the plain class and must arrive at the
-    same ones.
-    """
-
-    def time_window_for_partition_key(  # type: ignore[override]  # the base wraps its method in a cache
-        self, partition_key: str
-    ) -> dg.TimeWindow:
-        tick = super().time_window_for_partition_key(partition_key)
-        following = self.get_next_partition_window(tick.end, respect_bounds=False)
-        # `end` is the first refresh beyond the horizon; after it, nothing is excluded any more.
-        ends = [window_end for window_end in (self.end, following and following.start) if window_end]
-        return dg.TimeWindow(tick.start, min(ends, key=dt.datetime.timestamp))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        # As the base, which writes out all exclusions each time that one of its caches is asked.
-        return hash(tuple(repr(self)))
-
-
 @lru_cache(maxsize=1024)
 def _build(
     rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date, over: bool
@@ -193,7 +169,7 @@ def _build(
         exclusions += [_tick(timezone, day, minute=1) for day in years.dates(one_by_one)]
     exclusions += [dt.datetime.combine(day, _MIDNIGHT) for day in years.dates(excluded & ~near_changes)]
     exclusions += [_tick(timezone, day) for day in years.dates(excluded & near_changes)]
-    return _RefreshPartitionsDefinition(
+    return refresh_partitions(
         start=begin,
         end=dt.datetime.combine(end, _MIDNIGHT),
         fmt=KEY_FORMAT,
