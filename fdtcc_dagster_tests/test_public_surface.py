@@ -33,6 +33,7 @@ PUBLIC = {
     "NotYetAvailableError",
     "ProtocolError",
     "Refresh",
+    "RefreshPartitionMapping",
     "RowCountMismatchError",
     "Schedule",
     "ScheduleError",
