@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
+from dagster_shared.check import CheckError
 from pydantic import Field
 
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.failures import UnlessInterrupted
+from fdtcc_dagster.mapping import inferred_mappings
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
 from fdtcc_dagster.targets import remember
 from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
@@ -122,6 +124,7 @@ def _build_asset(
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
+        _warn_of_inferred_mappings(context)
         # Not the spec's key: loading it from a module with a prefix, or `with_attributes`, gives the asset another one.
         run = PartitionsRun(dataset, context.asset_key, context, container, refetch=config.refetch)
         keys = context.partition_keys
@@ -132,3 +135,17 @@ def _build_asset(
 
     remember(pull_partitions, dataset)
     return pull_partitions
+
+
+def _warn_of_inferred_mappings(context: dg.AssetExecutionContext) -> None:
+    """The daemon and the webserver plan too few partitions of such assets, and can neither know nor say so."""
+    try:
+        graph = context.repository_def.asset_graph
+    except CheckError:  # outside a code location, as in `dg.materialize`, there is no daemon either
+        return
+    if found := inferred_mappings(graph, context.asset_key):
+        context.log.warning(
+            f"{', '.join(found)}: downstream of {context.asset_key.to_user_string()}, whose calendar no cron can say, "
+            "backfills and conditions that Dagster's daemon evaluates take too few partitions. "
+            "Name a RefreshPartitionMapping in their AssetDep or AssetIn; see docs/automation.md"
+        )
