@@ -31,7 +31,8 @@ except ImportError:  # on such a system there is no place for locks
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"fdtcc-spool-(?P<spool>[0-9a-f]{16})-\w+|\..+\.fdtcc-(?P<part>[0-9a-f]{16})\.part")
+# Earlier versions put the file's name before the part's, which made it too long for some.
+_NAME = re.compile(r"fdtcc-spool-(?P<spool>[0-9a-f]{16})-\w+|(\..+)?\.fdtcc-(?P<part>[0-9a-f]{16})\.part")
 _FORGOTTEN_SECONDS = 48 * 3600.0
 """Longer than any job lasts by default, with all its attempts."""
 
@@ -71,7 +72,7 @@ def part_of(target: Path) -> Iterator[Path]:
         A path at which nothing exists; what is there at the end is removed.
     """
     remove_leftovers(target.parent)
-    with _in_use(lambda token: target.with_name(f".{target.name}.fdtcc-{token}.part")) as part:
+    with _in_use(lambda token: target.with_name(f".fdtcc-{token}.part")) as part:
         yield part
 
 

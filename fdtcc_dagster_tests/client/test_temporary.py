@@ -85,6 +85,14 @@ def test_a_part_that_was_moved_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["o.parquet"]
 
 
+def test_a_file_s_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    target = tmp_path / ("o" * 255)
+    with part_of(target) as part:
+        part.touch()
+        part.replace(target)
+    assert names(tmp_path) == [target.name]
+
+
 def test_what_the_living_use_stays_and_what_the_dead_have_left_goes(tmp_path: Path) -> None:
     with another_process(tmp_path) as first, another_process(tmp_path) as second:
         before = names(tmp_path)
@@ -142,12 +150,15 @@ def test_several_that_clean_up_at_once_do_not_disturb_each_other(tmp_path: Path)
     assert alive() == set()
 
 
-def test_what_another_machine_may_be_using_stays_until_nothing_has_changed_for_two_days(tmp_path: Path) -> None:
-    part, spool = tmp_path / f".o.parquet.fdtcc-{UNKNOWN}.part", tmp_path / f"fdtcc-spool-{UNKNOWN}-abc_1234"
+@pytest.mark.parametrize("file", ["", ".o.parquet"], ids=["now", "of an earlier version"])
+def test_what_another_machine_may_be_using_stays_until_nothing_has_changed_for_two_days(
+    tmp_path: Path, file: str
+) -> None:
+    part, spool = tmp_path / f"{file}.fdtcc-{UNKNOWN}.part", tmp_path / f"fdtcc-spool-{UNKNOWN}-abc_1234"
     part.touch()
     (spool / "0").mkdir(parents=True)
-    file = spool / "0" / "x.csv"
-    file.touch()
+    csv = spool / "0" / "x.csv"
+    csv.touch()
     remove_leftovers(tmp_path)
     assert names(tmp_path) == [part.name, spool.name]
     long_ago = time.time() - 49 * 3600
@@ -155,7 +166,7 @@ def test_what_another_machine_may_be_using_stays_until_nothing_has_changed_for_t
         os.utime(path, (long_ago, long_ago))
     remove_leftovers(tmp_path)
     assert names(tmp_path) == [spool.name]
-    os.utime(file, (long_ago, long_ago))
+    os.utime(csv, (long_ago, long_ago))
     remove_leftovers(tmp_path)
     assert names(tmp_path) == []
 
