@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +18,9 @@ from fdtcc_dagster.sandbox import SandboxContainer
 # Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
 # CPython 3.11 miscounts its recursion where other threads do so too (a SystemError, in pytest's summary).
 from fdtcc_dagster_tests import fuzz  # noqa: F401
+
+if TYPE_CHECKING:
+    from fdtcc_dagster_tests.s3_server import S3Server
 
 pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]
 
@@ -58,3 +63,33 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv(STATE_DIRECTORY, str(directory))
     return directory
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3Server]:
+    # Only here, as it takes seconds to import.
+    from fdtcc_dagster_tests.s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3Server) -> S3Server:
+    """A server of S3's API on loopback, with an empty bucket."""
+    _s3_server.begin()
+    return _s3_server
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt and is written to nothing, whatever was before.
+
+    A shell starts background jobs with SIGINT ignored; an earlier test's signals may still be written to something.
+    """
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    written_to = signal.set_wakeup_fd(-1)
+    yield
+    signal.signal(signal.SIGINT, handler)
+    with contextlib.suppress(OSError, ValueError):  # it has been closed
+        signal.set_wakeup_fd(written_to)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -17,20 +16,6 @@ from polars.io.plugins import register_io_source
 
 from fdtcc_dagster.client.stopping import stop_scans, stoppable
 from fdtcc_dagster.waiting import interruptibly, wait_for, when_interrupted
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt and is written to nothing, whatever was before.
-
-    A shell starts background jobs with SIGINT ignored; an earlier test's signals may still be written to something.
-    """
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    written_to = signal.set_wakeup_fd(-1)
-    yield
-    signal.signal(signal.SIGINT, handler)
-    with contextlib.suppress(OSError, ValueError):  # it has been closed
-        signal.set_wakeup_fd(written_to)
 
 
 def test_items_are_handled_in_the_calling_thread_in_order() -> None:

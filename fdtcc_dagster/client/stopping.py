@@ -1,8 +1,8 @@
-"""Stopping scans that are under way: Polars reads in threads of its own, which no interrupt reaches."""
+"""Stopping scans and uploads that are under way: they run in threads of their own, which no interrupt reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 Frame = TypeVar("Frame")
@@ -11,9 +11,15 @@ _stops = 0
 
 
 def stop_scans() -> None:
-    """Let every scan that is under way in this process fail at its next block; later ones are not affected."""
+    """Let every scan and upload that is under way in this process fail soon; later ones are not affected."""
     global _stops
     _stops += 1
+
+
+def watch_stops() -> Callable[[], bool]:
+    """Give a function that says whether `stop_scans` was called since."""
+    began = _stops
+    return lambda: _stops != began
 
 
 def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -28,8 +34,8 @@ def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
     Raises:
         RuntimeError: It was called.
     """
-    began = _stops
+    stopped = watch_stops()
     for frame in frames:
-        if _stops != began:
+        if stopped():
             raise RuntimeError("the scan was stopped")
         yield frame

@@ -65,6 +65,7 @@ class Site:
         self.spool, self.parquet = directory / "spool", directory / "parquet"
         self.spool.mkdir()
         self.parquet.mkdir()
+        self.io_manager = FoundryParquetIOManager(base_dir=str(self.parquet))
 
     def add_past_versions(self) -> None:
         """Let all partitions but the last have a small version; what is arranged then befalls the last one's pull."""
@@ -101,7 +102,7 @@ class Site:
             build_foundry_assets([self._dataset], retry_policy=None),
             resources={
                 "foundry_container": QuickContainer(**{**resource, **arguments}),
-                "io_manager": FoundryParquetIOManager(base_dir=str(self.parquet)),
+                "io_manager": self.io_manager,
             },
             instance=self._instance,
             tags=span if len(keys) > 1 else None,
