@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 import dagster as dg
 import polars as pl
@@ -17,8 +18,9 @@ from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
+from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.object_store import is_local
-from fdtcc_dagster.publishing import publish
+from fdtcc_dagster.publishing import ParquetOptions, Published, publish
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:
@@ -68,31 +70,74 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             self._base_path = UPath(self._base_path.path)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Store an output: a frame, or for a run of several partitions a mapping of partition key → frame.
+        """Store an output: a frame, or a mapping of partition key → frame.
 
         Partitions of Foundry datasets are stored by `store_partition` before; their output is `STORED`, and nothing is
         done for it.
 
         Args:
             context: Dagster's context of the output.
-            obj: The output.
+            obj: The output. None is for assets whose type is `Optional[...]`: nothing is stored, and what was stored
+                before stays.
 
         Raises:
             dagster.Failure: The rows are not as declared or announced; the previous file stays.
-            ValueError: The run has several partitions, and the output is no mapping of just these.
+            TypeError: The output is neither a Polars frame nor such a mapping.
+            ValueError: The output is a mapping of other keys than the run's partitions; or the run has several, and the
+                output is no mapping; or its metadata have an option that cannot be followed.
         """
         if obj is STORED:
             return
-        if not (context.has_asset_partitions and len(context.asset_partition_keys) > 1):
-            super().handle_output(context, obj)
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else []
+        if obj is None and type(None) in get_args(context.dagster_type.typing_type):
+            context.log.warning("The output is None: nothing is stored, and what was stored before stays")
             return
-        if not (isinstance(obj, Mapping) and sorted(obj) == sorted(context.asset_partition_keys)):
+        each = keys and (isinstance(obj, Mapping) or len(keys) > 1)
+        frames = [_frame(frame, key) for key, frame in _of_each(keys, obj)] if each else [_frame(obj, "the output")]
+        if len(frames) == 1:
+            super().handle_output(context, frames[0])
+            return
+        paths, schemas = self._get_paths_for_partitions(context), []
+        for key, frame in zip(keys, frames, strict=True):
+            self.make_directory(paths[key].parent)
+            schemas.append(self._store(context, frame.lazy(), paths[key]).schema)
+        # One set of metadata serves all partitions of the run.
+        if all(schema == schemas[0] for schema in schemas):
+            context.add_output_metadata(_column_schema(context, schemas[0]))
+
+    def get_path_for_partition(self, context: dg.InputContext | dg.OutputContext, path: UPath, partition: str) -> UPath:
+        """Say where a partition is stored.
+
+        Args:
+            context: Dagster's context.
+            path: The asset's directory.
+            partition: The partition key; of several dimensions, their keys with slashes in between.
+
+        Returns:
+            The place, without the extension.
+
+        Raises:
+            ValueError: The key begins or ends with a slash, or has a part that a file system takes for a directory.
+        """
+        if any(part in ("", ".", "..") for part in partition.split("/")):
             raise ValueError(
-                f"this run has the partitions {', '.join(context.asset_partition_keys)}: return a dict with a frame "
-                "for each of them"
+                f"the partition key {partition!r} of {context.asset_key.to_user_string()!r} cannot be a path: between "
+                "slashes, no part of it may be empty, '.' or '..'"
             )
-        for key, frame in obj.items():
-            self.store_partition(context.asset_key, key, frame.lazy())
+        return super().get_path_for_partition(context, path, partition)
+
+    def _get_paths_for_partitions(self, context: dg.InputContext | dg.OutputContext) -> dict[str, UPath]:
+        for key in context.asset_partition_keys:
+            if isinstance(key, dg.MultiPartitionKey) and any("/" in part for part in key.keys_by_dimension.values()):
+                raise ValueError(
+                    f"the partition key {key} has a slash in one of its dimensions, by which it could have the file of "
+                    "another key; give it another one"
+                )
+        paths: dict[str, UPath] = super()._get_paths_for_partitions(context)
+        return paths
+
+    def _handle_transition_to_partitioned_asset(self, context: dg.OutputContext, path: UPath) -> None:
+        """Remove nothing: as all files have an extension, one that is there is another asset's."""
 
     def make_directory(self, path: UPath) -> None:
         """Make the directory of a file that is to be stored.
@@ -161,8 +206,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         return super().get_asset_relative_path(context)
 
     def _partition_path(self, asset_key: dg.AssetKey, partition_key: str) -> UPath:
-        check_asset_key(asset_key)
-        return self._with_extension(self._base_path.joinpath(*asset_key.path, partition_key))
+        # By Dagster's own function, as its readers take it.
+        context = cast(dg.OutputContext, _Partition(asset_key, [partition_key]))
+        return self._get_paths_for_partitions(context)[partition_key]
 
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> None:
         """Store a LazyFrame, in flat memory.
@@ -177,13 +223,24 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             OSError: The file cannot be written; the previous file stays.
         """
         started = time.monotonic()
+        published = self._store(context, df, path)
+        name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
+        context.add_output_metadata(
+            {
+                name: published.rows,
+                "foundry/store_seconds": round(time.monotonic() - started, 3),
+                **_column_schema(context, published.schema),
+            }
+        )
+
+    def _store(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> Published:
+        """Store a frame in a step, whose end it is when that fails or is interrupted."""
+        options = ParquetOptions.of(context.definition_metadata)
         try:
             with interrupts_end_the_run(lambda: context.step_context.op_retry_policy):
-                rows = publish(df, path).rows
+                return publish(df, path, options=options)
         except FdtccError as error:
             raise failure(error) from error
-        name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
-        context.add_output_metadata({name: rows, "foundry/store_seconds": round(time.monotonic() - started, 3)})
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         """Store a DataFrame; see `sink_df_to_path`."""
@@ -207,11 +264,45 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         if not path.exists():
             raise FileNotFoundError(f"no partition is stored at {path}; materialize it first")
-        return pl.scan_parquet(str(path)) if is_local(path) else object_store.scan(path)
+        frame = pl.scan_parquet(str(path)) if is_local(path) else object_store.scan(path)
+        return _as_asked(frame, context.definition_metadata or {})
 
     def get_metadata(self, context: dg.OutputContext, obj: object) -> dict[str, dg.MetadataValue]:
         """Add nothing to what `sink_df_to_path` recorded: the event log is no place for rows of the data."""
         return {}
+
+
+@dataclass(frozen=True)
+class _Partition:
+    """What Dagster's function for paths asks of a context."""
+
+    asset_key: dg.AssetKey
+    asset_partition_keys: list[str]
+    has_asset_key: bool = True
+    has_asset_partitions: bool = True
+
+
+def _frame(obj: object, what: str) -> pl.DataFrame | pl.LazyFrame:
+    if isinstance(obj, (pl.DataFrame, pl.LazyFrame)):
+        return obj
+    if obj is None:
+        raise TypeError(
+            f"{what} is None: annotate the asset with `-> None` if it stores its rows itself, or with Optional[...] if "
+            "there may be none"
+        )
+    module = type(obj).__module__.partition(".")[0]
+    way_out = "convert it by polars.from_pandas" if module == "pandas" else "return a LazyFrame or DataFrame of Polars"
+    raise TypeError(f"{what} is a {type(obj).__name__} of {module}, no frame of Polars: {way_out}")
+
+
+def _of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
+    if not isinstance(obj, Mapping) or sorted(map(str, obj)) != sorted(keys):
+        has = f" with {', '.join(map(str, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
+        raise ValueError(
+            f"this run has the partitions {', '.join(keys)}: return a dict with a frame for each of them and no other; "
+            f"the output is a {type(obj).__name__}{has}"
+        )
+    return [(key, obj[key]) for key in keys]
 
 
 def _local_footer(path: Path) -> object_store.Footer:
@@ -220,6 +311,21 @@ def _local_footer(path: Path) -> object_store.Footer:
     frame = pl.scan_parquet(path, glob=False)
     schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
     return object_store.Footer(pl.read_parquet_metadata(path), schema, rows)
+
+
+def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.TableSchema]:
+    """What the UI shows as columns, unless the asset has said so itself."""
+    name = "dagster/column_schema"
+    return {} if name in (context.output_metadata or {}) else {name: column_schema(schema)}
+
+
+def _as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
+    """Do what dagster-polars' options in the metadata of an input ask for; others of them change no row."""
+    if (rows := metadata.get("n_rows")) is not None:
+        frame = frame.head(rows)
+    if (name := metadata.get("row_index_name")) is not None:
+        frame = frame.with_row_index(name, metadata.get("row_index_offset", 0))
+    return frame
 
 
 def _described(path: UPath, rows: int) -> dict[str, Any]:
