@@ -11,6 +11,7 @@ from pydantic import Field
 
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.mapping import inferred_mappings
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
@@ -47,7 +48,8 @@ def build_foundry_assets(
     window from the container and verifies it. `FoundryParquetIOManager` stores the rows while they arrive, and is left
     alone where it has the partition of that snapshot already, unless the run is configured to `refetch`; any other IO
     manager gets the rows of the complete snapshot as a `polars.LazyFrame`. The partition's `DataVersion` is the
-    snapshot's SHA-256.
+    snapshot's SHA-256. The asset's `code_version` is a digest of what decides the rows of its partitions, so that
+    Dagster shows those as stale that were stored for another declaration; one that the translator gives is kept.
 
     A backfill of many partitions is one run. Its partitions are pulled side by side, up to `max_concurrency` of the
     resource, and each one is stored and recorded as soon as it is complete; when some fail, the run fails, naming them,
@@ -109,7 +111,7 @@ def _build_asset(
         name=step_name(spec.key),
         outs={
             "result": dg.AssetOut.from_spec(
-                spec.replace_attributes(deps=[]),
+                spec.replace_attributes(deps=[], code_version=spec.code_version or declaration_of(dataset).digest),
                 dagster_type=pl.LazyFrame,
                 io_manager_key=io_manager_key,
                 backfill_policy=backfill_policy,

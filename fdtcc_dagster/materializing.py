@@ -13,6 +13,7 @@ from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.event_log_evidence import EventLogEvidence
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
 from fdtcc_dagster.history import History
@@ -21,6 +22,7 @@ from fdtcc_dagster.partition_rows import now_in_utc, rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, StoresPartitions
+from fdtcc_dagster.version_tags import version_tags
 from fdtcc_dagster.waiting import when_interrupted
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
@@ -54,6 +56,7 @@ class PartitionsRun:
         self._context = context
         self._container = container
         self._refetch = refetch
+        self._declared = declaration_of(dataset).metadata()
 
     def materialize_one(self, key: str, io_manager: object) -> Iterator[AssetEvent]:
         """Pull one partition, and store it, or leave it to an IO manager of another kind.
@@ -76,9 +79,9 @@ class PartitionsRun:
                     (end,) = self._pull(io_manager).run([key], spool)
                     if isinstance(end, NotStored):
                         raise end.error
-                    output = _output(STORED, end.metadata, end.sha256)
+                    output = self._output(STORED, end.metadata, end.sha256)
                 else:
-                    output = _output(
+                    output = self._output(
                         *rows_of(
                             self._dataset,
                             key,
@@ -150,13 +153,19 @@ class PartitionsRun:
     def _history(self) -> History:
         return History(self._context.instance, self._asset_key, self._dataset)
 
+    def _output(self, rows: pl.LazyFrame, metadata: Mapping[str, Any], sha256: str) -> dg.Output[pl.LazyFrame]:
+        with warnings.catch_warnings():
+            # Data versions of outputs are marked as beta, which is nothing that a reader of the run's log could act on.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return dg.Output(rows, metadata={**metadata, **self._declared}, data_version=dg.DataVersion(sha256))
+
     def _materialization(self, stored: Stored) -> dg.AssetMaterialization:
-        tags = {"dagster/data_version": stored.sha256}
+        tags = version_tags(self._context, self._asset_key, stored.sha256)
         backfill = self._context.run.tags.get("dagster/backfill")
         return dg.AssetMaterialization(
             asset_key=self._asset_key,
             partition=stored.key,
-            metadata=stored.metadata,
+            metadata={**stored.metadata, **self._declared},
             tags=tags if backfill is None else {**tags, "dagster/backfill": backfill},
         )
 
@@ -183,10 +192,3 @@ class PartitionsRun:
             metadata={"foundry/failed_partitions": dg.MetadataValue.json(sorted(failures))},
             allow_retries=any(may_pass(error) for error in failures.values()),
         )
-
-
-def _output(rows: pl.LazyFrame, metadata: Mapping[str, Any], sha256: str) -> dg.Output[pl.LazyFrame]:
-    with warnings.catch_warnings():
-        # Data versions of outputs are marked as beta, which is nothing that a reader of the run's log could act on.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.Output(rows, metadata=metadata, data_version=dg.DataVersion(sha256))

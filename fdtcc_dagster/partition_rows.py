@@ -15,6 +15,7 @@ from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import DECLARATION, declaration_of
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
 from fdtcc_dagster.outgrown import check_slice
@@ -154,6 +155,7 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
     provenance = {
         _SHA256: announcement.sha256,
         "foundry/types": "inferred" if dataset.schema is None else "declared",
+        DECLARATION: declaration_of(dataset).digest,
     }
     if dataset.time is not None:
         provenance[_SLICE] = f"{_rows_of_slice(dataset, key)}{_OR_NONE if dataset.time.allow_nulls else ''}"

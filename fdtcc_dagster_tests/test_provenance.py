@@ -21,6 +21,7 @@ from fdtcc_dagster import (
 )
 from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement
+from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.partition_rows import SNAPSHOT_ROWS, is_same, provenance_of
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.storing import StoredPartition
@@ -129,6 +130,7 @@ def test_a_file_says_of_which_snapshot_it_is(site: Site) -> None:
     assert {name: value for name, value in said.items() if name.startswith("foundry/")} == {
         "foundry/sha256": SHA256,
         "foundry/types": "declared",
+        "foundry/declaration": declaration_of(snapshots()).digest,
     }
     site.run(slices(), KEYS[:1])
     said = pl.read_parquet_metadata(site.file(KEYS[0]))

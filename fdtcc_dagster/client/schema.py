@@ -154,12 +154,14 @@ def dtype_name(dtype: DataType) -> str:
     Returns:
         Its name; for types that a schema cannot have, Polars' own way to write them.
     """
+    arguments = dtype_arguments(dtype)
+    return f"{type(dtype).__name__}({', '.join(arguments)})" if arguments else str(dtype)
+
+
+def dtype_arguments(dtype: DataType) -> list[str]:
+    """The arguments with which a schema writes a data type; none for plain types."""
     if isinstance(dtype, pl.Datetime):
-        arguments = [dtype.time_unit, *([dtype.time_zone] if dtype.time_zone else [])]
-    elif isinstance(dtype, pl.Decimal):
-        arguments = [str(dtype.precision), str(dtype.scale)]
-    elif isinstance(dtype, pl.Enum):
-        arguments = list(dtype.categories)
-    else:
-        return str(dtype)
-    return f"{type(dtype).__name__}({', '.join(arguments)})"
+        return [dtype.time_unit, *([dtype.time_zone] if dtype.time_zone else [])]
+    if isinstance(dtype, pl.Decimal):
+        return [str(dtype.precision), str(dtype.scale)]
+    return list(dtype.categories) if isinstance(dtype, pl.Enum) else []

@@ -1,0 +1,104 @@
+"""What of a dataset's declaration decides the rows of its partitions, and a digest of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from fdtcc_dagster.client.redaction import redact
+from fdtcc_dagster.client.schema import dtype_arguments
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.schedule import Refresh, Schedule
+
+DECLARATION = "foundry/declaration"
+"""Where stored partitions keep it: its digest in a file, the digest and its parts in a materialization's metadata."""
+
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What decides the rows of a dataset's partitions.
+
+    Attributes:
+        digest: The same for equal declarations, whatever the process, the machine and the versions of Python, Polars
+            and Dagster.
+        parts: What it is made of, in words, so that it can be told what changed: `partitions`, `rows`, `schema`, and
+            `buffer` and `missing_version` where they matter. A RID or uuid in a name is not shown.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+
+    def metadata(self) -> dict[str, dg.MetadataValue]:
+        """What a materialization records of it."""
+        return {DECLARATION: dg.MetadataValue.json({"digest": self.digest, **self.parts})}
+
+
+def declaration_of(dataset: FoundryDataset) -> Declaration:
+    """Tell what decides the rows of a dataset's partitions.
+
+    That is the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the time
+    column and whether rows may have none; the schema; and for snapshots `missing_version`. Not the order of the
+    calendar's rules, the start, or how the asset is described.
+
+    Args:
+        dataset: The dataset.
+
+    Returns:
+        Its declaration.
+    """
+    parts = {
+        "partitions": _calendar(dataset.schedule) if dataset.schedule else _windows(dataset.partitions_def),
+        "rows": _rows(dataset),
+        "schema": "inferred" if dataset.schema is None else _digest(_columns(dataset.schema)),
+    }
+    if dataset.schedule is not None:
+        parts["buffer"] = str(dataset.schedule.buffer)
+    if dataset.time is None:
+        parts["missing_version"] = dataset.missing_version
+    return Declaration(_digest(parts), {name: redact(text) for name, text in parts.items()})
+
+
+def _calendar(schedule: Schedule) -> str:
+    return f"{', '.join(sorted({_rule(rule) for rule in schedule.refreshs}))} in {schedule.timezone}"
+
+
+def _rule(rule: Refresh) -> str:
+    month = None if rule.month is None else f"month {rule.month}"
+    return " ".join(str(word) for word in (rule.cycle, month, rule.day, rule.time) if word is not None)
+
+
+def _windows(definition: dg.TimeWindowPartitionsDefinition) -> str:
+    cron = " ".join(definition.cron_schedule.split())
+    windows = f"cron {cron!r} in {definition.timezone}, keys {definition.fmt!r}"
+    kind = type(definition)
+    if kind.time_window_for_partition_key is dg.TimeWindowPartitionsDefinition.time_window_for_partition_key:
+        # Exclusions, the start and the end say which keys there are, and not what is in one.
+        return windows
+    exclusions = [each if isinstance(each, str) else repr(each.timestamp) for each in definition.exclusions or ()]
+    return f"{windows}, windows by {kind.__qualname__}, exclusions {_digest(sorted(exclusions))}"
+
+
+def _rows(dataset: FoundryDataset) -> str:
+    time = dataset.time
+    if time is None:
+        return "snapshot"
+    nulls = "allowed" if time.allow_nulls else "refused"
+    return f"slice by {time.name!r}, dates in {time.timezone}, rows without a time {nulls}"
+
+
+def _columns(schema: pl.Schema) -> list[list[str]]:
+    # Not Polars' own text, which differs between its versions.
+    return [[name, type(dtype).__name__, *dtype_arguments(dtype)] for name, dtype in schema.items()]
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:_DIGITS]
