@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration_check import CHECK, declaration_finding
 from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.findings import Finding, compare_columns, missing, shortened
 from fdtcc_dagster.history import History
@@ -22,6 +23,7 @@ ROW_COUNT_CHANGE = "foundry_row_count_change"
 SCHEMA_DECLARED = "foundry_schema_declared"
 SCHEMA_CHANGE = "foundry_schema_change"
 FRESHNESS = "foundry_freshness"
+DECLARATION = CHECK
 
 _DESCRIPTIONS = {
     ROW_COUNT_ANNOUNCED: "As many rows are stored as the container announced, where it did, or as belong to the slice.",
@@ -29,9 +31,12 @@ _DESCRIPTIONS = {
     SCHEMA_DECLARED: "The stored columns are the declared ones.",
     SCHEMA_CHANGE: "The columns are those of the partition before it, in time order.",
     FRESHNESS: "The latest refresh that is available is stored.",
+    DECLARATION: "All stored partitions fit the dataset as it is declared now.",
 }
 # These contradict a promise; the others are merely unusual.
-_ALWAYS_ERRORS = {ROW_COUNT_ANNOUNCED, SCHEMA_DECLARED}
+_ALWAYS_ERRORS = {ROW_COUNT_ANNOUNCED, SCHEMA_DECLARED, DECLARATION}
+# These say nothing of the partitions of a run.
+_OF_THE_WHOLE = {FRESHNESS, DECLARATION}
 _NO_ROWS = "the IO manager recorded no number of rows"
 _MOST_DUE, _MOST_ROWS = 10, 200
 
@@ -61,6 +66,9 @@ def build_foundry_checks(
     - `foundry_freshness`: of the refreshes that have been available for `freshness_grace`, the latest one or a later
       one is stored. Without a schedule, the same is asked of the windows that have begun. It is worth running on a
       schedule of its own, since it is about what did not happen.
+    - `foundry_declaration`: every stored partition fits the dataset as it is declared now: its key is still one, its
+      window, time column and schema are those of the declaration, and the windows of slices leave no gaps and do not
+      overlap. It looks at all partitions, whatever the run is about.
 
     In a run for partitions of the asset, they look at all of these, and report each that fails; in any other run at
     the latest stored one in time order. "Previous" is the nearest earlier partition that is stored, whenever it was
@@ -76,7 +84,8 @@ def build_foundry_checks(
             since, the assets.
         translator: The translator of the assets, where datasets are given.
         blocking: The names of the checks whose failure keeps downstream assets in the same run from being
-            materialized. True means all but the freshness, which says nothing about the partitions of the run.
+            materialized. True means all but the freshness and the declaration, which say nothing about the partitions
+            of the run.
         max_row_change: The largest change of the row count that passes, relative to the previous one: 0.5 is half as
             many more or fewer. None leaves the check out.
         freshness_grace: How long after a refresh became available it may be missing. None leaves the check out.
@@ -88,7 +97,7 @@ def build_foundry_checks(
     Raises:
         ValueError: Two datasets have the same asset key, or an argument is not one of these.
     """
-    names = _DESCRIPTIONS.keys() - {FRESHNESS} if blocking is True else set(blocking or ())
+    names = _DESCRIPTIONS.keys() - _OF_THE_WHOLE if blocking is True else set(blocking or ())
     unknown = {str(blocking)} if isinstance(blocking, str) else names - _DESCRIPTIONS.keys()
     if unknown:
         raise ValueError(
@@ -138,7 +147,10 @@ class _Plan:
         return [name for name in _DESCRIPTIONS if not omitted.get(name)]
 
     def evaluate(self, name: str, history: History, partitions: Sequence[str]) -> dg.AssetCheckResult:
-        finding = self._freshness(history) if name == FRESHNESS else self._of_partitions(name, history, partitions)
+        if name == DECLARATION:
+            finding = declaration_finding(self.dataset, history.recorded)
+        else:
+            finding = self._freshness(history) if name == FRESHNESS else self._of_partitions(name, history, partitions)
         is_error = finding.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
         return dg.AssetCheckResult(
             passed=finding.passed,

@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration_check import last_comparison
+from fdtcc_dagster.recorded import Recorded, read_recorded
 
 # The last is the name that Dagster's own managers of database tables use.
 _ROW_COUNTS = ("dagster/partition_row_count", "dagster/row_count", "row_count")
@@ -38,6 +40,13 @@ class History:
     def ordered(self) -> list[str]:
         """The stored partitions in time order, without those that the definition does not have any more."""
         return [key for key in self._dataset.partitions_def.get_partition_keys() if key in self.stored]
+
+    @cached_property
+    def recorded(self) -> Mapping[str, Recorded]:
+        """What is recorded of all stored partitions."""
+        return read_recorded(
+            self.instance, self._asset_key, known=last_comparison(self.instance, self._asset_key, self._dataset)
+        )
 
     def of_run(self, tags: Mapping[str, str]) -> Sequence[str]:
         """The partitions that a run is about.

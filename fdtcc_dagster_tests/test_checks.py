@@ -19,6 +19,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
 )
 from fdtcc_dagster.checks import (
+    DECLARATION,
     FRESHNESS,
     ROW_COUNT_ANNOUNCED,
     ROW_COUNT_CHANGE,
@@ -30,7 +31,7 @@ from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 
-ALL = {ROW_COUNT_ANNOUNCED, ROW_COUNT_CHANGE, SCHEMA_DECLARED, SCHEMA_CHANGE, FRESHNESS}
+ALL = {ROW_COUNT_ANNOUNCED, ROW_COUNT_CHANGE, SCHEMA_DECLARED, SCHEMA_CHANGE, FRESHNESS, DECLARATION}
 NAME, KEY = "sales.Orders", dg.AssetKey(["sales", "orders"])
 SCHEMA = {"id": "Int64", "name": "String"}
 DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0), timezone=ZONE)
@@ -141,7 +142,7 @@ def test_all_checks_run_in_one_step_beside_the_asset_and_pass(store: Store) -> N
     assert result.success
     found = evaluations(result)
     assert {name: (found[name].passed, found[name].blocking) for name in found} == {
-        name: (True, name != FRESHNESS) for name in ALL
+        name: (True, name not in (FRESHNESS, DECLARATION)) for name in ALL
     }
     assert found[ROW_COUNT_ANNOUNCED].description == f"{TODAY}: 4 rows are stored, the container announced 4"
     assert {event.step_key for event in result.all_events if event.is_step_success} == {
@@ -408,7 +409,7 @@ def test_without_a_schedule_the_last_window_that_has_begun_is_due(
 
 def test_checks_that_are_not_wanted_are_not_made() -> None:
     (checks,) = build_foundry_checks([dataset(schema=None)], max_row_change=None, freshness_grace=None)
-    assert {key.name for key in checks.check_keys} == {ROW_COUNT_ANNOUNCED, SCHEMA_CHANGE}
+    assert {key.name for key in checks.check_keys} == {ROW_COUNT_ANNOUNCED, SCHEMA_CHANGE, DECLARATION}
 
 
 @pytest.mark.parametrize(

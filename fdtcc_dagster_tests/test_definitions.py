@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_definitions
+from fdtcc_dagster.checks import DECLARATION
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
 DATASETS = [
@@ -39,6 +40,8 @@ def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
     assert repository.schedule_defs == []
     assert [sensor.name for sensor in repository.sensor_defs] == ["foundry_sensor"]
     assert len(repository.asset_checks_defs_by_key) > len(DATASETS)
+    declarations = {key.asset_key for key in repository.asset_checks_defs_by_key if key.name == DECLARATION}
+    assert declarations == set(definitions.resolve_all_asset_keys())
     assert all(spec.freshness_policy is not None for spec in definitions.resolve_all_asset_specs())
 
 
