@@ -11,6 +11,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
 from fdtcc_dagster.localtime import UTC
+from fdtcc_dagster.redeclared import redeclared_dues
 from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
@@ -27,6 +28,7 @@ def build_foundry_sensor(
     name: str = "foundry_sensor",
     lookback: int = 3,
     max_runs: int = 10,
+    redeclared: bool = False,
     minimum_interval_seconds: int = 60,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
 ) -> dg.SensorDefinition:
@@ -50,6 +52,8 @@ def build_foundry_sensor(
         max_runs: How many runs of the sensor may be queued or running at a time; one or more. So whatever is missing,
             the sensor never floods: the newest refreshes of all datasets come first, the others when runs have
             finished.
+        redeclared: Whether a partition counts as missing, too, that is stored but does not fit the dataset as it is
+            declared now, as the check `foundry_declaration` says it. It is requested once for each declaration.
         minimum_interval_seconds: The seconds between two evaluations.
         default_status: Whether the sensor is on before somebody switches it.
 
@@ -81,7 +85,7 @@ def build_foundry_sensor(
         if room <= 0:
             yield dg.SkipReason(f"{max_runs - room} runs of {name} are queued or running; {max_runs} at a time may be.")
             return
-        missing = _missing(context.instance, targets, now, lookback)
+        missing = _missing(context.instance, targets, now, lookback, redeclared=redeclared)
         requests = 0
         for asset_key, due, partitions_def in missing:
             if requests >= room:
@@ -98,7 +102,7 @@ def build_foundry_sensor(
 
 
 def _missing(
-    instance: dg.DagsterInstance, targets: Sequence[Target], now: dt.datetime, lookback: int
+    instance: dg.DagsterInstance, targets: Sequence[Target], now: dt.datetime, lookback: int, *, redeclared: bool
 ) -> list[_Missing]:
     """What is not there and was never requested: the newest of each dataset first, then what waits for longest."""
     found: list[tuple[int, float, _Missing]] = []
@@ -106,13 +110,16 @@ def _missing(
         dues = newest_due(dataset, now, lookback)
         there = is_there(instance, key, dues)
         absent = [due for due in dues if not there[due.partition_key]]
+        if redeclared:
+            absent += redeclared_dues(instance, dataset, key, [due for due in dues if there[due.partition_key]])
         if lookback == 1:
             absent = [due for due in absent if not _is_over(dataset, due, now)]
+        order = [due.partition_key for due in dues]
         requested = runs_requested(instance, key, absent)
         for due in absent:
             if due.run_key not in requested:
                 missing = (key, due, dataset.partitions_def)
-                found.append((dues.index(due), due.since.timestamp(), missing))
+                found.append((order.index(due.partition_key), due.since.timestamp(), missing))
     return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
 
 

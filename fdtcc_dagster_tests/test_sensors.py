@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import PythonFileTarget
@@ -21,6 +22,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
     build_foundry_schedules,
 )
+from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.sensors import build_foundry_sensor
@@ -225,6 +227,77 @@ def test_a_requested_run_brings_what_was_missing(
     # Nobody pulled yesterday's refresh yesterday: it cannot be had, and is not asked for again.
     assert [result.success for result in results] == [True, False]
     assert "are there, or have been requested" in watched.skips()
+
+
+def store_as(instance: dg.DagsterInstance, of: FoundryDataset, *days: int) -> None:
+    """Record partitions as a run of some declaration would do."""
+    for number in days:
+        window = of.window(day(number))
+        metadata = {
+            **declaration_of(of).metadata(),
+            "foundry/window_from": dg.MetadataValue.timestamp(window.from_dt),
+            "foundry/window_to": dg.MetadataValue.timestamp(window.to_dt),
+        }
+        instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition=day(number), metadata=metadata))
+
+
+def test_partitions_of_another_declaration_count_as_missing_if_that_is_wanted(instance: dg.DagsterInstance) -> None:
+    later = dataset(schedule=Schedule([{"cycle": "daily", "time": "03:00:00"}], dt.timedelta(0), ZONE))
+    store_as(instance, dataset(), -2, -1, 0)
+    store_as(instance, later, -1)
+    assert "are there" in Watched(instance, [later]).skips()
+    assert "are there" in Watched(instance, [dataset()], lookback=1, redeclared=True).skips()
+    watched = Watched(instance, [later], redeclared=True)
+    newest, oldest = watched.requests()
+    assert (newest.partition_key, oldest.partition_key) == (day(0), day(-2))
+    (due,) = newest_due(later, NOW, 1)
+    assert newest.run_key == f"{due.run_key}:{declaration_of(later).digest}"
+    # What is missing altogether has the run key that schedules give it, too.
+    assert len(Watched(instance, [later], redeclared=True, lookback=4).requests()) == 3
+    assert Watched(instance, [later], redeclared=True, lookback=4).requests()[2].run_key == (
+        newest_due(later, NOW, 4)[-1].run_key
+    )
+
+
+def test_a_partition_is_requested_once_for_each_declaration(instance: dg.DagsterInstance) -> None:
+    first, second, third = (
+        FoundryDataset("orders", DAILY, day(-9), {"id": dtype}) for dtype in ("Int64", "String", "Float64")
+    )
+    store_as(instance, first, 0)
+    # By the schedule, under the first declaration.
+    (due,) = newest_due(first, NOW, 1)
+    Watched(instance, [first]).run(
+        dg.DagsterRunStatus.SUCCESS, {**due.request(ORDERS).tags, "dagster/run_key": due.run_key}
+    )
+    watched = Watched(instance, [second], lookback=1, redeclared=True)
+    (request,) = watched.requests()
+    watched.run(dg.DagsterRunStatus.FAILURE, {**request.tags, "dagster/run_key": str(request.run_key)})
+    assert "have been requested" in watched.skips()
+    assert len(Watched(instance, [third], lookback=1, redeclared=True).requests()) == 1
+    store_as(instance, second, 0)
+    assert "are there" in watched.skips()
+
+
+def test_a_run_that_was_requested_for_another_declaration_mends_the_partition(
+    instance: dg.DagsterInstance, sandbox_container: SandboxContainer, tmp_path: Path
+) -> None:
+    sandbox_container.set_live("orders", "id\n1\n")
+
+    def run(of: FoundryDataset, **tags: str) -> None:
+        resource = FoundryContainerResource(host=sandbox_container.host, port=sandbox_container.port, attempts=1)
+        io_manager = FoundryParquetIOManager(base_dir=str(tmp_path))
+        resources = {"foundry_container": resource, "io_manager": io_manager}
+        dg.materialize(
+            build_foundry_assets([of]), instance=instance, partition_key=day(0), resources=resources, tags=tags
+        )
+
+    inferred, declared = (FoundryDataset("orders", DAILY, day(-9), schema) for schema in (None, {"id": "String"}))
+    run(inferred)
+    watched = Watched(instance, [declared], lookback=1, redeclared=True)
+    (request,) = watched.requests()
+    run(declared, **{**request.tags, "dagster/run_key": str(request.run_key)})
+    assert pl.read_parquet(tmp_path / "orders" / f"{day(0)}.parquet").schema == {"id": pl.String()}
+    assert "are there" in watched.skips()
 
 
 LOCATION = """

@@ -33,7 +33,7 @@ from fdtcc_dagster.automation import (
     foundry_automation_condition,
     foundry_freshness_policy,
 )
-from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.checks import DECLARATION, build_foundry_checks
 from fdtcc_dagster.client.schema import to_schema
 from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.components.foundry_datasets.building import PARTITIONS_DEFS, to_timedelta
@@ -353,6 +353,8 @@ def test_schedules_sensor_and_checks_are_made_as_they_are_said() -> None:
     assert [len(list(made or [])) for made in (plain.schedules, plain.sensors, plain.asset_checks)] == [1, 0, 0]
     off = build(load(f"{datasets}\nautomation: null\nsensor: true\nchecks: true"))
     assert [len(list(made or [])) for made in (off.schedules, off.sensors, off.asset_checks)] == [0, 1, 1]
+    (checks,) = off.asset_checks or []
+    assert DECLARATION in {key.name for key in checks.check_keys}
     component = load(
         f"""
 {datasets}
@@ -360,7 +362,7 @@ max_partitions_per_run: 3
 pool: foundry
 retry_policy: {{max_retries: 5, delay: 1.5, backoff: LINEAR, jitter: FULL}}
 schedules: {{default_status: RUNNING, max_catchup: 0}}
-sensor: {{name: net, lookback: 2, max_runs: 1, minimum_interval_seconds: 30, default_status: RUNNING}}
+sensor: {{name: net, lookback: 2, max_runs: 1, redeclared: true, minimum_interval_seconds: 30, default_status: RUNNING}}
 checks: {{blocking: [foundry_row_count_announced], max_row_change: null, freshness_grace: 3h}}
 """
     )

@@ -55,6 +55,9 @@ class SensorModel(dg.Model):
     name: Text = optional("The sensor's name.")
     lookback: Positive = optional("How many partitions of each dataset it looks at: the newest ones that are due.")
     max_runs: Positive = optional("How many runs of the sensor may be queued or running at a time.")
+    redeclared: Annotated[bool, Templated()] = optional(
+        "Whether stored partitions that do not fit the declaration are requested again, once for each declaration."
+    )
     minimum_interval_seconds: Positive = optional("The seconds between two evaluations.")
     default_status: Status = optional("Whether the sensor is on before somebody switches it.")
 
