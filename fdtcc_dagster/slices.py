@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,9 @@ class Slices:
             The rows, with the dataset's columns.
         """
         parts = self._parts.get(key, [])
-        return pl.scan_ipc(parts) if parts else self.schema.to_frame().lazy()
+        # Not all versions of Polars can be told that a path is no pattern.
+        paths = [glob.escape(str(part)) for part in parts]
+        return pl.scan_ipc(paths) if paths else self.schema.to_frame().lazy()
 
     def remove(self, key: str) -> None:
         """Remove a slice's rows, which are not needed any more."""
