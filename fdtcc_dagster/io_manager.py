@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
 
-from fdtcc_dagster import object_store
+from fdtcc_dagster import object_store, reading
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.temporary import remove_leftovers
@@ -257,15 +257,17 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             partition_key: Not used; the path says it.
 
         Returns:
-            The rows.
+            The rows as they are stored now, also where the partition is replaced before they are collected.
 
         Raises:
             FileNotFoundError: The partition is not stored.
         """
         if not path.exists():
             raise FileNotFoundError(f"no partition is stored at {path}; materialize it first")
-        frame = pl.scan_parquet(str(path)) if is_local(path) else object_store.scan(path)
-        return _as_asked(frame, context.definition_metadata or {})
+        return _as_asked(self._scan(path), context.definition_metadata or {})
+
+    def _scan(self, path: UPath) -> pl.LazyFrame:
+        return reading.scan(Path(path.path)) if is_local(path) else object_store.scan(path)
 
     def get_metadata(self, context: dg.OutputContext, obj: object) -> dict[str, dg.MetadataValue]:
         """Add nothing to what `sink_df_to_path` recorded: the event log is no place for rows of the data."""
@@ -308,9 +310,11 @@ def _of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
 def _local_footer(path: Path) -> object_store.Footer:
     # Where nothing is stored again, nobody else would remove what a killed run has left.
     remove_leftovers(path.parent)
-    frame = pl.scan_parquet(path, glob=False)
-    schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
-    return object_store.Footer(pl.read_parquet_metadata(path), schema, rows)
+    # All of one file, which another run may be replacing.
+    with path.open("rb") as file:
+        frame = pl.scan_parquet(file)
+        schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
+        return object_store.Footer(pl.read_parquet_metadata(file), schema, rows)
 
 
 def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.TableSchema]:

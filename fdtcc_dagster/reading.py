@@ -1,0 +1,95 @@
+"""Reading a stored file lazily, and only the version of it that was opened, whatever takes its place meanwhile."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from fdtcc_dagster.client.temporary import spool_directory
+
+try:
+    import resource
+except ImportError:  # such a system has another limit
+    resource = None  # type: ignore[assignment]
+
+_SHARE = 4
+"""Polars 2 opens each file three times while it reads many at once, and others need descriptors, too."""
+_LIMIT_WITHOUT_RESOURCE = 512
+_numbers = itertools.count()
+
+
+def scan(path: Path) -> pl.LazyFrame:
+    """Read a Parquet file lazily, as it is now.
+
+    By its path, Polars would open it again whenever rows are asked for, and apply what it knows of one version to
+    another. So it gets the open file, and its descriptor is closed with the last LazyFrame that needs it. When a
+    quarter of the descriptors that a process may have are in use, a hard link takes the place of the descriptor: a name
+    that is never given to another file. Links are removed when the process ends.
+
+    Args:
+        path: The file. No character of it has a special meaning.
+
+    Returns:
+        The rows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be opened, such as for too many open files.
+    """
+    try:
+        with path.open("rb") as file:
+            link = _link(path) if _held(file) >= _most_held() else None
+            return pl.scan_parquet(link or file, glob=False, hive_partitioning=False)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        advice = "too many files are read at once: raise the limit of open files (ulimit -n), or read fewer partitions"
+        raise OSError(error.errno, advice, str(path)) from error
+
+
+def _held(file: IO[bytes]) -> int:
+    """How many descriptors are in use: each new one gets the lowest number that is free."""
+    probe = os.dup(file.fileno())
+    os.close(probe)
+    return probe
+
+
+def _most_held() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else _LIMIT_WITHOUT_RESOURCE
+    # Without a limit, there is still one of the system.
+    return (limit if limit > 0 else 1 << 20) // _SHARE
+
+
+def _link(path: Path) -> Path | None:
+    """Give a file a name of this process alone; None where the directory or its file system does not allow it."""
+    try:
+        link = _links_in(path.parent, os.getpid()) / str(next(_numbers))
+        # Python links a symbolic link itself, and not what it leads to.
+        os.link(path.resolve(), link)
+    except OSError:
+        return None
+    return link
+
+
+@functools.cache
+def _links_in(directory: Path, process: int) -> Path:
+    """A directory for the links of a process, on the file system of the files."""
+    stack = ExitStack()
+    links = stack.enter_context(spool_directory(directory))
+    atexit.register(_in_process, process, stack.close)
+    return links
+
+
+def _in_process(process: int, function: Callable[[], None]) -> None:
+    """Call a function, but not in a process that was forked from the one it is for."""
+    if os.getpid() == process:
+        function()
