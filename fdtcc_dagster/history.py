@@ -57,12 +57,16 @@ class History:
         Returns:
             The run's key, or all keys of its range; the latest stored one if the run has no partition of the dataset.
         """
+        return self.asked_for(tags) or self.ordered[-1:]
+
+    def asked_for(self, tags: Mapping[str, str]) -> Sequence[str]:
+        """The partitions of a run's key or range; none if the run has no partition of the dataset."""
         partitions_def = self._dataset.partitions_def
         first, last = tags.get(_FIRST_KEY_TAG), tags.get(_LAST_KEY_TAG)
         if first is None or last is None:
             first = last = tags.get(_KEY_TAG)
         if first is None or last is None or not all(map(partitions_def.has_partition_key, (first, last))):
-            return self.ordered[-1:]
+            return []
         return partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
 
     def previous(self, partition: str) -> str | None:

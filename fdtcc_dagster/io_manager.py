@@ -13,12 +13,12 @@ import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
 
-from fdtcc_dagster import object_store, reading
+from fdtcc_dagster import checksums, object_store, reading
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
-from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.metadata import FILE_CHECKSUM, column_schema
 from fdtcc_dagster.object_store import is_local
 from fdtcc_dagster.publishing import ParquetOptions, Published, publish
 from fdtcc_dagster.storing import STORED, StoredPartition
@@ -181,7 +181,10 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         self.make_directory(path.parent)
         started = time.monotonic()
         published = publish(frame, path, provenance)
-        return {**_described(path, published.rows), "foundry/store_seconds": round(time.monotonic() - started, 3)}
+        return {
+            **_described(path, published.rows, published.checksum),
+            "foundry/store_seconds": round(time.monotonic() - started, 3),
+        }
 
     def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
         """Say what is stored as a partition.
@@ -191,14 +194,42 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             partition_key: The partition.
 
         Returns:
-            What its file says, or None if there is no file, or none that can be read.
+            What its file says, or None if there is no file, none that can be read, or one that has not the rows that
+            were stored.
         """
         path = self._partition_path(asset_key, partition_key)
         try:
             footer = object_store.footer_of(path) if not is_local(path) else _local_footer(Path(path.path))
         except (OSError, pl.exceptions.PolarsError):
             return None
-        return StoredPartition(footer.metadata, footer.schema, footer.rows, _described(path, footer.rows))
+        if checksums.rows_of(footer.metadata) not in (None, footer.rows):
+            return None
+        checksum = checksums.checksum_of(footer.metadata)
+        return StoredPartition(footer.metadata, footer.schema, footer.rows, _described(path, footer.rows, checksum))
+
+    def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
+        """Read a stored partition to its end.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+
+        Returns:
+            The checksum of its file; None if it was stored without one, and then all its values can be read at least.
+
+        Raises:
+            FileNotFoundError: It is not stored.
+            ValueError: Its file is damaged.
+            OSError: Its file cannot be read.
+        """
+        path = self._partition_path(asset_key, partition_key)
+        with path.open("rb") as file:
+            said, found = checksums.read_to_end(file)
+        if said is None:
+            _read_to_end(self._scan(path), path)
+        elif said != found:
+            raise ValueError(f"{path} is damaged: its checksum is {found}, and it was stored with {said}")
+        return said
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
         """Give the place of an asset in `base_dir`; a key that would share it with another one is an error."""
@@ -332,5 +363,14 @@ def _as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
     return frame
 
 
-def _described(path: UPath, rows: int) -> dict[str, Any]:
-    return {"path": dg.MetadataValue.path(str(path)), "dagster/partition_row_count": rows}
+def _read_to_end(rows: pl.LazyFrame, path: UPath) -> None:
+    """Read all values of a file that has no checksum."""
+    try:
+        rows.select(pl.all().null_count()).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"{path} is damaged: it cannot be read to its end ({type(error).__name__})") from error
+
+
+def _described(path: UPath, rows: int, checksum: str | None) -> dict[str, Any]:
+    described = {"path": dg.MetadataValue.path(str(path)), "dagster/partition_row_count": rows}
+    return described if checksum is None else {**described, FILE_CHECKSUM: checksum}

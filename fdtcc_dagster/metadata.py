@@ -13,6 +13,9 @@ from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.schema import dtype_name
 from fdtcc_dagster.client.snapshot import Announcement
 
+FILE_CHECKSUM = "foundry/file_checksum"
+"""The checksum of a partition's file; see `fdtcc_dagster.checksums`."""
+
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
     """Write a Polars schema as Dagster shows it.

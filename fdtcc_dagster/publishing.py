@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
+from fdtcc_dagster import checksums
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.stopping import stop_scans, watch_stops
 from fdtcc_dagster.client.temporary import part_of, spool_directory
@@ -66,10 +67,12 @@ class Published:
     Attributes:
         rows: How many rows there are.
         schema: The columns.
+        checksum: The checksum of the file; see `fdtcc_dagster.checksums`.
     """
 
     rows: int
     schema: pl.Schema
+    checksum: str
 
 
 def publish(
@@ -118,22 +121,25 @@ def _write(
     *,
     durable: bool,
 ) -> Published:
-    """Write a file, and read its footer."""
+    """Write a file, read its footer, and let it say what was written."""
     # An open file: by its path, Polars may create it in the background after it has reported a failure.
     with part.open("xb") as file:
-        interruptibly(lambda: _sink(df, file, target, provenance, options), stop_scans)
+        said = {**(provenance or {}), **checksums.PLACES}
+        interruptibly(lambda: _sink(df, file, target, said, options), stop_scans)
+        written = pl.scan_parquet(part, glob=False)
+        rows, schema = int(written.select(pl.len()).collect().item()), written.collect_schema()
+        checksum = checksums.complete(part, rows)
         if durable:
             _flush_to_disk(file.fileno(), target)
-    written = pl.scan_parquet(part, glob=False)
-    return Published(int(written.select(pl.len()).collect().item()), written.collect_schema())
+    return Published(rows, schema, checksum)
 
 
 def _sink(
-    df: pl.LazyFrame, file: IO[bytes], target: Path, provenance: Mapping[str, str] | None, options: ParquetOptions
+    df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions
 ) -> None:
     try:
         with source_errors():
-            df.sink_parquet(file, **asdict(options), metadata=dict(provenance) if provenance else None)
+            df.sink_parquet(file, **asdict(options), metadata=dict(said))
     except pl.exceptions.ComputeError as error:
         # Polars calls a full disk a Parquet file that is "out of specification".
         if cause := _OS_ERROR.search(str(error)):

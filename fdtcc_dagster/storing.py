@@ -69,3 +69,26 @@ class StoresPartitions(Protocol):
             What is stored; None if that is nothing or cannot be told, and then the partition is pulled.
         """
         ...
+
+
+@runtime_checkable
+class VerifiesPartitions(Protocol):
+    """An IO manager that can say whether what it has stored is still what it has stored."""
+
+    def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
+        """Read a stored partition to its end.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+
+        Returns:
+            The checksum of what is stored, which is also `foundry/file_checksum` in the metadata of `store_partition`;
+            None if it was stored without one, and then all of it can be read at least.
+
+        Raises:
+            FileNotFoundError: Nothing is stored.
+            ValueError: What is stored is damaged.
+            OSError: It cannot be read.
+        """
+        ...

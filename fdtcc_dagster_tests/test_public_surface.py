@@ -45,6 +45,7 @@ PUBLIC = {
     "build_foundry_assets",
     "build_foundry_checks",
     "build_foundry_definitions",
+    "build_foundry_file_checks",
     "build_foundry_schedules",
     "build_foundry_sensor",
     "datasets_from_toml",
