@@ -24,6 +24,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
     build_foundry_definitions,
 )
+from fdtcc_dagster.checksums import read_to_end
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 
@@ -112,6 +113,8 @@ def test_a_cached_past_partition_is_stored_with_its_metadata(store: Store) -> No
     assert metadata.pop("foundry/pull_seconds") > 0
     assert metadata.pop("foundry/store_seconds") > 0
     assert metadata.pop("path").endswith(f"foundry/sales/orders/{TWO_DAYS_AGO}.parquet")
+    with (store.parquet / "foundry" / "sales" / "orders" / f"{TWO_DAYS_AGO}.parquet").open("rb") as file:
+        assert read_to_end(file) == (metadata["foundry/file_checksum"], metadata.pop("foundry/file_checksum"))
     assert metadata == {
         "foundry/window_from": window.from_dt.timestamp(),
         "foundry/window_to": window.to_dt.timestamp(),
