@@ -29,8 +29,8 @@ from fdtcc_dagster.client.errors import (
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.definitions import build_foundry_definitions
-from fdtcc_dagster.mapping import RefreshPartitionMapping
 from fdtcc_dagster.file_checks import build_foundry_file_checks
+from fdtcc_dagster.mapping import RefreshPartitionMapping
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.schedules import build_foundry_schedules

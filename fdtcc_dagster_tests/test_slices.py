@@ -330,12 +330,10 @@ def test_a_snapshot_without_any_time_has_outgrown_all_windows(times: Sequence[st
     found = cut_text(times, pl.Date(), [(DAY, DAY + timedelta(days=1))], tmp_path)
     assert found.outgrown == {"0"}
     assert found.begins is None
+
+
 def test_the_spool_s_name_is_no_pattern(tmp_path: Path) -> None:
     directory = tmp_path / "[spool]*"
     directory.mkdir()
-    rows = pl.DataFrame({"id": [1, 2]})
-    parts = [directory / f"slice-{number}.arrow" for number in range(2)]
-    for part in parts:
-        rows.write_ipc(part)
-    slices = Slices(rows.schema, 4, {"a": 4}, {"a": parts})
-    assert slices.rows_of("a").collect()["id"].to_list() == [1, 2, 1, 2]
+    slices = cut_text(["2024-03-03 12:00:00"] * 2, pl.Datetime("us"), [(DAY, DAY + timedelta(days=1))], directory)
+    assert slices.rows_of("0").collect()["id"].to_list() == [0, 1]
