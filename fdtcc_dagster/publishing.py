@@ -134,9 +134,7 @@ def _write(
     return Published(rows, schema, checksum)
 
 
-def _sink(
-    df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions
-) -> None:
+def _sink(df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions) -> None:
     try:
         with source_errors():
             df.sink_parquet(file, **asdict(options), metadata=dict(said))

@@ -28,7 +28,10 @@ from fdtcc_dagster.sandbox import SandboxContainer
 NAME, KEY = "sales.orders", dg.AssetKey(["sales", "orders"])
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
 SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)"}
-CSV = "id,at\n" + "".join(f"{number},{day} 12:00:00+00:00\n" for day in DAYS for number in range(200))
+# With a time before the first slice, which a snapshot that has outgrown it would not have.
+CSV = "id,at\n9,2026-01-01 12:00:00+00:00\n" + "".join(
+    f"{number},{day} 12:00:00+00:00\n" for day in DAYS for number in range(200)
+)
 DATASET = FoundryDataset(
     NAME, Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0)), date(2026, 1, 1), schema=SCHEMA
 )
