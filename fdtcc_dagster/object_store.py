@@ -13,15 +13,14 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import polars as pl
-from polars.io.plugins import register_io_source
 
-from fdtcc_dagster.client.stopping import stoppable
+from fdtcc_dagster import reading
 from fdtcc_dagster.client.temporary import spool_directory
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ _PART_BYTES = 16 << 20
 _MAX_PARTS = 10_000
 _READ_BYTES = 8 << 20
 _FOOTER_BYTES = 64 << 10
-_BATCH_ROWS = 100_000
 _POLL_SECONDS = 0.2
 _ABORT_SECONDS = 4.0
 
@@ -247,55 +245,27 @@ def footer_of(path: UPath) -> Footer:
 
 
 def scan(path: UPath) -> pl.LazyFrame:
-    """Read a stored object lazily: it is copied to this machine when its rows are asked for.
+    """Read a stored object lazily, as it is now: it is copied to this machine, where its rows are read.
 
     Args:
         path: The object's place.
 
     Returns:
-        The rows of the object as it is now.
+        The rows. The copy goes with the last LazyFrame that needs it, or when the process ends.
 
     Raises:
-        OSError: It cannot be read. It is raised by the reading of the rows, too, when it was replaced in the meantime.
+        OSError: It cannot be read, or was replaced while it was copied.
     """
-    with _open(path) as file:
-        version, schema = _version(file), _read_footer(file).schema
-
-    def read(
-        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
-    ) -> Iterator[pl.DataFrame]:
-        with spool_directory() as spool:
-            copy = spool / "copy.parquet"
-            with _open(path) as source, copy.open("xb") as target:
-                if _version(source) != version:
-                    raise OSError(f"{path} was replaced while it was read; read it again")
-                shutil.copyfileobj(source, target, _READ_BYTES)
-            rows = pl.scan_parquet(copy, glob=False)
-            if columns is not None:
-                rows = rows.select(pl.selectors.by_name(*columns))
-            left = math.inf if n_rows is None else n_rows
-            offset = 0
-            while left > 0:
-                batch = rows.slice(offset, int(min(_BATCH_ROWS, left))).collect()
-                if batch.is_empty():
-                    return
-                offset, left = offset + batch.height, left - batch.height
-                yield batch if predicate is None else batch.filter(predicate)
-
-    def read_until_stopped(*pushed: Any) -> Iterator[pl.DataFrame]:
-        return stoppable(read(*pushed))
-
-    return register_io_source(read_until_stopped, schema=schema)
+    with spool_directory() as spool:
+        copy = spool / "copy.parquet"
+        with _open(path) as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, _READ_BYTES)
+        return reading.scan(copy, links_in=spool.parent)
 
 
 def _open(path: UPath) -> IO[bytes]:
     # Blocks one after the other, and each on the condition that the object is still the one that was opened.
     return cast("IO[bytes]", path.fs.open(path.path, "rb", block_size=_READ_BYTES, cache_type="readahead"))
-
-
-def _version(file: IO[bytes]) -> object:
-    details: Mapping[str, Any] = getattr(file, "details", {})
-    return next((details[name] for name in ("ETag", "etag", "generation") if details.get(name)), dict(details))
 
 
 def _read_footer(file: IO[bytes]) -> Footer:

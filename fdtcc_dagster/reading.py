@@ -27,7 +27,7 @@ _LIMIT_WITHOUT_RESOURCE = 512
 _numbers = itertools.count()
 
 
-def scan(path: Path) -> pl.LazyFrame:
+def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:
     """Read a Parquet file lazily, as it is now.
 
     By its path, Polars would open it again whenever rows are asked for, and apply what it knows of one version to
@@ -37,6 +37,7 @@ def scan(path: Path) -> pl.LazyFrame:
 
     Args:
         path: The file. No character of it has a special meaning.
+        links_in: A directory of the same file system in which links are made; that of the file if None.
 
     Returns:
         The rows.
@@ -47,7 +48,7 @@ def scan(path: Path) -> pl.LazyFrame:
     """
     try:
         with path.open("rb") as file:
-            link = _link(path) if _held(file) >= _most_held() else None
+            link = _link(path, links_in or path.parent) if _held(file) >= _most_held() else None
             return pl.scan_parquet(link or file, glob=False, hive_partitioning=False)
     except OSError as error:
         if error.errno != errno.EMFILE:
@@ -69,10 +70,10 @@ def _most_held() -> int:
     return (limit if limit > 0 else 1 << 20) // _SHARE
 
 
-def _link(path: Path) -> Path | None:
+def _link(path: Path, links_in: Path) -> Path | None:
     """Give a file a name of this process alone; None where the directory or its file system does not allow it."""
     try:
-        link = _links_in(path.parent, os.getpid()) / str(next(_numbers))
+        link = _links_in(links_in, os.getpid()) / str(next(_numbers))
         # Python links a symbolic link itself, and not what it leads to.
         os.link(path.resolve(), link)
     except OSError:

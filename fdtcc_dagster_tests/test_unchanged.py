@@ -137,6 +137,8 @@ def test_a_file_that_is_gone_or_damaged_or_of_others_is_replaced(site: Site) -> 
 
 
 def test_slices_of_the_same_version_are_left_and_others_cut(site: Site) -> None:
+    earlier = f"{CSV}9,2026-01-01 12:00:00+00:00\n"
+    site.container.add_version(NAME, datetime.fromisoformat("2026-01-20T00:00:00+00:00"), earlier)
     site.run(DAYS[:2], time_column="at")
     before, downloads = site.files(), site.downloads
     assert unchanged(site.run(DAYS[:2], time_column="at")) == DAYS[:2]
