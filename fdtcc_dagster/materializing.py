@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.evidence import LocalEvidence
 from fdtcc_dagster.client.stopping import stop_scans
@@ -147,7 +148,7 @@ class PartitionsRun:
         )
 
     def _evidence(self, partition: str | None) -> EventLogEvidence:
-        local = LocalEvidence(f"{self._container.host}:{self._container.port}", self._dataset.name)
+        local = LocalEvidence(identity_of(self._container.host, self._container.port), self._dataset.name)
         return EventLogEvidence(local, self._context.instance, self._asset_key, partition)
 
     def _history(self) -> History:

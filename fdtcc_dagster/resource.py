@@ -85,6 +85,11 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     max_bytes: int = Field(
         default=64 << 30, description="Bytes of a snapshot's CSV beyond which its download is given up.", ge=0
     )
+    max_handshakes: int = Field(
+        default=2,
+        description="How many handshakes with the container there are at a time on this machine; the others wait.",
+        ge=0,
+    )
     secure: bool = Field(
         default=False, description="Whether a proxy in front of the container speaks TLS; its certificate is verified."
     )
@@ -138,6 +143,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             bearer_token=self.bearer_token,
             transfer_timeout=self.transfer_timeout,
             max_bytes=self.max_bytes,
+            max_handshakes=self.max_handshakes,
         )
 
     @contextmanager

@@ -23,6 +23,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
@@ -186,7 +187,7 @@ def test_what_the_client_waits_for_is_told(
         return any("another pull" in record.user_message for record in records)
 
     async def hold() -> None:
-        async with exclusive("127.0.0.1", container.port, "orders", lambda: asyncio.sleep(0), patience=60):
+        async with exclusive(identity_of("127.0.0.1", container.port), "orders", lambda: asyncio.sleep(0), patience=60):
             held.set()
             for _ in range(300):
                 if waits():

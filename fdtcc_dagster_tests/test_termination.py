@@ -13,6 +13,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
@@ -104,7 +105,9 @@ def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
     """Hold the dataset's turn, as a pull in another process does."""
 
     async def hold() -> None:
-        async with exclusive(container.host, container.port, dataset, lambda: asyncio.sleep(0), patience=60):
+        async with exclusive(
+            identity_of(container.host, container.port), dataset, lambda: asyncio.sleep(0), patience=60
+        ):
             held.set()
             await asyncio.to_thread(over.wait)
 

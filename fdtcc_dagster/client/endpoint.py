@@ -21,6 +21,7 @@ _OURS = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}
 )
+_THIS_MACHINE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "::1", "0:0:0:0:0:0:0:1"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ class Endpoint:
         """The address of the WebSocket."""
         return f"{'wss' if self.secure else 'ws'}://{self._authority}/fdtc-api/dataset/get"
 
+    @property
+    def health_url(self) -> str:
+        """The address at which the container says that it is online."""
+        return f"{'https' if self.secure else 'http'}://{self._authority}/fdtc-api/"
+
+    @property
+    def identity(self) -> str:
+        """The same text for all ways to write the same host and port."""
+        return identity_of(self.host, self.port)
+
     def download_url(self, transport: str, sha256: str) -> str:
         """The address of a snapshot.
 
@@ -96,6 +107,12 @@ class Endpoint:
     @property
     def _authority(self) -> str:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def identity_of(host: str, port: int) -> str:
+    """The same text for all ways to write a host and port, as locks and evidence are named by it."""
+    host = host.lower().rstrip(".")
+    return f"{'localhost' if host in _THIS_MACHINE or host.startswith('127.') else host}:{port}"
 
 
 def make_endpoint(

@@ -41,13 +41,12 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, _Queue]] = Weak
 
 @asynccontextmanager
 async def exclusive(
-    host: str, port: int, dataset: str, on_wait: Callable[[], Awaitable[None]], patience: float
+    container: str, dataset: str, on_wait: Callable[[], Awaitable[None]], patience: float
 ) -> AsyncIterator[None]:
     """Hold the right to talk to one container about one dataset.
 
     Args:
-        host: The container's host.
-        port: The container's port.
+        container: The container, as `Endpoint.identity` has it.
         dataset: The dataset's name.
         on_wait: Called once if another pull holds it.
         patience: Seconds after which another process that holds it and shows no sign of life is not waited for.
@@ -55,7 +54,7 @@ async def exclusive(
     Raises:
         IdleTimeoutError: The process that holds it has shown no sign of life for so long.
     """
-    path = _lock_path(host, port, dataset)
+    path = _lock_path(container, dataset)
     queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, _Queue())
     if queue.lock.locked():
         await on_wait()
@@ -134,5 +133,5 @@ def _stopped(sign: Path, patience: float) -> IdleTimeoutError:
     )
 
 
-def _lock_path(host: str, port: int, dataset: str) -> Path:
-    return lock_directory() / f"{hashlib.sha256(f'{host}:{port}/{dataset}'.encode()).hexdigest()}.lock"
+def _lock_path(container: str, dataset: str) -> Path:
+    return lock_directory() / f"{hashlib.sha256(f'{container}/{dataset}'.encode()).hexdigest()}.lock"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_COUNTS = {"max_bytes": "bytes", "max_handshakes": "handshakes"}
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -15,6 +17,7 @@ class Limits:
         job_timeout: Seconds for a whole conversation, keepalives or not.
         transfer_timeout: Seconds for a whole download, however slowly its bytes trickle.
         max_bytes: Bytes of a snapshot's CSV, also of one that arrives as a ZIP.
+        max_handshakes: How many handshakes with the container there are at a time on this machine.
 
     Raises:
         ValueError: A limit is not a positive number.
@@ -25,9 +28,10 @@ class Limits:
     job_timeout: float = 14_400.0
     transfer_timeout: float = 14_400.0
     max_bytes: int = 64 << 30
+    max_handshakes: int = 2
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            unit, types = ("bytes", int) if name == "max_bytes" else ("seconds", (int, float))
+            unit, types = _COUNTS.get(name, "seconds"), int if name in _COUNTS else (int, float)
             if isinstance(value, bool) or not isinstance(value, types) or not value > 0:
                 raise ValueError(f"{name}={value!r} must be a positive number of {unit}")

@@ -98,7 +98,7 @@ class Puller:
             window,
             missing_version,
             now,
-            evidence or LocalEvidence(f"{self.endpoint.host}:{self.endpoint.port}", name),
+            evidence or LocalEvidence(self.endpoint.identity, name),
             on_message,
             on_notice,
         )
@@ -275,7 +275,7 @@ class Puller:
             await _notify(on_notice, text, success=True)
 
         patience = max(self.limits.idle_timeout, _LEAST_PATIENCE)
-        return exclusive(self.endpoint.host, self.endpoint.port, name, on_wait, patience)
+        return exclusive(self.endpoint.identity, name, on_wait, patience)
 
 
 async def _notify(on_notice: OnMessage | None, text: str, *, success: bool) -> None:

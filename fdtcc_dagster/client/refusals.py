@@ -77,6 +77,15 @@ def unreachable(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError
     )
 
 
+def slow(endpoint: Endpoint, seconds: float, max_handshakes: int) -> ServiceUnavailableError:
+    """Make the error for a handshake that a container which is online has dropped or not answered in time."""
+    return ServiceUnavailableError(
+        f"{endpoint} is up but answers slowly: a handshake was dropped or not answered after {seconds:.1f} s. It runs "
+        "a command of 1.5 s for each, and drops one after 10 s: let fewer clients begin at once (here "
+        f"max_handshakes={max_handshakes}, for each machine), or give it more processors"
+    )
+
+
 def _advice(verify_code: int) -> str:
     if verify_code in (_WRONG_NAME, _WRONG_ADDRESS):
         return "give the host by a name that the certificate is for, or have one issued for this name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,10 +20,12 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.handshakes import handshake
+from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import excerpt
 from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.refusals import refused, unreachable
+from fdtcc_dagster.client.refusals import refused, slow, unreachable
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
@@ -53,8 +56,16 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
     Raises:
         ServiceUnavailableError: There is no connection, or the handshake was refused or took too long (S16).
     """
+    async with handshake(endpoint.identity, limits.max_handshakes, 2 * limits.open_timeout):
+        connection = await _open(endpoint, limits)
+    async with connection:
+        yield connection
+
+
+async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
+    began = time.monotonic()
     try:
-        connection = await _Connect(
+        return await _Connect(
             endpoint.websocket_url,
             ssl=endpoint.ssl_context,
             additional_headers=endpoint.headers,
@@ -68,13 +79,16 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
     except InvalidStatus as error:
         raise refused(endpoint, error.response.status_code, handshake=True) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
+        if await is_online(endpoint):
+            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from error
         raise ServiceUnavailableError(
             f"{endpoint} did not accept the connection within {limits.open_timeout:g} s"
         ) from error
     except (OSError, InvalidHandshake) as error:
+        dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
+        if dropped and await is_online(endpoint):
+            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
         raise unreachable(endpoint, error) from None
-    async with connection:
-        yield connection
 
 
 async def converse(connection: ClientConnection, request: str, limits: Limits) -> AsyncGenerator[str | bytes, None]:

@@ -35,11 +35,15 @@ class CutOffError(Exception):
     """The body ends here, without the end that the transfer encoding has."""
 
 
+class DroppedError(Exception):
+    """The connection ends here, without an HTTP answer."""
+
+
 class HandshakeFault:
     """Befalls a WebSocket handshake. The dataset is not known yet, so it is injected with the name None."""
 
     async def refuse(self) -> int | None:
-        """Return the HTTP status to refuse with, or None to go on."""
+        """Return the HTTP status to refuse with, or None to go on; `DroppedError` drops the connection."""
         return None
 
 

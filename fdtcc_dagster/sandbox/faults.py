@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fdtcc_dagster.sandbox.fault_hooks import (
     BodyFault,
     ConversationFault,
     CutOffError,
+    DroppedError,
     Fault,
     Frame,
     HandshakeFault,
@@ -33,6 +36,7 @@ __all__ = [
     "AnnouncedRows",
     "BlockedLoop",
     "BodyFault",
+    "BusyHandshakes",
     "ConnectionReset",
     "ConversationFault",
     "ExtraFrame",
@@ -76,6 +80,37 @@ class RefusedHandshake(HandshakeFault):
     async def refuse(self) -> int | None:
         """Return the status."""
         return self.status
+
+
+@dataclass(frozen=True)
+class BusyHandshakes(HandshakeFault):
+    """Handshakes take processor time, one after the other, and are dropped where that makes them too slow.
+
+    So does the service: each one costs 1.5 seconds, and one without an answer after 10 seconds is dropped.
+
+    Attributes:
+        seconds: What one costs.
+        limit: Seconds after which one is dropped.
+    """
+
+    seconds: float = 1.5
+    limit: float = 10.0
+    _processor: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    async def refuse(self) -> int | None:
+        """Wait for the processor, and use it."""
+        began = time.monotonic()
+        while not self._processor.acquire(blocking=False):
+            if time.monotonic() - began > self.limit:
+                raise DroppedError
+            await asyncio.sleep(0.01)
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self._processor.release()
+        if time.monotonic() - began > self.limit:
+            raise DroppedError
+        return None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fdtcc_dagster.sandbox.conversation import Conversation, abort
-from fdtcc_dagster.sandbox.fault_hooks import BodyFault, CutOffError, HandshakeFault
+from fdtcc_dagster.sandbox.fault_hooks import BodyFault, CutOffError, DroppedError, HandshakeFault
 from fdtcc_dagster.sandbox.service import Service, in_thread
 
 _PREFIX = "/fdtc-api"
@@ -73,7 +73,12 @@ class Server:
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         for fault in self._service.faults.take(HandshakeFault):
-            status = await fault.refuse()
+            try:
+                status = await fault.refuse()
+            except DroppedError:
+                if request.transport is not None:
+                    request.transport.close()
+                return _error(503)
             if status is not None:
                 return _error(status)
         websocket = web.WebSocketResponse(compress=False)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
-from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.endpoint import Endpoint, identity_of
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
@@ -232,7 +232,7 @@ async def test_s10_the_guard_looks_at_the_clock_when_the_container_is_asked(
     now = datetime.now(timezone.utc)
     soon_over = Window(now - timedelta(days=1), now + timedelta(seconds=1))
     # Another pull of the dataset holds the turn until the window is over.
-    async with exclusive(client.host, client.port, "orders", lambda: asyncio.sleep(0), patience=60):
+    async with exclusive(identity_of(client.host, client.port), "orders", lambda: asyncio.sleep(0), patience=60):
         waiting = asyncio.create_task(pull(client, soon_over, tmp_path))
         await asyncio.sleep(1.2)
     with pytest.raises(NoVersionInWindowError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.errors import FdtccError, NoVersionInWindowError, RowCountMismatchError
 from fdtcc_dagster.client.evidence import LocalEvidence, PendingCount, RowCount
 from fdtcc_dagster.client.parsing import source_errors
@@ -156,7 +157,7 @@ async def test_a_number_of_another_window_is_not_taken_for_that_of_an_older_vers
     container: SandboxContainer, today: Window, tmp_path: Path
 ) -> None:
     before = datetime.now(timezone.utc)
-    evidence = LocalEvidence(f"{container.host}:{container.port}", "sparse")
+    evidence = LocalEvidence(identity_of(container.host, container.port), "sparse")
     evidence.expect(PendingCount(ROWS, before, before))
     container.add_version("sparse", before - timedelta(hours=1), "id,name\n1,row\n")
     snapshot = await pull(container, today, tmp_path)

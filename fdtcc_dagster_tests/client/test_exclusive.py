@@ -23,13 +23,14 @@ from fdtcc_dagster_tests.conftest import ClientMaker
 
 HOLD = """
 import asyncio, sys
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.exclusive import exclusive
 
 async def waits():
     print("waits", flush=True)
 
 async def hold():
-    async with exclusive(sys.argv[1], int(sys.argv[2]), "orders", waits, patience=float(sys.argv[4])):
+    async with exclusive(identity_of(sys.argv[1], int(sys.argv[2])), "orders", waits, patience=float(sys.argv[4])):
         print("held", flush=True)
         await asyncio.sleep(float(sys.argv[3]))
 
@@ -55,7 +56,7 @@ def holder(
 async def turn(port: int, patience: float) -> float:
     """Wait for the turn, and tell for how long."""
     began = time.monotonic()
-    async with exclusive("h", port, "orders", lambda: asyncio.sleep(0), patience):
+    async with exclusive(f"h:{port}", "orders", lambda: asyncio.sleep(0), patience):
         return time.monotonic() - began
 
 

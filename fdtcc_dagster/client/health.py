@@ -1,0 +1,29 @@
+"""Whether a container is there at all: its `GET /fdtc-api/`, which costs it nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fdtcc_dagster.client.endpoint import Endpoint
+
+_TIMEOUT_SECONDS = 5.0
+_MOST_BYTES = 1 << 16
+
+
+async def is_online(endpoint: Endpoint) -> bool:
+    """Tell whether a container answers that it is online, within five seconds."""
+    import aiohttp  # here, because it takes long: code locations load without it
+
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)) as session,
+            session.get(
+                endpoint.health_url,
+                headers=endpoint.headers,
+                ssl=endpoint.ssl_context or True,
+                allow_redirects=False,
+            ) as response,
+        ):
+            return response.status == 200 and b'"online"' in await response.content.read(_MOST_BYTES)
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        return False
