@@ -9,7 +9,8 @@ Exception
     ├── IdleTimeoutError              retryable  it is connected and says nothing, or nothing but keepalives (S1, S15)
     ├── ChecksumMismatchError         retryable  the bytes that arrived are not the ones that were announced (S19)
     ├── DatasetNotFoundError                     it does not know the dataset's name (S1, S9)
-    ├── DatasetRetrievalError                    its own job failed (S5, S6)
+    ├── DatasetRetrievalError                    its own job failed (S5, S6); retried where it is `temporary`, as when
+    │                                            it collided with one of another client (S17)
     ├── EmptyDatasetError                        the dataset has no rows (S4)
     ├── NoVersionInWindowError                   nobody pulled the dataset in that past window (S10)
     ├── NotYetAvailableError                     the window has not begun
@@ -39,7 +40,10 @@ class FdtccError(Exception):
     Attributes:
         dataset: The dataset's name, if the failure concerns one.
         window: The window that was asked for, if the failure concerns one.
+        temporary: Whether the same request may succeed although other errors of this type do not pass.
     """
+
+    temporary = False
 
     def __init__(self, message: str, *, dataset: str | None = None, window: Window | None = None) -> None:
         super().__init__(message)

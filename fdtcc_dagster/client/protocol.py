@@ -51,6 +51,12 @@ _LIKE_ANNOUNCED_ROWS = re.compile(
 )
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
 _EXCERPT = 200
+# How foundry-dev-tools writes a failure of Foundry's API: a message, the request with its parameters, the response.
+_FOUNDRY_ERROR = re.compile(r"\b(ERROR_NAME|ERROR_CODE|STATUS) = (\S+)")
+_FOUNDRY_SECTION = re.compile(r"-{3,}(?:REQUEST|PARAMETERS|RESPONSE)-{3,}")
+_NOTHING_NEW = re.compile(r"Dataset \S+ could not be downloaded or does not exist")
+# Two requests for one dataset share a temporary file, which the first one to end removes.
+_COLLISION = re.compile(r"No such file or directory: \S*tmp_|Failed to zip\b")
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,7 @@ class Conversation:
                     'missing_version="accept" on the dataset to store today\'s data in its place',
                 )
         elif message.get("success") is False and message.get("type") == "update":
-            self._failures.append(excerpt(text))
+            self._failures.append(_cause(text))
 
     def _refused(self, text: str) -> FdtccError:
         if _UNKNOWN_DATASET.match(text):
@@ -244,9 +250,7 @@ class Conversation:
         named = message.get("datasets")
         pointer = named[0] if isinstance(named, list) and len(named) == 1 else named
         if not (isinstance(pointer, str) and _POINTER.fullmatch(pointer)):
-            # A failed job ends with success and the text of its exception; the cause came before (S5, S6).
-            cause = "; ".join([*self._failures[-3:], excerpt(redact(pointer))])
-            return self._error(DatasetRetrievalError, f"the container's job failed: {cause}")
+            return self._failed(str(redact(pointer)))
         if self._guarded and self._origin != "cached":
             return self._error(
                 NoVersionInWindowError,
@@ -254,6 +258,22 @@ class Conversation:
                 f"data may be today's; the last message was: {self._last}",
             )
         return Pointer(pointer.lower(), self.announced_rows, self._origin or "fetched")
+
+    def _failed(self, text: str) -> FdtccError:
+        """A failed job ends with success and the text of its exception; the cause came before (S5, S6)."""
+        causes = self._failures[-3:]
+        if not (causes and _NOTHING_NEW.match(text)):
+            causes = [*causes, _cause(text)]
+        cause = "; ".join(causes)
+        if not _COLLISION.search(f"{text} {cause}"):
+            return self._error(DatasetRetrievalError, f"the container's job failed: {cause}")
+        error = self._error(
+            DatasetRetrievalError,
+            f"the container's job collided with one of another client for the same dataset at the same time ({cause}): "
+            "try again; runs on several machines need a Dagster pool for the dataset",
+        )
+        error.temporary = True
+        return error
 
     def _error(self, kind: type[FdtccError], text: str) -> FdtccError:
         return kind(f"dataset {self.dataset!r}, window {self.window}: {text}", dataset=self.dataset, window=self.window)
@@ -267,6 +287,13 @@ def request_all(names: Sequence[str], now: datetime) -> str:
     """
     instant = now.astimezone(timezone.utc).isoformat()
     return json.dumps({"names": list(names), "from_dt": instant, "to_dt": instant})
+
+
+def _cause(text: str) -> str:
+    """What a failure of the service says, without the request that Foundry refused."""
+    fields = ", ".join(f"{name} = {value}" for name, value in _FOUNDRY_ERROR.findall(text))
+    head = excerpt(_FOUNDRY_SECTION.split(text)[0])
+    return f"{head} ({fields})" if fields else head
 
 
 def excerpt(value: object) -> str:

@@ -47,9 +47,11 @@ def is_retryable(error: BaseException) -> bool:
         error: Any exception.
 
     Returns:
-        True for the errors marked retryable in `fdtcc_dagster.client.errors`, unless they are `permanent`; False for
-        all else.
+        True for the errors marked retryable in `fdtcc_dagster.client.errors`, unless they are `permanent`, and for
+        those that are `temporary`; False for all else.
     """
+    if isinstance(error, FdtccError) and error.temporary:
+        return True
     return isinstance(error, RETRYABLE) and not getattr(error, "permanent", False)
 
 

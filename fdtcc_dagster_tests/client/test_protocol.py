@@ -28,6 +28,7 @@ from fdtcc_dagster.client.protocol import (
     request_all,
 )
 from fdtcc_dagster.client.redaction import redact
+from fdtcc_dagster.client.retrying import is_retryable
 from fdtcc_dagster.client.window import Window
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
@@ -193,7 +194,7 @@ def test_failed_job_ends_with_success_and_is_a_failure_with_its_cause() -> None:
     error = failure_of(talk(ACK, DOWNLOADING, CAUSE, FAILED))
     assert isinstance(error, DatasetRetrievalError)
     assert "Permission denied" in str(error)
-    assert "could not be downloaded" in str(error)
+    assert "could not be downloaded" not in str(error)
     assert str(error).index("Permission denied") < str(error).index("could not be downloaded")
 
 
@@ -447,3 +448,37 @@ def test_any_frames_have_an_outcome_and_the_guard_holds(
         assert isinstance(outcome, FdtccError)
         assert UUID not in str(outcome)
         assert outcome.dataset == "cars"
+
+
+FOUNDRY_ERROR = (
+    "Failed to download dataset 'cars'. The user has no access to the dataset\n"
+    f"{'-' * 36}REQUEST{'-' * 36}\nMETHOD = POST\nCONTENT-TYPE = application/json\nENDPOINT = /api/v1/{'x' * 300}\n"
+    f"{'-' * 35}PARAMETERS{'-' * 35}\nauthorization = Bearer s3cret\n"
+    f"{'-' * 36}RESPONSE{'-' * 36}\nERROR_NAME = Catalog:PermissionDenied\nERROR_CODE = PERMISSION_DENIED\n"
+    f"ERROR_INSTANCE_ID = {UUID}\nSTATUS = 403\n"
+)
+
+
+def test_status_and_name_of_foundrys_error_are_kept_and_its_request_is_not() -> None:
+    error = failure_of(talk(ACK, NEVER_PULLED, DOWNLOADING, frame("update", False, FOUNDRY_ERROR), FAILED))
+    assert isinstance(error, DatasetRetrievalError)
+    assert str(error).endswith(
+        "job failed: Failed to download dataset 'cars'. The user has no access to the dataset "
+        "(ERROR_NAME = Catalog:PermissionDenied, ERROR_CODE = PERMISSION_DENIED, STATUS = 403)"
+    )
+    assert not is_retryable(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"[Errno 2] No such file or directory: '/data/cars/tmp_{UUID}_0.csv'", "Failed to zip file for dataset 'cars'"],
+)
+def test_a_collision_with_another_client_is_named_and_retryable(text: str) -> None:
+    for frames in (
+        [frame("final", True, "DONE", datasets=text)],
+        [frame("update", False, f"Failed to download dataset 'cars'. {text}"), FAILED],
+    ):
+        error = failure_of(talk(ACK, NEVER_PULLED, DOWNLOADING, *frames))
+        assert isinstance(error, DatasetRetrievalError)
+        assert "collided with one of another client" in str(error)
+        assert is_retryable(error)
