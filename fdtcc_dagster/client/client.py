@@ -15,7 +15,7 @@ import polars as pl
 
 from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.endpoint import make_endpoint
-from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.errors import FdtccError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
 from fdtcc_dagster.client.limits import Limits
@@ -24,6 +24,7 @@ from fdtcc_dagster.client.protocol import (
     Message,
     MissingVersion,
     check_pointer,
+    excerpt,
     is_terminal,
     parse_frame,
     request_all,
@@ -139,21 +140,23 @@ class FoundryDevToolsContainerClient:
                 one only (S8), and it drops unknown names if one is known (S9).
             response_func: Called with every message; by default `default_send_message`. None: not called.
 
-        A failure is logged and given to `response_func` as a message of type `error`; nothing is raised for it.
+        A failure is logged and given to `response_func` as a message of type `error`; nothing is raised for it. An
+        empty list of names is such a failure.
 
         Raises:
-            ValueError: `names` holds no name or something else.
+            ValueError: `names` holds something else than names.
         """
         if not isinstance(names, (str, Sequence)):
             raise ValueError(f"names={names!r} must be a dataset's name or a list of names")
         wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
-        if not wanted:
-            raise ValueError("names is empty: give at least one dataset's name")
         # Here, because websockets takes long to import: code locations load without it.
         from fdtcc_dagster.client.wire import connected, converse
 
         respond = self._responder(outer_ws, response_func)
+        last = "nothing"
         try:
+            if not wanted:
+                raise ProtocolError("names is empty: give at least one dataset's name")
             async with AsyncExitStack() as stack:
                 for name in sorted(set(wanted)):
                     await stack.enter_async_context(self._puller.exclusive(name))
@@ -162,14 +165,18 @@ class FoundryDevToolsContainerClient:
                 frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
                 async for frame in frames:
                     message = parse_frame(frame)
+                    last = excerpt(redact(message.get("message", "")))
                     await self._watch_names(message, wanted)
                     await respond(redact(message))
                     if is_terminal(message):
                         return
         except FdtccError as error:
-            await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")
+            text = str(error)
+            if isinstance(error, ServiceConnectionLostError):
+                text = f"the connection ended ({error}) before a result; the last message was: {last}. Try again"
+            await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {text}")
             with suppress(Exception):  # whoever reads the messages may be gone, and the log has it
-                await respond({"type": "error", "success": False, "message": str(error)})
+                await respond({"type": "error", "success": False, "message": text})
         except Exception as error:  # noqa: BLE001 (as documented: a failure is logged, also one of response_func)
             await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")
 
@@ -188,9 +195,10 @@ class FoundryDevToolsContainerClient:
         Args:
             outer_ws: The socket that the messages are for; handed to `response_func`.
             name: The dataset's name.
-            from_dt: The window's first instant, an aware datetime or an ISO 8601 string with an offset.
+            from_dt: The window's first instant, a datetime or an ISO 8601 string; without a zone it is in UTC.
             to_dt: The instant after the window's last one, likewise.
-            response_func: Called with every message; by default `default_send_message`. None: not called.
+            response_func: Called with every message but the last, `final` one, as in the reference client; by default
+                `default_send_message`. None: not called.
             schema_overwrite: Column → Polars data type; the types of all other columns are inferred over the whole
                 file.
             use_zip: Whether the data travel compressed.
@@ -199,13 +207,18 @@ class FoundryDevToolsContainerClient:
             The rows and True; or an empty DataFrame and False after a failure, whose cause is logged.
 
         Raises:
-            ValueError: A bound is naive or not a timestamp, the window is empty or inverted, the name is empty, or a
-                data type is unknown.
+            ValueError: A bound is not a timestamp, the window is empty or inverted, the name is empty, or a data type
+                is unknown.
         """
-        window = Window.of(from_dt, to_dt)
+        window = Window.of(from_dt, to_dt, naive=timezone.utc)
         check_name(name)
         overrides = to_overrides(schema_overwrite)
-        respond = self._responder(outer_ws, response_func)
+        respond_to_all = self._responder(outer_ws, response_func)
+
+        async def respond(message: Message) -> None:
+            if message.get("type") != "final":
+                await respond_to_all(message)
+
         try:
             with spool_directory() as directory:
                 snapshot = await self.pull(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Window:
             raise ValueError(f"the window {self} is empty or inverted: from_dt must be earlier than to_dt")
 
     @classmethod
-    def of(cls, from_dt: datetime | str, to_dt: datetime | str) -> Window:
+    def of(cls, from_dt: datetime | str, to_dt: datetime | str, *, naive: tzinfo | None = None) -> Window:
         """Build a window from datetimes or ISO 8601 strings.
 
         Args:
             from_dt: The first instant, with a time zone.
             to_dt: The instant after the last one, with a time zone.
+            naive: The zone of a bound without one; None refuses it.
 
         Returns:
             The window.
@@ -47,7 +48,7 @@ class Window:
         Raises:
             ValueError: A string is not ISO 8601, a bound is naive, or the window is empty or inverted.
         """
-        return cls(_instant("from_dt", from_dt), _instant("to_dt", to_dt))
+        return cls(_instant("from_dt", from_dt, naive), _instant("to_dt", to_dt, naive))
 
     def contains(self, instant: datetime) -> bool:
         """Tell whether an aware instant lies in the window."""
@@ -76,11 +77,13 @@ def _utc(instant: datetime) -> datetime:
         raise ValueError(f"{instant.isoformat()} is outside of the years that UTC can have") from error
 
 
-def _instant(bound: str, value: datetime | str) -> datetime:
-    if not isinstance(value, str):
-        return value
-    try:
-        # Python 3.10 does not read the "Z" of RFC 3339.
-        return datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
-    except ValueError as error:
-        raise ValueError(f"{bound}={value!r} is not an ISO 8601 timestamp") from error
+def _instant(bound: str, value: datetime | str, naive: tzinfo | None) -> datetime:
+    if isinstance(value, str):
+        try:
+            # Python 3.10 does not read the "Z" of RFC 3339.
+            value = datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
+        except ValueError as error:
+            raise ValueError(f"{bound}={value!r} is not an ISO 8601 timestamp") from error
+    if naive is not None and isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=naive)
+    return value
