@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -300,9 +301,36 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     def _scan(self, path: UPath) -> pl.LazyFrame:
         return reading.scan(Path(path.path)) if is_local(path) else object_store.scan(path)
 
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
+        """Load a stored partition; `columns` in the input's metadata are names, and never patterns.
+
+        Args:
+            context: Dagster's context of the input.
+            path: The file's place.
+
+        Returns:
+            The rows, as a LazyFrame or a DataFrame.
+        """
+        metadata = dict(context.definition_metadata or {})
+        columns = metadata.pop("columns", None)
+        if not any(_is_pattern(column) for column in columns or []):
+            return super().load_from_path(context, path)
+        without = copy.copy(context)
+        without._definition_metadata = metadata
+        frame = super().load_from_path(without, path)
+        if not isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
+            return frame
+        names = frame.collect_schema().names()
+        return frame.select(pl.nth([names.index(column) for column in columns]))
+
     def get_metadata(self, context: dg.OutputContext, obj: object) -> dict[str, dg.MetadataValue]:
         """Add nothing to what `sink_df_to_path` recorded: the event log is no place for rows of the data."""
         return {}
+
+
+def _is_pattern(column: object) -> bool:
+    """Whether Polars would read a column's name as a pattern."""
+    return isinstance(column, str) and (column == "*" or (column.startswith("^") and column.endswith("$")))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -179,3 +180,21 @@ def test_without_a_directory_the_instance_s_storage_is_used(tmp_path: Path) -> N
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         assert dg.materialize([numbers], resources={"io_manager": FoundryParquetIOManager()}, instance=instance).success
         assert (Path(instance.storage_directory()) / "numbers.parquet").is_file()
+
+
+@pytest.mark.parametrize("kind", [pl.DataFrame, pl.LazyFrame])
+@pytest.mark.parametrize("columns", [["*"], ["^a$", "*"], ["a", "^a$"]])
+def test_columns_of_an_input_are_names_and_no_patterns(tmp_path: Path, columns: list[str], kind: type) -> None:
+    rows = pl.DataFrame({"a": [1], "^a$": [2], "*": [3], "b": [4]})
+
+    @dg.asset(key="rows")
+    def stored() -> pl.DataFrame:
+        return rows
+
+    def read(some: Any) -> None:
+        assert some.lazy().collect().to_dict(as_series=False) == {name: rows[name].to_list() for name in columns}
+
+    read.__annotations__["some"] = kind
+    asset = dg.asset(name="read", ins={"some": dg.AssetIn("rows", metadata={"columns": columns})})(read)
+    manager = FoundryParquetIOManager(base_dir=str(tmp_path))
+    assert dg.materialize([stored, asset], resources={"io_manager": manager}).success

@@ -6,17 +6,17 @@ import asyncio
 
 from fdtcc_dagster.client.endpoint import Endpoint
 
-_TIMEOUT_SECONDS = 5.0
+_LONGEST_SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
 
-async def is_online(endpoint: Endpoint) -> bool:
-    """Tell whether a container answers that it is online, within five seconds."""
+async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
+    """Tell whether a container answers that it is online, within five seconds or the time for a connection."""
     import aiohttp  # here, because it takes long: code locations load without it
 
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=min(open_timeout, _LONGEST_SECONDS))) as session,
             session.get(
                 endpoint.health_url,
                 headers=endpoint.headers,

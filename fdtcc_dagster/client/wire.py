@@ -79,14 +79,14 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
     except InvalidStatus as error:
         raise refused(endpoint, error.response.status_code, handshake=True) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
-        if await is_online(endpoint):
+        if await is_online(endpoint, limits.open_timeout):
             raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from error
         raise ServiceUnavailableError(
             f"{endpoint} did not accept the connection within {limits.open_timeout:g} s"
         ) from error
     except (OSError, InvalidHandshake) as error:
         dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
-        if dropped and await is_online(endpoint):
+        if dropped and await is_online(endpoint, limits.open_timeout):
             raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
         raise unreachable(endpoint, error) from None
 
