@@ -107,6 +107,8 @@ def inferred_mappings(asset_graph: Any, key: dg.AssetKey) -> list[str]:
         Their keys, sorted: their partitions are other ones, and what plans them outside the code location takes
         windows for a minute long.
     """
+    if not asset_graph.has(key):
+        return []
     definition = asset_graph.get(key).partitions_def
     if not isinstance(definition, _Definition) or not definition.exclusions:
         return []

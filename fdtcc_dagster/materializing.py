@@ -11,11 +11,11 @@ import polars as pl
 
 from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.errors import FdtccError
-from fdtcc_dagster.client.evidence import LocalEvidence
+from fdtcc_dagster.client.evidence import Evidence, LocalEvidence
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.event_log_evidence import EventLogEvidence
+from fdtcc_dagster.event_log_evidence import EventLogEvidence, Observations
 from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
 from fdtcc_dagster.history import History
 from fdtcc_dagster.outside_window import explained
@@ -57,6 +57,7 @@ class PartitionsRun:
         self._context = context
         self._container = container
         self._refetch = refetch
+        self._observations = Observations(context.instance, asset_key)
         self._declared = declaration_of(dataset).metadata()
 
     def materialize_one(self, key: str, io_manager: object) -> Iterator[AssetEvent]:
@@ -147,9 +148,12 @@ class PartitionsRun:
             refetch=self._refetch,
         )
 
-    def _evidence(self, partition: str | None) -> EventLogEvidence:
+    def _evidence(self, partition: str | None) -> Evidence:
         local = LocalEvidence(identity_of(self._container.host, self._container.port), self._dataset.name)
-        return EventLogEvidence(local, self._context.instance, self._asset_key, partition)
+        # An event log in memory is nobody else's, and does not bear to be read beside the thread that writes to it.
+        if self._context.instance.is_ephemeral:
+            return local
+        return EventLogEvidence(local, self._observations, partition, is_slice=self._dataset.time is not None)
 
     def _history(self) -> History:
         return History(self._context.instance, self._asset_key, self._dataset)

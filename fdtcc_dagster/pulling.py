@@ -226,6 +226,9 @@ class PartitionsPull:
 
     def _unchanged(self, key: str, announcement: Announcement) -> Stored:
         stored = self._there.pop(key)
+        rows = int(stored.provenance.get(SNAPSHOT_ROWS, stored.rows))
+        # They were compared with what was announced, which may show that the rows are all there after all.
+        announcement.evidence.count(announcement.sha256, announcement.announced_rows, rows)
         self._log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
         if self._dataset.time is None:
             metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)

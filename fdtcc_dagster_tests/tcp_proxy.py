@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-Kind = Literal["conversation", "download"]
+Kind = Literal["conversation", "download", "health"]
 """What a connection is for, as its request line says."""
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing then sends RST instead of FIN
@@ -139,7 +139,7 @@ class TcpProxy:
         upstream: asyncio.StreamWriter | None = None
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            trouble = self._take("download" if b"/download/" in head.split(b"\r\n", 1)[0] else "conversation")
+            trouble = self._take(_kind_of(head.split(b"\r\n", 1)[0]))
             answer, upstream = await asyncio.open_connection(*self._target)
             upstream.write(head)
             directions = {
@@ -200,3 +200,9 @@ def _reset_on_close(writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()
+
+
+def _kind_of(request_line: bytes) -> Kind:
+    if b"/download/" in request_line:
+        return "download"
+    return "health" if b"/fdtc-api/ " in request_line else "conversation"

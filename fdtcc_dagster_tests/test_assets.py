@@ -111,6 +111,7 @@ def test_a_cached_past_partition_is_stored_with_its_metadata(store: Store) -> No
     window = dataset().window(TWO_DAYS_AGO)
     metadata: dict[str, Any] = {key: value.value for key, value in recorded.metadata.items()}
     assert metadata.pop("foundry/pull_seconds") > 0
+    assert metadata.pop("foundry/declaration")["digest"] == (recorded.tags or {})["dagster/code_version"]
     assert metadata.pop("foundry/store_seconds") > 0
     assert metadata.pop("path").endswith(f"foundry/sales/orders/{TWO_DAYS_AGO}.parquet")
     with (store.parquet / "foundry" / "sales" / "orders" / f"{TWO_DAYS_AGO}.parquet").open("rb") as file:

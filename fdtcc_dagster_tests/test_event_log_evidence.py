@@ -100,7 +100,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
 @pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
 def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, dataset: FoundryDataset) -> None:
     assert LOST in failure_of(site.run(dataset))
-    (observation,) = site.observations()
+    observation, announced = site.observations()
+    assert "announced 3000 rows for the snapshot" in str(announced.description)
     assert (observation.asset_key, observation.partition) == (ASSET, KEY)
     metadata = {name: value.value for name, value in observation.metadata.items()}
     lossy = site.container.versions(NAME)[-1][1]
@@ -114,7 +115,7 @@ def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, 
         assert LOST in failure_of(site.run(dataset, config=config))
         assert len(site.container.requests) == requests + 2
     assert list(site.parquet.rglob("*.parquet")) == []
-    assert len(site.observations()) == 1
+    assert len(site.observations()) == 2
     # As soon as the container keeps all rows, the same run succeeds.
     site.container.set_live(NAME, SPARSE.replace("id,", "key,"))
     columns = {"key": "Int64", "at": "Date"}
@@ -134,19 +135,62 @@ def test_a_later_pull_in_which_the_rows_are_counted_anew_makes_a_version_good_ag
     requests = len(site.container.requests)
     assert site.run(SNAPSHOTS).success
     assert len(site.container.requests) == requests + 2
-    assert [str(one.description).split("which is ")[1] for one in site.observations()] == [
-        "good again",
-        "refused from now on",
-    ]
+    found = [one for one in site.observations() if "foundry/found_rows" in one.metadata]
+    assert [str(one.description).split("which is ")[1] for one in found] == ["good again", "refused from now on"]
     # From now on, what the container has in its cache is as good as any other version.
     assert site.run(SNAPSHOTS).success
     assert len(site.container.requests) == requests + 3
 
 
+@pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
+def test_a_run_that_fails_before_the_rows_are_counted_tells_the_next_machine_their_number(
+    site: Site, dataset: FoundryDataset
+) -> None:
+    site.container.inject(NAME, faults.RefusedDownload(500), times=None)
+    assert "ServiceUnavailableError" in failure_of(site.run(dataset))
+    site.container.clear_faults()
+    assert LOST in failure_of(site.run(dataset))
+    assert list(site.parquet.rglob("*.parquet")) == []
+
+
+def test_a_stored_partition_that_is_unchanged_makes_its_version_good_again(site: Site) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    assert site.run(SNAPSHOTS).success
+    (_, sha256) = site.container.versions(NAME)[-1]
+    site.instance.report_runless_asset_event(
+        dg.AssetObservation(
+            ASSET,
+            partition=KEY,
+            metadata={"foundry/sha256": sha256, "foundry/announced_rows": 2, "foundry/found_rows": 1},
+        )
+    )
+    requests = len(site.container.requests)
+    for asked in (2, 3):
+        assert site.run(SNAPSHOTS).success
+        assert len(site.container.requests) == requests + asked
+
+
+def test_what_another_machine_has_found_out_since_counts_more_than_what_this_one_keeps(site: Site) -> None:
+    site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
+    site.container.inject(NAME, faults.AnnouncedRows(2))
+    assert "announced 2 rows" in failure_of(site.run(SNAPSHOTS, another_machine=False))
+    (_, sha256) = site.container.versions(NAME)[-1]
+    site.instance.report_runless_asset_event(
+        dg.AssetObservation(
+            ASSET,
+            partition=KEY,
+            metadata={"foundry/sha256": sha256, "foundry/announced_rows": 1, "foundry/found_rows": 1},
+        )
+    )
+    requests = len(site.container.requests)
+    assert site.run(SNAPSHOTS).success
+    assert len(site.container.requests) == requests + 1
+
+
 def test_another_io_manager_gets_none_of_it_either(site: Site, tmp_path: Path) -> None:
     site.io_manager = Collecting(base_dir=str(tmp_path / "other"))
     assert LOST in failure_of(site.run(SNAPSHOTS))
-    assert len(site.observations()) == 1
+    assert len(site.observations()) == 2
     assert LOST in failure_of(site.run(SNAPSHOTS))
     assert list((tmp_path / "other").rglob("*.parquet")) == []
 

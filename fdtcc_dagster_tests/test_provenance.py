@@ -196,7 +196,7 @@ def test_a_slice_is_of_a_snapshot_with_as_many_rows_as_announced(announced: int 
     dataset, key = slices(), KEYS[0]
     now = datetime.now(timezone.utc)
     evidence = LocalEvidence("127.0.0.1:1", NAME)
-    announcement = Announcement(NAME, dataset.window(key), SHA256, announced, "fetched", now, now, 0.0, evidence)
+    announcement = Announcement(NAME, dataset.window(key), SHA256, announced, "fetched", now, now, 0.0, evidence, True)
     provenance = {**provenance_of(dataset, key, announcement), SNAPSHOT_ROWS: "4"}
     stored = StoredPartition(provenance, pl.Schema({"id": pl.Int64(), "at": pl.Date()}), 1, {})
     assert is_same(dataset, key, stored, announcement) is same

@@ -35,7 +35,9 @@ DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (3, 2, 1, 0)]
 DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0), timezone=ZONE)
 START = TODAY - timedelta(days=3)
 orders = FoundryDataset("orders", DAILY, START, {"id": "Int64"})
-events = FoundryDataset("events", DAILY, START, {"id": "Int64", "at": "Datetime(us, UTC)"}, time_column="at")
+events = FoundryDataset(
+    "events", DAILY, START, {"id": "Int64", "at": "Datetime(us, UTC)"}, time_column="at", complete_history=True
+)
 
 Rename = Callable[[ModuleType], Sequence[dg.AssetsDefinition]]
 
@@ -143,7 +145,7 @@ def test_checks_that_are_loaded_with_the_same_prefix_look_at_the_renamed_asset(s
     )
     result = definitions.resolve_job_def("checks").execute_in_process(instance=site.instance)
     evaluations = result.get_asset_check_evaluations()
-    assert len(evaluations) == 4
+    assert len(evaluations) == 5
     assert {evaluation.asset_key for evaluation in evaluations} == {ORDERS}
     assert not [e for e in evaluations if "nothing to check" in str(e.description)]
 

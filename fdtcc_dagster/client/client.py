@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, fin
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import (
+    Conversation,
     Message,
     MissingVersion,
     check_pointer,
@@ -161,11 +162,19 @@ class FoundryDevToolsContainerClient:
                 for name in sorted(set(wanted)):
                     await stack.enter_async_context(self._puller.exclusive(name))
                 connection = await stack.enter_async_context(connected(self._puller.endpoint, self._puller.limits))
-                request = request_all(wanted, datetime.now(timezone.utc))
+                now = datetime.now(timezone.utc)
+                request = request_all(wanted, now)
+                # Of several names, the last message names the first one's result only (S8).
+                first = Conversation(
+                    wanted[0], Window(now, now + timedelta(seconds=1)), now=now, missing_version="accept"
+                )
                 frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
                 async for frame in frames:
                     message = parse_frame(frame)
                     last = excerpt(redact(message.get("message", "")))
+                    if len(wanted) == 1:
+                        first.receive(frame)
+                        self._puller.note(first)
                     await self._watch_names(message, wanted)
                     await respond(redact(message))
                     if is_terminal(message):

@@ -46,6 +46,7 @@ class CsvSource:
         window: The window, for error messages.
         sha256: The pointer of a snapshot that the container recorded; None for any other CSV, which may have no rows.
         evidence: Told how many rows such a snapshot has, each time that all were read.
+        is_certain: Whether the number that was announced is surely that of this snapshot.
     """
 
     opener: Callable[[], AbstractContextManager[Readable]]
@@ -54,6 +55,7 @@ class CsvSource:
     window: Window | None = None
     sha256: str | None = None
     evidence: Evidence | None = None
+    is_certain: bool = True
 
     def scan(self, schema: pl.Schema | None = None) -> pl.LazyFrame:
         """Give the typed rows; the arguments and errors are those of `typed` and of what it returns."""
@@ -198,11 +200,18 @@ class CsvSource:
         self._check_count(rows)
 
     def _check_count(self, rows: int) -> None:
-        if self.sha256 is not None and self.evidence is not None:
+        lossy = is_lossy(self.announced_rows, rows)
+        if self.sha256 is not None and self.evidence is not None and (self.is_certain or not lossy or rows == 0):
             self.evidence.count(self.sha256, self.announced_rows, rows)
+            if not self.is_certain and not lossy and self.window is not None:
+                self.evidence.settle(self.window)
+        if not self.is_certain and lossy and self.evidence is not None and self.window is not None:
+            self.evidence.contradict(self.window)
         # A CSV that is none of the container's may have no rows.
-        if is_lossy(self.announced_rows, rows) and (rows or self.announced_rows or self.sha256):
-            raise lost_rows(self.dataset, self.window, self.sha256, self.announced_rows, rows)
+        if lossy and (rows or self.announced_rows or self.sha256):
+            raise lost_rows(
+                self.dataset, self.window, self.sha256, self.announced_rows, rows, rejected=self.is_certain or rows == 0
+            )
 
     def _located(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Pass blocks on, and say of what is wrong in one in which row of the file it is."""

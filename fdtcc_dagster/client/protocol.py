@@ -39,16 +39,15 @@ _POINTER = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONS_FOUND = re.compile(r"Found [1-9]\d* versions? for dataset ")
 _NO_VERSION = re.compile(
     r"No versions between |No available versions found for dataset "
-    r"|Downloading (?:dataset|all|batch) |Found \d[^a-z]* rows?\b"
+    r"|Downloading (?:dataset|all|batch) |Found \d[\d,._' \u00a0\u202f]* rows? in dataset "
 )
 # Digits, in groups of three or not. A point is none of the separators: it may begin decimals.
 _ANNOUNCED_ROWS = re.compile(
     r"(?:Found|Downloading all) (\d{1,3}(?:[,_' \u00a0\u202f]\d{3})+|\d{1,18}) (?:rows?|row\(s\)) (?:in|for) dataset ",
     re.ASCII | re.IGNORECASE,
 )
-_LIKE_ANNOUNCED_ROWS = re.compile(
-    r"(?!Downloading dataset ')(?:Found|Downloading|Fetching|Total)\b.*\b(?:rows?|records?)\b", re.IGNORECASE
-)
+_QUOTED = re.compile(r"'[^']*'")
+_LIKE_ANNOUNCED_ROWS = re.compile(r"(?=.*(?:\d|\ball\b)).*\b(?:rows?|records?|entries)\b", re.IGNORECASE | re.DOTALL)
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
 _EXCERPT = 200
 # How foundry-dev-tools writes a failure of Foundry's API: a message, the request with its parameters, the response.
@@ -135,6 +134,7 @@ class Conversation:
     Attributes:
         outcome: The pointer or the failure, as soon as there is one.
         announced_rows: How many rows the container has announced; None where it did not say so.
+        has_announced: Whether it has done so in this conversation, and not only in an earlier one.
         warnings: What may be wrong with what it said, to be logged.
     """
 
@@ -152,6 +152,7 @@ class Conversation:
         self.outcome: Pointer | FdtccError | None = None
         self._guarded = missing_version == "raise" and not window.contains(now)
         self.announced_rows = announced_rows
+        self.has_announced = False
         self.warnings: list[str] = []
         self._origin: Origin | None = None
         self._failures: list[str] = []
@@ -210,9 +211,9 @@ class Conversation:
                 "the container's acknowledgement leaves the name out; check it against foundry_datasets.toml",
             )
             return
-        if rows := _ANNOUNCED_ROWS.match(text):
-            self.announced_rows = int("".join(filter(str.isdigit, rows[1])))
-        elif _LIKE_ANNOUNCED_ROWS.match(text):
+        if rows := _ANNOUNCED_ROWS.match(text.strip()):
+            self.announced_rows, self.has_announced = int("".join(filter(str.isdigit, rows[1]))), True
+        elif message.get("success") is not False and _LIKE_ANNOUNCED_ROWS.match(_QUOTED.sub("", text)):
             self.warnings.append(
                 f"the container's message {excerpt(text)!r} looks like an announcement of rows, but no number of rows "
                 "can be read in it: they are not compared with the rows that arrive"

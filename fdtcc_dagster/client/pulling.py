@@ -106,26 +106,33 @@ class Puller:
         with _located(name, window):
             # The lock is kept between attempts: the job that one has left behind may still run (S11).
             async with self.exclusive(name, on_notice):
-                announcement = await self._ask(ask, window)
-                now = ask.now()
-                if announcement.origin == "cached" and window.contains(now) and _rejection(announcement):
-                    text = f"The version {announcement.sha256[:12]}… has lost rows; the container is asked to pull anew"
+                pending = ask.evidence.pending(window)
+                announcement, now = await self._ask(ask, window, pending), ask.now()
+                if (doubt := _doubt(announcement, pending)) and window.contains(now):
+                    text = f"{doubt}; the container is asked to pull anew"
                     await self.warn(text)
                     await _notify(on_notice, text, success=False)
                     # In a window that begins now it has no version yet: it counts the rows and pulls them.
-                    announcement = await self._ask(ask, Window(now, window.to_dt))
+                    announcement = await self._ask(ask, Window(now, window.to_dt), None)
         if (rejected := _rejection(announcement)) is not None:
             announced = announcement.announced_rows if rejected.announced is None else rejected.announced
             raise lost_rows(name, window, announcement.sha256, announced, rejected.found or 0)
-        if announcement.announced_rows is not None:
+        if announcement.announced_rows is not None and announcement.is_certain:
             ask.evidence.announce(announcement.sha256, announcement.announced_rows)
+            ask.evidence.settle(window)
         return announcement
 
-    async def _ask(self, ask: _Ask, window: Window) -> Announcement:
+    def note(self, conversation: Conversation) -> None:
+        """Keep how many rows the container announced, at the end of a conversation that was not for a pull."""
+        outcome = conversation.outcome
+        if isinstance(outcome, Pointer) and outcome.announced_rows is not None:
+            evidence = LocalEvidence(self.endpoint.identity, conversation.dataset)
+            evidence.announce(outcome.sha256, outcome.announced_rows)
+
+    async def _ask(self, ask: _Ask, window: Window, pending: PendingCount | None) -> Announcement:
         """Ask in a window, which is that of the request or its rest."""
         started = time.monotonic()
-        pending = ask.evidence.pending()
-        announced = pending.rows if pending is not None and pending.is_of(window) else None
+        announced = None if pending is None else pending.rows
 
         async def converse_once() -> Announcement:
             nonlocal announced
@@ -139,9 +146,9 @@ class Puller:
             finally:
                 # A version that the next attempt finds is the one that this attempt has caused (S11).
                 announced = conversation.announced_rows
-            known, rows = ask.evidence.row_count(pointer.sha256), pointer.announced_rows
-            if rows is None and known is not None:
-                rows = known.announced
+            rows, is_certain = pointer.announced_rows, conversation.has_announced
+            if not is_certain and (known := ask.evidence.row_count(pointer.sha256)) and known.announced is not None:
+                rows, is_certain = known.announced, True
             seconds = time.monotonic() - started
             return Announcement(
                 ask.name,
@@ -153,6 +160,7 @@ class Puller:
                 ask.now(),
                 seconds,
                 ask.evidence,
+                is_certain or rows is None,
             )
 
         announcement = await self._retrying(converse_once, self.limits.job_timeout, ask.on_notice, settle=True)
@@ -189,7 +197,7 @@ class Puller:
         # Here, because websockets takes long to import: code locations load without it.
         from fdtcc_dagster.client.wire import connected, converse
 
-        announced, asked_at = conversation.announced_rows, ask.now()
+        asked_at = ask.now()
         pending: PendingCount | None = None
         try:
             async with connected(self.endpoint, self.limits) as connection:
@@ -197,9 +205,9 @@ class Puller:
                 async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
                     async for frame in frames:
                         message = conversation.receive(frame)
-                        if conversation.announced_rows not in (None, announced):
-                            announced = conversation.announced_rows
-                            pending = PendingCount(announced, conversation.window.from_dt, asked_at)
+                        if conversation.has_announced and pending is None and conversation.window.contains(asked_at):
+                            rows = conversation.announced_rows or 0
+                            pending = PendingCount(rows, conversation.window.from_dt, asked_at)
                             ask.evidence.expect(pending)
                         await self._show(message, conversation, ask)
                         if conversation.outcome is not None:
@@ -207,10 +215,11 @@ class Puller:
         except ServiceConnectionLostError as error:
             conversation.closed(str(error))
         finally:
-            if conversation.outcome is not None and not isinstance(conversation.outcome, ServiceConnectionLostError):
-                ask.evidence.settle()
-            elif pending is not None:
+            outcome = conversation.outcome
+            if pending is not None and (outcome is None or isinstance(outcome, ServiceConnectionLostError)):
                 ask.evidence.leave(pending)
+            elif pending is not None and not isinstance(outcome, Pointer):
+                ask.evidence.settle(conversation.window)
         if isinstance(conversation.outcome, Pointer):
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
@@ -338,6 +347,18 @@ def _check_request(name: str, window: Window, missing_version: str, now: datetim
             window=window,
             available_at=window.from_dt,
         )
+
+
+def _doubt(announcement: Announcement, pending: PendingCount | None) -> str | None:
+    """Why a version that the container had recorded may have lost rows."""
+    if announcement.origin != "cached":
+        return None
+    version = f"The version {announcement.sha256[:12]}… "
+    if _rejection(announcement):
+        return f"{version}has lost rows"
+    if not announcement.is_certain and pending is not None and pending.contradicted:
+        return f"{version}may have lost rows: its number was announced before a connection was lost, and it has others"
+    return None
 
 
 def _rejection(announcement: Announcement) -> RowCount | None:

@@ -33,6 +33,8 @@ class Announcement:
         announced_at: The aware instant at which it answered.
         seconds: How long it took until it was announced.
         evidence: Where it is kept how many rows the snapshot has.
+        is_certain: Whether `announced_rows` is surely of this snapshot. It is not where it was announced before an
+            earlier connection was lost: the version may be of somebody else's later pull.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class Announcement:
     announced_at: datetime
     seconds: float
     evidence: Evidence = field(repr=False, compare=False)
+    is_certain: bool
 
     @property
     def is_outside(self) -> bool:
@@ -141,4 +144,6 @@ class Snapshot(Announcement):
 
 
 def _source(opened: Callable[[], AbstractContextManager[Readable]], known: Announcement) -> CsvSource:
-    return CsvSource(opened, known.announced_rows, known.dataset, known.window, known.sha256, known.evidence)
+    return CsvSource(
+        opened, known.announced_rows, known.dataset, known.window, known.sha256, known.evidence, known.is_certain
+    )

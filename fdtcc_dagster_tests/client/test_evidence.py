@@ -138,15 +138,77 @@ async def test_get_single_refuses_it_too(container: SandboxContainer, today: Win
     assert any("announced 3000 rows" in message for message in logged)
 
 
-async def test_a_number_that_was_announced_before_a_lost_connection_counts_in_the_next_request(
-    container: SandboxContainer, today: Window, tmp_path: Path
-) -> None:
+async def lose_the_connection(container: SandboxContainer, window: Window, directory: Path) -> None:
+    """After the rows were announced; the job runs on, and its version is recorded."""
+    versions = len(container.versions("sparse"))
     container.inject("sparse", faults.JobRunsOn())
     container.inject("sparse", faults.ConnectionReset(after=4))
     with pytest.raises(FdtccError):
+        await pull(container, window, directory)
+    while len(container.versions("sparse")) == versions:
+        await asyncio.sleep(0.05)
+
+
+async def test_a_number_that_was_announced_before_a_lost_connection_counts_in_the_next_request(
+    container: SandboxContainer, today: Window, tmp_path: Path
+) -> None:
+    await lose_the_connection(container, today, tmp_path)
+    snapshot = await pull(container, today, tmp_path)
+    assert (snapshot.origin, snapshot.announced_rows, snapshot.is_certain) == ("cached", ROWS, False)
+    with pytest.raises(RowCountMismatchError, match="before an earlier connection was lost"):
+        rows_of(snapshot)
+    # The version may be of that job or of another client: from now on the container counts and pulls anew.
+    again = await pull(container, today, tmp_path)
+    assert (again.origin, again.announced_rows, again.is_certain) == ("fetched", ROWS, True)
+    with pytest.raises(RowCountMismatchError, match=LOST):
+        rows_of(again)
+
+
+async def test_also_when_its_window_is_over_and_when_another_one_was_asked_for_in_between(
+    container: SandboxContainer, today: Window, last_year: Window, tmp_path: Path
+) -> None:
+    await lose_the_connection(container, today, tmp_path)
+    past = Window(today.from_dt, datetime.now(timezone.utc))
+    with pytest.raises(NoVersionInWindowError):
+        await pull(container, last_year, tmp_path)
+    for _ in range(2):
+        snapshot = await pull(container, past, tmp_path)
+        assert (snapshot.origin, snapshot.announced_rows, snapshot.is_certain) == ("cached", ROWS, False)
+        with pytest.raises(RowCountMismatchError, match="before an earlier connection was lost"):
+            rows_of(snapshot)
+
+
+async def test_another_clients_version_after_a_lost_connection_is_not_rejected(
+    container: SandboxContainer, today: Window, tmp_path: Path
+) -> None:
+    container.set_live("sparse", "id,name\n1,row\n")
+    container.inject("sparse", faults.ConnectionReset(after=4))
+    with pytest.raises(FdtccError):
         await pull(container, today, tmp_path)
-    while not container.versions("sparse"):
-        pass
+    grown = "id,name\n1,row\n2,row\n"
+    container.set_live("sparse", grown)
+    container.add_version("sparse", datetime.now(timezone.utc), grown)
+    with pytest.raises(RowCountMismatchError, match="before an earlier connection was lost"):
+        rows_of(await pull(container, today, tmp_path))
+    snapshot = await pull(container, today, tmp_path)
+    assert (snapshot.origin, rows_of(snapshot)) == ("fetched", 2)
+    past = Window(today.from_dt, datetime.now(timezone.utc))
+    assert rows_of(await pull(container, past, tmp_path)) == 2
+
+
+async def test_a_number_of_a_past_window_says_nothing_of_versions_since_then(
+    container: SandboxContainer, today: Window, last_year: Window, tmp_path: Path
+) -> None:
+    container.add_version("sparse", datetime.now(timezone.utc) - timedelta(hours=1), "id,name\n1,row\n")
+    container.inject("sparse", faults.ConnectionReset(after=4))
+    with pytest.raises(FdtccError):
+        await pull(container, last_year, tmp_path, missing_version="accept")
+    snapshot = await pull(container, today, tmp_path)
+    assert (snapshot.origin, snapshot.announced_rows, rows_of(snapshot)) == ("cached", None, 1)
+
+
+async def test_what_get_was_told_counts_for_pull(container: SandboxContainer, today: Window, tmp_path: Path) -> None:
+    await client_of(container).get(None, "sparse", response_func=None)
     snapshot = await pull(container, today, tmp_path)
     assert (snapshot.origin, snapshot.announced_rows) == ("cached", ROWS)
     with pytest.raises(RowCountMismatchError, match=LOST):

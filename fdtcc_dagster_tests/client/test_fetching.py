@@ -58,7 +58,7 @@ async def test_progress_tells_the_total_where_the_server_does(today: Window, tmp
         client = FoundryDevToolsContainerClient("127.0.0.1", server.port or 0, attempts=1)
         pointer = hashlib.sha256(body).hexdigest()
         now, evidence = datetime.now(timezone.utc), LocalEvidence("127.0.0.1:1", "orders")
-        announcement = Announcement("orders", today, pointer, None, "cached", now, now, 0.0, evidence)
+        announcement = Announcement("orders", today, pointer, None, "cached", now, now, 0.0, evidence, True)
         await client.fetch(
             ArrivingSnapshot.of(announcement, tmp_path), on_progress=lambda size, total: told.append((size, total))
         )

@@ -26,11 +26,11 @@ NAMES = [f"dataset {number}" for number in range(64)]
 
 @pytest.fixture
 def busy() -> Iterator[SandboxContainer]:
-    """A container that answers ten handshakes in its time limit, and drops the eleventh that comes with them."""
+    """A container that answers twenty handshakes in its time limit, and drops those that come with them."""
     with SandboxContainer() as container:
         for name in NAMES:
             container.set_live(name, f"name\n{name}\n")
-        container.inject(None, faults.BusyHandshakes(0.1, limit=1.0), times=None)
+        container.inject(None, faults.BusyHandshakes(0.1, limit=2.0), times=None)
         yield container
 
 

@@ -86,7 +86,8 @@ def says_version(frame: dict[str, Any]) -> bool | None:
     if re.match(r"Found [1-9][0-9]* versions? for dataset ", text):
         return True
     words = (
-        r"No versions between |No available versions found for dataset |Found \d+ rows in dataset "
+        r"No versions between |No available versions found for dataset "
+        r"|Found \d[\d,._' \u00a0\u202f]* rows? in dataset "
         r"|Downloading (dataset|all|batch) "
     )
     return False if re.match(words, text) else None

@@ -21,8 +21,9 @@ def place() -> Iterator[Scene]:
         yield place
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
+    """One for each case: what a run learns of a snapshot counts for every later one."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
