@@ -45,7 +45,7 @@ def complete(path: Path, rows: int) -> str:
         ValueError: The file was written without them.
         OSError: It cannot be read or written.
     """
-    with path.open("r+b", buffering=0) as file:
+    with path.open("r+b") as file:
         start, footer = _footer(file)
         if not _put(footer, _ROWS_PLACE, f"{rows:0{_ROWS_DIGITS}}"):
             raise ValueError(f"{path} has no place for its number of rows")
@@ -95,7 +95,10 @@ def _footer(file: IO[bytes]) -> tuple[int, bytearray]:
 
 def _put(footer: bytearray, place: re.Pattern[bytes], value: str) -> str | None:
     """Put a value into its place, and give the one that was there; None where there is no such place."""
-    found = place.search(footer)
+    # Names and statistics of columns, and what was given as provenance, come before it, and may look like it.
+    found = None
+    for found in place.finditer(footer):
+        pass
     if found is None:
         return None
     before = found[1].decode()
