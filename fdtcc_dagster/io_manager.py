@@ -64,11 +64,15 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             object_store.check_place(self.base_dir)
         super().setup_for_execution(context)
         object_store.check_options(self._base_path, self.cloud_storage_options or {})
-        if is_local(self._base_path):
-            from upath import UPath
+        from upath import UPath
 
+        if is_local(self._base_path):
             # Without `file://`, which not all of Polars and pathlib understand.
             self._base_path = UPath(self._base_path.path)
+        else:
+            # A listing that is kept does not show what other processes have stored since.
+            options = {"use_listings_cache": False, **self.storage_options}
+            self._base_path = UPath(str(self.base_dir), **options)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Store an output: a frame, or a mapping of partition key → frame.

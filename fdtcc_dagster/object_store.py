@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from fdtcc_dagster import reading
+from fdtcc_dagster import checksums, reading
 from fdtcc_dagster.client.temporary import spool_directory
 
 if TYPE_CHECKING:
@@ -254,17 +254,25 @@ def scan(path: UPath) -> pl.LazyFrame:
         The rows. The copy goes with the last LazyFrame that needs it, or when the process ends.
 
     Raises:
-        OSError: It cannot be read, or was replaced while it was copied.
+        OSError: It cannot be read, was replaced while it was copied, or is damaged.
     """
     with spool_directory() as spool:
         copy = spool / "copy.parquet"
         with _open(path) as source, copy.open("xb") as target:
             shutil.copyfileobj(source, target, _READ_BYTES)
+        # Not all stores let a block be asked for on the condition that the object is the one that was opened.
+        with copy.open("rb") as copied:
+            said, found = checksums.read_to_end(copied)
+        if said not in (None, found):
+            raise OSError(
+                f"{path} was replaced while it was copied; read it again (where that does not help, it is damaged: "
+                "materialize it again)"
+            )
         return reading.scan(copy, links_in=spool.parent)
 
 
 def _open(path: UPath) -> IO[bytes]:
-    # Blocks one after the other, and each on the condition that the object is still the one that was opened.
+    # Blocks one after the other; by s3fs, each on the condition that the object is still the one that was opened.
     return cast("IO[bytes]", path.fs.open(path.path, "rb", block_size=_READ_BYTES, cache_type="readahead"))
 
 

@@ -284,6 +284,39 @@ def test_an_object_that_is_replaced_while_it_is_copied_is_an_error_and_no_mixtur
             ready.scan_df_from_path(path, dg.build_input_context())
 
 
+def test_an_object_whose_bytes_are_of_two_versions_is_an_error_in_any_store(s3: S3Server) -> None:
+    """As a copy is, where a store does not say that the object is another one now."""
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        key, day = dg.AssetKey("numbers"), "2026-01-01"
+        contents = []
+        for first in (0, 1):
+            ready.store_partition(key, day, pl.LazyFrame({"id": pl.int_range(first, first + 999, eager=True)}))
+            contents.append(s3.objects()[f"numbers/{day}.parquet"])
+        half = 500
+        s3.put(f"numbers/{day}.parquet", contents[0][:half] + contents[1][half:])
+        path = ready._partition_path(key, day)
+        with pytest.raises(OSError, match="was replaced while it was copied; read it again"):
+            ready.scan_df_from_path(path, dg.build_input_context())
+        s3.put(f"numbers/{day}.parquet", contents[0])
+        assert ready.scan_df_from_path(path, dg.build_input_context()).collect()["id"].to_list() == list(range(999))
+
+
+def test_a_partition_that_another_process_has_stored_is_seen_where_its_directory_was_listed(s3: S3Server) -> None:
+    key, days = dg.AssetKey("numbers"), ["2026-01-01", "2026-01-02"]
+    other = manager(s3, skip_instance_cache=True)
+    with manager(s3).process_config_and_initialize_cm() as ready, other.process_config_and_initialize_cm() as another:
+        ready.store_partition(key, days[0], PREVIOUS.lazy())
+        path = ready._partition_path(key, days[1])
+        assert [each.name for each in path.parent.iterdir()] == [f"{days[0]}.parquet"]
+        another.store_partition(key, days[1], rows(9))
+        another.store_partition(key, days[0], rows(2000))
+        assert ready.scan_df_from_path(path, dg.build_input_context()).collect().height == 9
+        found = ready.stored_partition(key, days[0])
+        assert found is not None
+        assert found.rows == 2000
+        assert ready.verify_partition(key, days[0]) is not None
+
+
 def test_an_object_that_is_not_there_is_named(s3: S3Server) -> None:
     with manager(s3).process_config_and_initialize_cm() as ready:
         path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
