@@ -96,11 +96,10 @@ def _footer(file: IO[bytes]) -> tuple[int, bytearray]:
 def _put(footer: bytearray, place: re.Pattern[bytes], value: str) -> str | None:
     """Put a value into its place, and give the one that was there; None where there is no such place."""
     # Names and statistics of columns, and what was given as provenance, come before it, and may look like it.
-    found = None
-    for found in place.finditer(footer):
-        pass
-    if found is None:
+    every = list(place.finditer(footer))
+    if not every:
         return None
+    found = every[-1]
     before = found[1].decode()
     footer[slice(*found.span(1))] = value.encode()
     return before

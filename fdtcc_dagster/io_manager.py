@@ -45,6 +45,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     extension: ClassVar[str | None] = ".parquet"  # type: ignore[misc]  # a field in UPathIOManager
 
     def __init__(self, **data: Any) -> None:
+        if isinstance(data.get("base_dir"), Path):
+            data["base_dir"] = str(data["base_dir"])
         super().__init__(**data)
         # Otherwise it is known when it is used.
         if self.base_dir is not None and not isinstance(self.base_dir, dg.EnvVar):
@@ -67,8 +69,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         from upath import UPath
 
         if is_local(self._base_path):
-            # Without `file://`, which not all of Polars and pathlib understand.
-            self._base_path = UPath(self._base_path.path)
+            # Without `file://` and `~`, which not all of Polars and pathlib understand, or each in its own way.
+            self._base_path = UPath(os.path.expanduser(self._base_path.path))
         else:
             # A listing that is kept does not show what other processes have stored since.
             options = {"use_listings_cache": False, **self.storage_options}
@@ -122,13 +124,16 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             The place, without the extension.
 
         Raises:
-            ValueError: The key begins or ends with a slash, or has a part that a file system takes for a directory.
+            ValueError: The key begins or ends with a slash, or has a part that a file system takes for a directory, or
+                an object store for a version or another store.
         """
         if any(part in ("", ".", "..") for part in partition.split("/")):
             raise ValueError(
                 f"the partition key {partition!r} of {context.asset_key.to_user_string()!r} cannot be a path: between "
                 "slashes, no part of it may be empty, '.' or '..'"
             )
+        if not is_local(path):
+            object_store.check_key(f"the partition key {partition!r}", partition)
         return super().get_path_for_partition(context, path, partition)
 
     def _get_paths_for_partitions(self, context: dg.InputContext | dg.OutputContext) -> dict[str, UPath]:
@@ -239,6 +244,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
         """Give the place of an asset in `base_dir`; a key that would share it with another one is an error."""
         check_asset_key(context.asset_key)
+        if not is_local(self._base_path):
+            for part in context.asset_key.path:
+                object_store.check_key(f"the asset key {list(context.asset_key.path)!r}", part)
         return super().get_asset_relative_path(context)
 
     def _partition_path(self, asset_key: dg.AssetKey, partition_key: str) -> UPath:

@@ -83,8 +83,31 @@ def check_place(base_dir: str) -> None:
     if not separator:
         protocol, rest = ("", base_dir) if "::" not in base_dir else (base_dir.partition("::")[0], "")
     _check_protocol(protocol)
-    if protocol in _STORES and ":" in rest.partition("@")[0] and "@" in rest.partition("/")[0]:
+    if protocol not in _STORES:
+        return
+    # A secret may have slashes. In Azure's URLs, tokens come after a question mark.
+    is_user = ":" in rest.partition("/")[0] and "@" in rest.partition(":")[2]
+    if is_user or (_STORES[protocol] == "az" and "?" in rest):
         raise ValueError("base_dir has credentials in its URL, which would be shown in the UI: use storage_options")
+    check_key("base_dir", rest)
+
+
+def check_key(what: str, key: str) -> None:
+    """Refuse a name of objects of which fsspec implementations take a part for something else.
+
+    Args:
+        what: What the name is of.
+        key: The name, or a part of it.
+
+    Raises:
+        ValueError: It has `?versionId=`, behind which a version would be named, or `::`, behind which another store.
+    """
+    for mark in ("?versionId=", "::"):
+        if mark.lower() in key.lower():
+            raise ValueError(
+                f"{what} has {mark!r}, which has a meaning of its own in the paths of an object store, so its rows "
+                "could be stored where those of another one are: give it another name"
+            )
 
 
 def check_options(base_path: UPath, options: Mapping[str, Any]) -> None:

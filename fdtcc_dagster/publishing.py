@@ -102,6 +102,8 @@ def publish(
         target = Path(path.path)
         with part_of(target) as part:
             published = _write(df, part, target, provenance, options, durable=True)
+            if stopped():
+                raise RuntimeError("storing was stopped")
             part.replace(target)
             _flush_directory(target.parent)
         return published
@@ -126,8 +128,10 @@ def _write(
     with part.open("xb") as file:
         said = {**(provenance or {}), **checksums.PLACES}
         interruptibly(lambda: _sink(df, file, target, said, options), stop_scans)
-        written = pl.scan_parquet(part, glob=False)
-        rows, schema = int(written.select(pl.len()).collect().item()), written.collect_schema()
+        # Open as well: of a path that begins with `~`, Polars makes another one.
+        with part.open("rb") as readable:
+            written = pl.scan_parquet(readable)
+            rows, schema = int(written.select(pl.len()).collect().item()), written.collect_schema()
         checksum = checksums.complete(part, rows)
         if durable:
             _flush_to_disk(file.fileno(), target)

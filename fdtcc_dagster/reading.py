@@ -73,7 +73,8 @@ def _most_held() -> int:
 def _link(path: Path, links_in: Path) -> Path | None:
     """Give a file a name of this process alone; None where the directory or its file system does not allow it."""
     try:
-        link = _links_in(links_in, os.getpid()) / str(next(_numbers))
+        # Absolute, as Polars makes another path of one that begins with `~`.
+        link = _links_in(links_in.absolute(), os.getpid()) / str(next(_numbers))
         # Python links a symbolic link itself, and not what it leads to.
         os.link(path.resolve(), link)
     except OSError:

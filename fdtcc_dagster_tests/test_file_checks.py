@@ -227,7 +227,7 @@ LOOKS_LIKE_IT = [f"{name}\x18{chr(len(zeros))}{zeros}" for name, zeros in PLACES
 def test_what_only_looks_like_the_place_of_a_checksum_stays_as_it_is(tmp_path: Path, text: str, where: str) -> None:
     rows = pl.DataFrame({text if where == "a column's name" else "a": [text if where == "a statistic" else "b"]})
     # Names of which one comes before ours in the alphabet, and one after them.
-    said = {name: text for name in ("a", "z")} if where == "provenance" else {}
+    said = dict.fromkeys(("a", "z"), text) if where == "provenance" else {}
     io_manager = FoundryParquetIOManager(base_dir=str(tmp_path))
     io_manager.setup_for_execution(dg.build_init_resource_context())
     io_manager.store_partition(KEY, DAYS[0], rows.lazy(), said)

@@ -17,7 +17,8 @@ import pytest
 from polars.io.plugins import register_io_source
 from upath import UPath
 
-from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster import FoundryParquetIOManager, checksums
+from fdtcc_dagster.client.stopping import stop_scans
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-02-01")
 
@@ -198,3 +199,48 @@ def test_columns_of_an_input_are_names_and_no_patterns(tmp_path: Path, columns: 
     asset = dg.asset(name="read", ins={"some": dg.AssetIn("rows", metadata={"columns": columns})})(read)
     manager = FoundryParquetIOManager(base_dir=str(tmp_path))
     assert dg.materialize([stored, asset], resources={"io_manager": manager}).success
+
+
+@pytest.mark.parametrize("most_held", [1 << 20, 0], ids=["descriptors", "links"])
+def test_a_directory_of_the_user_s_home_is_there_and_may_be_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_held: int
+) -> None:
+    monkeypatch.setattr("fdtcc_dagster.reading._most_held", lambda: most_held)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    @dg.asset
+    def orders() -> pl.DataFrame:
+        return pl.DataFrame({"id": [1]})
+
+    @dg.asset
+    def copy(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders
+
+    for base_dir in ("~/text", Path("~/path"), tmp_path / "absolute", "~nobody-of-that-name/x"):
+        io_manager: Any = FoundryParquetIOManager(base_dir=base_dir)
+        assert dg.materialize([orders, copy], resources={"io_manager": io_manager}).success
+    names = [f"{name}/{each}.parquet" for name in ("path", "text") for each in ("copy", "orders")]
+    assert [file for file in files(tmp_path / "home") if "fdtcc-spool-" not in file] == names
+    found = [file for file in files(tmp_path / "work") if "fdtcc-spool-" not in file]
+    assert found == [f"~nobody-of-that-name/x/{each}.parquet" for each in ("copy", "orders")]
+    found = [file for file in files(tmp_path / "absolute") if "fdtcc-spool-" not in file]
+    assert found == ["copy.parquet", "orders.parquet"]
+
+
+def test_rows_that_were_stopped_when_they_were_written_do_not_take_the_place_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store([1], tmp_path / "orders.parquet")
+    complete = checksums.complete
+
+    def stop_then(*arguments: Any) -> str:
+        stop_scans()
+        return complete(*arguments)
+
+    monkeypatch.setattr(checksums, "complete", stop_then)
+    with pytest.raises(RuntimeError, match="stopped"):
+        store([2], tmp_path / "orders.parquet")
+    assert files(tmp_path) == ["orders.parquet"]
+    assert pl.read_parquet(tmp_path / "orders.parquet")["id"].to_list() == [1]

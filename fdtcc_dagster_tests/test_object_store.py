@@ -386,10 +386,46 @@ def test_a_place_in_which_nothing_is_replaced_as_a_whole_is_refused_when_it_is_b
         FoundryParquetIOManager(base_dir=base_dir)
 
 
-def test_credentials_in_a_url_are_refused_and_not_shown() -> None:
+@pytest.mark.parametrize(
+    "base_dir",
+    [
+        "s3://id:hidden@bucket/x",
+        "s3://id:with/hidden@bucket/x",
+        "s3://id:hid:den/hidden/@bucket",
+        "az://container/x?sv=2024&sig=hidden",
+        "abfss://container@account.dfs.core.windows.net/x?sig=hidden",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_shown(base_dir: str) -> None:
     with pytest.raises(ValueError, match="use storage_options") as caught:
-        FoundryParquetIOManager(base_dir="s3://id:hidden@bucket/x")
+        FoundryParquetIOManager(base_dir=base_dir)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base_dir", ["s3://bucket/a:b@c", "abfss://container@account.dfs.core.windows.net/x"])
+def test_urls_without_credentials_are_taken(base_dir: str) -> None:
+    FoundryParquetIOManager(base_dir=base_dir)
+
+
+@pytest.mark.parametrize("base_dir", ["s3://bucket/a::b", "s3://bucket/a?versionId=b"])
+def test_a_url_of_something_else_than_a_place_is_refused(base_dir: str) -> None:
+    with pytest.raises(ValueError, match=r"base_dir has '.*', which has a meaning of its own"):
+        FoundryParquetIOManager(base_dir=base_dir)
+
+
+@pytest.mark.parametrize("key", ["a?versionId=b", "a?versionid=b", "a::b"])
+def test_keys_that_could_lead_to_the_object_of_another_one_are_refused(s3: S3Server, key: str) -> None:
+    numbers = dg.AssetKey("numbers")
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        for call in (
+            lambda: ready.store_partition(numbers, key, PREVIOUS.lazy()),
+            lambda: ready.stored_partition(numbers, key),
+            lambda: ready.store_partition(dg.AssetKey(["x", key]), "b", PREVIOUS.lazy()),
+            lambda: ready._get_path(dg.build_output_context(asset_key=dg.AssetKey(key))),
+        ):
+            with pytest.raises(ValueError, match=r"key .* which has a meaning of its own in the paths of an object"):
+                call()
+    assert s3.objects() == {}
 
 
 @pytest.mark.parametrize("protocol", ["file", "local"])
