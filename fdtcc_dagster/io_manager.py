@@ -369,13 +369,17 @@ def _frame(obj: object, what: str) -> pl.DataFrame | pl.LazyFrame:
 
 
 def _of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
-    if not isinstance(obj, Mapping) or sorted(map(str, obj)) != sorted(keys):
-        has = f" with {', '.join(map(str, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
+    if not isinstance(obj, Mapping) or set(obj) != set(keys):
+        has = f" with {', '.join(map(_named, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
         raise ValueError(
             f"this run has the partitions {', '.join(keys)}: return a dict with a frame for each of them and no other; "
             f"the output is a {type(obj).__name__}{has}"
         )
     return [(key, obj[key]) for key in keys]
+
+
+def _named(key: object) -> str:
+    return key if isinstance(key, str) else f"{key} (of the type {type(key).__name__}: make it a str)"
 
 
 def _local_footer(path: Path) -> object_store.Footer:

@@ -155,6 +155,25 @@ def test_a_file_that_is_gone_or_another_one_of_ours_is_found(site: Site) -> None
     assert evaluation.severity == ERROR
 
 
+def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) -> None:
+    """Stored, and recorded only after the check has read what was recorded before."""
+    site.run(DAYS[0])
+
+    class Meanwhile(FoundryParquetIOManager):
+        def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
+            if metadata:
+                recorded = dg.AssetMaterialization(asset_key, partition=partition_key, metadata=metadata)
+                site.instance.report_runless_asset_event(recorded)
+            else:
+                metadata.update(self.store_partition(asset_key, partition_key, pl.LazyFrame({"id": [1]})))
+            return super().verify_partition(asset_key, partition_key)
+
+    metadata: dict[str, Any] = {}
+    site.io_manager = Meanwhile(base_dir=str(site.directory))
+    assert site.check(DAYS[0]).passed
+    assert metadata
+
+
 def test_a_file_without_a_checksum_is_read_to_its_end(site: Site) -> None:
     """As an earlier version has stored and recorded it."""
     site.file(DAYS[0]).parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -417,12 +417,13 @@ def test_a_url_of_something_else_than_a_place_is_refused(base_dir: str) -> None:
 def test_keys_that_could_lead_to_the_object_of_another_one_are_refused(s3: S3Server, key: str) -> None:
     numbers = dg.AssetKey("numbers")
     with manager(s3).process_config_and_initialize_cm() as ready:
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: ready.store_partition(numbers, key, PREVIOUS.lazy()),
             lambda: ready.stored_partition(numbers, key),
             lambda: ready.store_partition(dg.AssetKey(["x", key]), "b", PREVIOUS.lazy()),
             lambda: ready._get_path(dg.build_output_context(asset_key=dg.AssetKey(key))),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(ValueError, match=r"key .* which has a meaning of its own in the paths of an object"):
                 call()
     assert s3.objects() == {}

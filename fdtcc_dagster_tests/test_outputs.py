@@ -248,3 +248,11 @@ def test_the_columns_that_an_asset_describes_itself_stay(store: Store) -> None:
 
     (materialization,) = store.run_unpartitioned(asset).asset_materializations_for_node("a")
     assert materialization.metadata["dagster/column_schema"].value == described
+
+
+@pytest.mark.parametrize("keys", [["1"], ["1", "2"]], ids=["one", "several"])
+def test_keys_that_are_no_text_are_named_with_their_type(store: Store, keys: list[str]) -> None:
+    numbers = dg.StaticPartitionsDefinition(["1", "2"])
+    result = store.output({int(key): ONE for key in keys}, *keys, partitions_def=numbers)
+    assert "the output is a dict with 1 (of the type int: make it a str)" in error_of(result)
+    assert files(store.directory) == []
