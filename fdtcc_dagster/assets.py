@@ -146,8 +146,9 @@ def _warn_of_inferred_mappings(context: dg.AssetExecutionContext) -> None:
     except CheckError:  # outside a code location, as in `dg.materialize`, there is no daemon either
         return
     if found := inferred_mappings(graph, context.asset_key):
+        named = "; ".join(f"{downstream}: downstream of {upstream}" for downstream, upstream in found)
         context.log.warning(
-            f"{', '.join(found)}: downstream of {context.asset_key.to_user_string()}, whose calendar no cron can say, "
-            "backfills and conditions that Dagster's daemon evaluates take too few partitions. "
-            "Name a RefreshPartitionMapping in their AssetDep or AssetIn; see docs/automation.md"
+            f"{named}: no cron can say the calendar of one of the two, and backfills and conditions that Dagster's "
+            "daemon evaluates take too few partitions. "
+            "Name a RefreshPartitionMapping in the AssetDep or AssetIn; see docs/automation.md"
         )

@@ -96,30 +96,33 @@ class RefreshPartitionMapping(dg.TimeWindowPartitionMapping):
             return _map(upstream_partitions_subset, upstream_partitions_def, downstream_partitions_def)[1]
 
 
-def inferred_mappings(asset_graph: Any, key: dg.AssetKey) -> list[str]:
-    """The assets downstream of a calendar that no cron can say whose dependency names no mapping.
+def inferred_mappings(asset_graph: Any, key: dg.AssetKey) -> list[tuple[str, str]]:
+    """The dependencies of a dataset, in either direction, that name no mapping although no cron can say a calendar.
 
     Args:
         asset_graph: The assets of a code location.
         key: The dataset's asset.
 
     Returns:
-        Their keys, sorted: their partitions are other ones, and what plans them outside the code location takes
-        windows for a minute long.
+        The downstream and the upstream asset of each, sorted: their partitions are other ones, and what plans them
+        outside the code location takes windows for a minute long.
     """
     if not asset_graph.has(key):
         return []
-    definition = asset_graph.get(key).partitions_def
-    if not isinstance(definition, _Definition) or not definition.exclusions:
-        return []
-    children = [asset_graph.get(child) for child in asset_graph.get(key).child_keys]
+    node = asset_graph.get(key)
+    pairs = {(child, key) for child in node.child_keys} | {(key, parent) for parent in node.parent_keys}
     return sorted(
-        child.key.to_user_string()
-        for child in children
-        if isinstance(child.partitions_def, _Definition)
-        and child.partitions_def != definition
-        and type(asset_graph.get_partition_mapping(child.key, key)) is dg.TimeWindowPartitionMapping
+        (downstream.to_user_string(), upstream.to_user_string())
+        for downstream, upstream in pairs
+        if _needs_mapping(asset_graph.get(downstream).partitions_def, asset_graph.get(upstream).partitions_def)
+        and type(asset_graph.get_partition_mapping(downstream, upstream)) is dg.TimeWindowPartitionMapping
     )
+
+
+def _needs_mapping(downstream: dg.PartitionsDefinition | None, upstream: dg.PartitionsDefinition | None) -> bool:
+    if not isinstance(downstream, _Definition) or not isinstance(upstream, _Definition) or downstream == upstream:
+        return False
+    return bool(downstream.exclusions or upstream.exclusions)
 
 
 def _map(
@@ -139,5 +142,6 @@ def _map(
 @lru_cache(maxsize=1024)
 def _reach(upstream: _Definition, downstream: _Definition) -> int:
     """More downstream windows than begin within the longest upstream window."""
-    longest, shortest = max(lengths(upstream, _SAMPLE)), min(lengths(downstream, _SAMPLE))
-    return math.ceil(longest / shortest)
+    longest, shortest = max(lengths(upstream, _SAMPLE), default=0), min(lengths(downstream, _SAMPLE), default=0)
+    # One that ends before its second key has no length.
+    return math.ceil(longest / shortest) if longest and shortest else 1

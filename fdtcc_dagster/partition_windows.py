@@ -67,6 +67,10 @@ class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
         tick = super().get_next_partition_window(end_dt, respect_bounds)
         return tick and self._widened(tick)
 
+    def get_prev_partition_window(self, start_dt: dt.datetime, respect_bounds: bool = True) -> dg.TimeWindow | None:
+        tick = super().get_prev_partition_window(start_dt, respect_bounds)
+        return tick and self._widened(tick)
+
     def empty_subset(self) -> Any:
         return _RefreshPartitionsSubset(self, 0, [])
 

@@ -16,6 +16,7 @@ from dagster._core.definitions.partitions.subset import PartitionsSubset, TimeWi
 from dagster._serdes import deserialize_value, serialize_value
 
 from fdtcc_dagster import RefreshPartitionMapping, ScheduleError
+from fdtcc_dagster.mapping import inferred_mappings
 from fdtcc_dagster.partitions import build_partitions_def
 from fdtcc_dagster.schedule import Refresh, Schedule
 
@@ -202,6 +203,43 @@ def test_what_cannot_be_mapped_is_refused_when_it_is_declared() -> None:
         RefreshPartitionMapping(snapshots, static)  # type: ignore[arg-type]
     with pytest.raises(ScheduleError, match="in the zone UTC and the downstream ones in Europe/Berlin"):
         RefreshPartitionMapping(snapshots, dg.DailyPartitionsDefinition("2024-01-01", timezone="Europe/Berlin"))
+
+
+@pytest.mark.parametrize("end", ["2026-01-02", "2026-01-31"], ids=["one window", "less than a month"])
+def test_a_definition_that_ends_within_its_first_window_can_be_mapped(end: str) -> None:
+    snapshots, short = calendar("day 30"), dg.MonthlyPartitionsDefinition("2026-01-01", end_date=end)
+    assert RefreshPartitionMapping(snapshots, short).start_offset == -1
+    assert RefreshPartitionMapping(short, snapshots).end_offset == 1
+
+
+def test_the_window_before_an_instant_reaches_to_the_next_key() -> None:
+    definition = calendar("second-to-last day")
+    window = definition.get_prev_partition_window(dt.datetime(2024, 7, 5, tzinfo=dt.timezone.utc))
+    assert window == definition.time_window_for_partition_key("2024-06-29")
+    assert window is not None
+    assert window.end - window.start == 31 * DAY
+
+
+def test_inferred_mappings_of_both_directions_are_found_whichever_side_is_the_dataset() -> None:
+    snapshots, daily = calendar("second-to-last day"), dg.DailyPartitionsDefinition("2024-01-01")
+    mapping = RefreshPartitionMapping(daily, snapshots)
+
+    def asset(name: str, definition: dg.PartitionsDefinition, *deps: str | dg.AssetDep) -> dg.AssetSpec:
+        return dg.AssetSpec(name, partitions_def=definition, deps=deps)
+
+    graph = dg.Definitions(
+        [
+            asset("days", daily),
+            asset("weeks", dg.WeeklyPartitionsDefinition("2024-01-01"), "days"),
+            asset("months", snapshots, "days"),
+            asset("named", snapshots, dg.AssetDep("days", partition_mapping=mapping)),
+            asset("equal", snapshots, "months"),
+            asset("report", daily, "months"),
+        ]
+    ).resolve_asset_graph()
+    assert inferred_mappings(graph, dg.AssetKey("days")) == [("months", "days")]
+    assert inferred_mappings(graph, dg.AssetKey("months")) == [("months", "days"), ("report", "months")]
+    assert inferred_mappings(graph, dg.AssetKey("named")) == []
 
 
 def test_windows_without_an_upstream_partition_are_left_out_on_request() -> None:
