@@ -15,7 +15,7 @@ from fdtcc_dagster.declaration import DECLARATION, declaration_of
 from fdtcc_dagster.findings import Finding, shortened
 from fdtcc_dagster.localtime import UTC
 from fdtcc_dagster.recorded import Known, Recorded
-from fdtcc_dagster.redeclared import compare, is_beyond, slice_windows
+from fdtcc_dagster.redeclared import compare, excluded_windows, is_beyond, slice_windows
 
 CHECK = "foundry_declaration"
 """The name of the check."""
@@ -37,8 +37,8 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         recorded: Partition key → what its latest materialization recorded, of all partitions.
 
     Returns:
-        A finding that names the partitions that do not fit and why, keys that are none any more, and gaps and overlaps
-        of slices.
+        A finding that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that are none
+        any more. The latter alone are no failure: no run can mend them.
     """
     if not recorded:
         return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
@@ -54,6 +54,8 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         metadata["foundry/failed_partitions"] = list(failed)[:_MOST_ROWS]
     if comparison.beyond:
         metadata["foundry/before_start_or_after_end"] = shortened(comparison.beyond, ", ")
+    if comparison.former:
+        metadata["foundry/former_partitions"] = comparison.former[:_MOST_ROWS]
     texts = []
     if failed:
         named = [f"{key} {why}" for key, why in failed.items()]
@@ -68,10 +70,19 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         unknown = shortened(comparison.unknown, ", ")
         texts.append(f"No window is recorded of {len(comparison.unknown)} partitions: {unknown}")
     if not texts:
-        texts.append(f"{len(recorded) - len(comparison.beyond)} of {len(recorded)} partitions fit the declaration")
+        fit = len(recorded) - len(comparison.beyond) - len(comparison.former)
+        texts.append(f"{fit} of {len(recorded)} partitions fit the declaration")
+    if comparison.former:
+        texts.append(
+            f"{len(comparison.former)} partitions have keys that are none any more, remove their files: "
+            f"{shortened(comparison.former, ', ')}"
+        )
     passed, certain = not (rows or comparison.unknown), bool(rows)
-    if passed and not comparison.beyond:
-        metadata[_UP_TO] = dg.MetadataValue.int(max(record.storage_id for record in recorded.values()) - _LATECOMERS)
+    if passed:
+        newest = max(recorded.values(), key=lambda record: record.storage_id)
+        metadata[_UP_TO] = dg.MetadataValue.json(
+            {"newest": newest.storage_id, "timestamp": newest.timestamp, "of": _not_compared(dataset)}
+        )
     return Finding(passed, f"{'. '.join(texts)}.", passed or certain, metadata)
 
 
@@ -93,18 +104,32 @@ def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, datase
     event = records[0].event.dagster_event if records and records[0].event else None
     if event is None:
         return None
-    metadata = event.asset_check_evaluation_data.metadata
-    declaration, up_to = metadata.get(DECLARATION), metadata.get(_UP_TO)
-    if not isinstance(declaration, dg.JsonMetadataValue) or not isinstance(up_to, dg.IntMetadataValue):
+    metadata, digest = event.asset_check_evaluation_data.metadata, declaration_of(dataset).digest
+    declaration, up_to = (_mapping(metadata.get(name)) for name in (DECLARATION, _UP_TO))
+    newest, timestamp = up_to.get("newest"), up_to.get("timestamp")
+    if declaration.get("digest") != digest or up_to.get("of") != _not_compared(dataset) or not isinstance(newest, int):
         return None
-    digest = declaration_of(dataset).digest
-    if not isinstance(declaration.data, Mapping) or declaration.data.get("digest") != digest or up_to.value is None:
+    # SQLite gives ids anew after the newest records were deleted. While this one is there, none before it is another.
+    records_filter = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=[newest])
+    found = instance.fetch_materializations(records_filter, limit=1).records
+    if not found or found[0].timestamp != timestamp:
         return None
-    return Known(digest, up_to.value)
+    return Known(digest, newest - _LATECOMERS, newest, found[0].timestamp)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value.data if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, Mapping) else {}
+
+
+def _not_compared(dataset: FoundryDataset) -> str:
+    """What decides which partitions are left out of the comparison, and is no part of the declaration."""
+    if dataset.start is not None:
+        return dataset.start.isoformat()
+    return dataset.partitions_def.get_serializable_unique_identifier()
 
 
 def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> tuple[list[str], list[str]]:
-    """The times that no slice holds, and those that two of them hold. A slice that is not stored yet is no gap."""
+    """The times that no slice holds, and those that two of them hold. A slice that is not stored yet, or excluded, is no gap."""
     digest, of_today = declaration_of(dataset).digest, slice_windows(dataset, recorded)
     held = {
         key: record.window if record.is_slice else of_today[key] if record.digest == digest else None
@@ -116,7 +141,7 @@ def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]
         return [], []
     first, last = stored[0][0][0], max(end for (_, end), _ in stored)
     absent = [key for key in dataset.partitions_def.get_partition_keys() if key not in recorded]
-    windows = (_in_utc(window) for window in slice_windows(dataset, absent).values())
+    windows = map(_in_utc, [*slice_windows(dataset, absent).values(), *excluded_windows(dataset)])
     fillers = [((start, end), "") for start, end in windows if start < last and end > first]
     return list(_gaps(sorted(stored + fillers))), list(_overlaps(stored))
 

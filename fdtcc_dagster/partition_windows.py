@@ -173,6 +173,18 @@ def refresh_partitions(**arguments: Any) -> dg.TimeWindowPartitionsDefinition:
     return _RefreshPartitionsDefinition(**arguments)
 
 
+def without_exclusions(definition: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPartitionsDefinition:
+    """The plain definition of all ticks, also those that are excluded."""
+    return dg.TimeWindowPartitionsDefinition(
+        start=definition.start_ts,
+        end=definition.end_ts,
+        fmt=definition.fmt,
+        timezone=definition.timezone,
+        end_offset=definition.end_offset,
+        cron_schedule=definition.cron_schedule,
+    )
+
+
 def with_refresh_windows(definition: dg.PartitionsDefinition | None) -> dg.TimeWindowPartitionsDefinition:
     """A definition whose windows reach from key to key, also where Dagster rebuilt the plain class from what was sent.
 

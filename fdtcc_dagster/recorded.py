@@ -23,6 +23,7 @@ class Recorded:
 
     Attributes:
         storage_id: The materialization's number in the event log.
+        timestamp: When it was recorded; None if that was not read.
         window: The window of the pull or, of a slice, of its rows; None if nothing of the kind is recorded or was read.
         is_slice: Whether the partition is a slice.
         outside_window: Whether it is known to hold data from outside of its window.
@@ -32,6 +33,7 @@ class Recorded:
     """
 
     storage_id: int
+    timestamp: float | None = None
     window: Window | None = None
     is_slice: bool = False
     outside_window: bool = False
@@ -46,11 +48,15 @@ class Known:
 
     Attributes:
         digest: The digest of the declaration that all partitions fitted.
-        up_to: The newest materialization that was compared, by its storage id.
+        up_to: The newest materialization that need not be read again, by its storage id.
+        newest: The newest one that was compared, by its storage id.
+        timestamp: When that was recorded.
     """
 
     digest: str
     up_to: int
+    newest: int
+    timestamp: float
 
 
 def read_recorded(
@@ -79,7 +85,11 @@ def read_recorded(
     )
     found: dict[str, Recorded] = {}
     if known is not None:
-        found = {key: Recorded(each, digest=known.digest) for key, each in latest.items() if each <= known.up_to}
+        found = {
+            key: Recorded(each, known.timestamp if each == known.newest else None, digest=known.digest)
+            for key, each in latest.items()
+            if each <= known.up_to
+        }
     ids = sorted(each for key, each in latest.items() if key not in found)
     for first in range(0, len(ids), _RECORDS_AT_ONCE):
         chunk = ids[first : first + _RECORDS_AT_ONCE]
@@ -87,11 +97,11 @@ def read_recorded(
         for record in instance.fetch_materializations(records_filter, limit=len(chunk)).records:
             if record.asset_materialization is not None and record.partition_key is not None:
                 metadata = record.asset_materialization.metadata
-                found[record.partition_key] = _recorded(record.storage_id, metadata)
+                found[record.partition_key] = _recorded(record.storage_id, record.timestamp, metadata)
     return found
 
 
-def _recorded(storage_id: int, metadata: Mapping[str, dg.MetadataValue[Any]]) -> Recorded:
+def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, dg.MetadataValue[Any]]) -> Recorded:
     def value(name: str) -> object:
         return None if (found := metadata.get(name)) is None else found.value
 
@@ -100,6 +110,7 @@ def _recorded(storage_id: int, metadata: Mapping[str, dg.MetadataValue[Any]]) ->
     digest = parts.get("digest")
     return Recorded(
         storage_id,
+        timestamp,
         _window(metadata.get("foundry/window_from"), metadata.get("foundry/window_to")),
         value("foundry/slice_rows") is not None,
         value("foundry/outside_window") is True,

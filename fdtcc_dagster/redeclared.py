@@ -17,11 +17,11 @@ from fdtcc_dagster.due import Due
 from fdtcc_dagster.findings import compare_columns
 from fdtcc_dagster.localtime import UTC, instant_of, zone_of
 from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.partition_windows import without_exclusions
 from fdtcc_dagster.partitions import KEY_FORMAT, refresh_window
 from fdtcc_dagster.recorded import Recorded, read_recorded
 from fdtcc_dagster.schedule import Schedule
 
-NO_KEY = "is no partition key any more"
 _ONE_DAY = dt.timedelta(days=1)
 _MIDNIGHT = dt.time()
 
@@ -34,11 +34,13 @@ class Comparison:
         differences: Partition → what does not fit, for those that do not.
         unknown: The partitions whose materialization recorded no window, of which nothing can be told.
         beyond: The partitions before the start or after the end of the definition, which are not compared.
+        former: Those whose key is none any more: they cannot be stored again, and Dagster never forgets them.
     """
 
     differences: Mapping[str, str]
     unknown: Sequence[str]
     beyond: Sequence[str]
+    former: Sequence[str]
 
 
 def compare(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Comparison:
@@ -56,10 +58,11 @@ def compare(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Compar
     """
     today = declaration_of(dataset)
     windows = _windows_of_today(dataset, recorded, today.digest)
-    differences, unknown, beyond = {}, [], []
+    differences: dict[str, str] = {}
+    unknown, beyond, former = [], [], []
     for key, record in sorted(recorded.items()):
         if key not in windows:
-            differences[key] = NO_KEY
+            former.append(key)
         elif is_beyond(dataset, key):
             beyond.append(key)
         elif record.window is None:
@@ -67,7 +70,7 @@ def compare(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Compar
             unknown += [] if record.digest == today.digest else [key]
         elif found := list(_differences(dataset, today, windows[key], record, record.window)):
             differences[key] = ", ".join(found)
-    return Comparison(differences, unknown, beyond)
+    return Comparison(differences, unknown, beyond, former)
 
 
 def redeclared_dues(
@@ -108,6 +111,16 @@ def slice_windows(dataset: FoundryDataset, keys: Collection[str]) -> dict[str, W
         firsts.setdefault(_key_of(refresh), refresh)
     windows = {key: Window(first, following) for (key, first), (_, following) in pairwise(firsts.items())}
     return {key: windows[key] for key in keys if key in windows}
+
+
+def excluded_windows(dataset: FoundryDataset) -> list[Window]:
+    """Give the windows of the ticks, such as holidays, that a partitions definition of one's own excludes."""
+    definition = dataset.partitions_def
+    if dataset.schedule is not None or not definition.exclusions:
+        return []
+    ticks = without_exclusions(definition)
+    windows = (_own_window(ticks, key) for key in set(ticks.get_partition_keys()) - {*definition.get_partition_keys()})
+    return [window for window in windows if window is not None]
 
 
 def is_beyond(dataset: FoundryDataset, key: str) -> bool:
@@ -164,7 +177,9 @@ def _column_differences(dataset: FoundryDataset, record: Recorded) -> Iterator[s
             return
     # What an older version stored does not say whether its types were declared.
     if record.parts:
-        yield "was stored with another schema"
+        names = None if record.columns is None else [column.name for column in record.columns.columns]
+        reordered = names is not None and dataset.schema is not None and names != dataset.schema.names()
+        yield "has its columns in another order" if reordered else "was stored with another schema"
 
 
 def _fits(held: Window, window: Window, *, exactly: bool) -> bool:

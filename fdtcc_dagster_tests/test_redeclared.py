@@ -145,16 +145,27 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
     assert site.status(weekly, [WEEK[0], "2026-01-12"]) == [STALE, FRESH]
     found = site.check(weekly)
     assert not found.passed
-    gone = ", ".join(f"{key} is no partition key any more" for key in WEEK[1:])
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    former = f"6 partitions have keys that are none any more, remove their files: {', '.join(WEEK[1:])}."
     assert found.description == (
-        "7 of 8 partitions do not fit the declaration: 2026-01-05 holds "
+        "1 of 8 partitions do not fit the declaration: 2026-01-05 holds "
         "[2026-01-05T00:00:00+00:00, 2026-01-06T00:00:00+00:00) and not "
-        f"[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00); {gone.replace(', ', '; ')}. Gaps between the slices: "
-        "[2026-01-06T00:00:00+00:00, 2026-01-12T00:00:00+00:00) after 2026-01-05 before 2026-01-12."
+        "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00). Gaps between the slices: "
+        f"[2026-01-06T00:00:00+00:00, 2026-01-12T00:00:00+00:00) after 2026-01-05 before 2026-01-12. {former}"
     )
     site.run(weekly, WEEK[:1])
     assert site.rows(WEEK[:1]) == [168]
-    assert site.check(weekly).metadata["foundry/failed_partitions"].value == WEEK[1:]
+    # Dagster never forgets partitions, so the keys that are none any more are named for ever, and fail nothing.
+    for _ in range(2):
+        found = site.check(weekly)
+        assert (found.passed, found.description) == (True, f"2 of 8 partitions fit the declaration. {former}")
+        assert found.metadata["foundry/former_partitions"].value == WEEK[1:]
+
+
+def test_columns_in_another_order_are_told_from_another_schema(site: Site) -> None:
+    site.run(declared(), WEEK[:1])
+    reordered = declared(schema=dict(reversed(SCHEMA.items())))
+    assert "2026-01-05 has its columns in another order" in (site.check(reordered).description or "")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +306,7 @@ def record(window: Window, of: FoundryDataset | None = None, **more: Any) -> Rec
     digest = None if of is None else declaration_of(of).digest
     is_slice = of is None or of.time is not None
     values = {"is_slice": is_slice, "outside_window": False, "columns": column_schema(SCHEMA), **more}
-    return Recorded(1, window=window, digest=digest, parts=parts, **values)
+    return Recorded(1, 0.0, window=window, digest=digest, parts=parts, **values)
 
 
 def hours(first: float, last: float) -> Window:
@@ -365,10 +376,33 @@ def test_partitions_of_ones_own_are_compared_by_their_bounds(zone: str) -> None:
     assert compare(own(start="2026-01-07"), stored).beyond == WEEK[:2]
     assert compare(own(end="2026-01-08"), stored).beyond == WEEK[3:]
     assert len(compare(own(cron_schedule="0 6 * * *"), stored).differences) == 7
-    weekly = compare(own(cron_schedule="0 0 * * 1"), stored).differences
-    assert list(weekly.values())[1:] == ["is no partition key any more"] * 6
-    monthly = compare(own(cron_schedule="0 0 1 * *", fmt="%Y-%m", start="2026-01"), stored).differences
-    assert list(monthly.values()) == ["is no partition key any more"] * 7
+    weekly = compare(own(cron_schedule="0 0 * * 1"), stored)
+    assert (list(weekly.differences), weekly.former) == (WEEK[:1], WEEK[1:])
+    monthly = compare(own(cron_schedule="0 0 1 * *", fmt="%Y-%m", start="2026-01"), stored)
+    assert (monthly.differences, monthly.former) == ({}, WEEK)
+
+
+@pytest.mark.parametrize("cron", ["0 0 * * *", "0 0 * * 1-5"], ids=["daily", "weekdays"])
+def test_an_excluded_tick_is_no_gap(cron: str) -> None:
+    def own(*exclusions: dt.datetime) -> FoundryDataset:
+        definition = dg.TimeWindowPartitionsDefinition(
+            start="2026-01-01", cron_schedule=cron, fmt="%Y-%m-%d", exclusions=exclusions or None
+        )
+        return FoundryDataset("events", partitions_def=definition, schema=SCHEMA, time_column="at")
+
+    holiday = own(dt.datetime(2026, 1, 6))  # noqa: DTZ001  in the definition's zone
+    for before in (holiday, own()):  # excluded from the beginning, or later
+        keys = before.partitions_def.get_partition_keys()[:7]
+        found = declaration_finding(holiday, {key: record(before.window(key), before) for key in keys})
+        assert (found.passed, found.metadata.get("foundry/former_partitions", [])) == (
+            True,
+            [key for key in keys if key == "2026-01-06"],
+        )
+        assert "Gaps" not in found.text
+    # What is stored with another window still leaves a gap.
+    stored = {key: record(holiday.window(key), holiday) for key in holiday.partitions_def.get_partition_keys()[:7]}
+    short = Window(MONDAY, MONDAY + dt.timedelta(hours=6))
+    assert "Gaps" in declaration_finding(holiday, stored | {WEEK[0]: record(short, holiday)}).text
 
 
 @pytest.mark.parametrize("time_column", [None, "at"])
@@ -389,6 +423,41 @@ def test_over_years_each_window_of_the_dataset_fits_and_another_does_not(
     moved = {key: replace(each, window=Window(each.window.from_dt - minute, each.window.to_dt - minute))
              for key, each in stored.items() if each.window}  # fmt: skip
     assert compare(dataset, moved).differences.keys() == set(keys)
+
+
+def test_what_was_recorded_after_runs_were_deleted_is_compared(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite gives their ids to the next events."""
+    monkeypatch.setattr(declaration_check, "_LATECOMERS", 0)
+    site.run(declared(), WEEK)
+    assert site.check(declared()).passed
+    for run in site.instance.get_runs():
+        if run.job_name == "pull":
+            site.instance.delete_run(run.run_id)
+    site.run(declared(time_column="made"), WEEK[:3])
+    found = site.check(declared())
+    assert (found.passed, found.metadata["foundry/failed_partitions"].value) == (False, WEEK[:3])
+
+
+def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(declaration_check, "_LATECOMERS", 0)
+    site.run(declared(time_column="made"), WEEK[:2])
+    later = declared(start=WEEK[2])
+    site.run(later, WEEK[2:4])
+    asked: list[int] = []
+    fetch = site.instance.event_log_storage.fetch_materializations
+
+    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
+        asked.append(limit)
+        return fetch(records_filter, limit, *more, **named)
+
+    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    for expected in ([4], [1], [1]):  # the first reads all of them
+        asked.clear()
+        assert site.check(later).passed
+        assert asked == expected
+    assert site.check(declared()).metadata["foundry/failed_partitions"].value == WEEK[:2]
 
 
 GRAPHQL = """query($key: AssetKeyInput!, $keys: [String!]!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
