@@ -129,7 +129,7 @@ def _not_compared(dataset: FoundryDataset) -> str:
 
 
 def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> tuple[list[str], list[str]]:
-    """The times that no slice holds, and those that two of them hold. A slice that is not stored yet, or excluded, is no gap."""
+    """The times that no slice holds, and those that two of them hold; what is not stored yet or excluded is no gap."""
     digest, of_today = declaration_of(dataset).digest, slice_windows(dataset, recorded)
     held = {
         key: record.window if record.is_slice else of_today[key] if record.digest == digest else None
