@@ -126,7 +126,6 @@ def _build_asset(
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
-        _warn_of_inferred_mappings(context)
         # Not the spec's key: loading it from a module with a prefix, or `with_attributes`, gives the asset another one.
         run = PartitionsRun(dataset, context.asset_key, context, container, refetch=config.refetch)
         keys = context.partition_keys
@@ -134,12 +133,14 @@ def _build_asset(
             yield from run.materialize_one(keys[0], io_manager)
         else:
             yield from run.materialize_each(keys, io_manager)
+        # Only now: what is wrong is a declaration, and no reason to miss a partition.
+        _refuse_inferred_mappings(context)
 
     remember(pull_partitions, dataset)
     return pull_partitions
 
 
-def _warn_of_inferred_mappings(context: dg.AssetExecutionContext) -> None:
+def _refuse_inferred_mappings(context: dg.AssetExecutionContext) -> None:
     """The daemon and the webserver plan too few partitions of such assets, and can neither know nor say so."""
     try:
         graph = context.repository_def.asset_graph
@@ -147,8 +148,9 @@ def _warn_of_inferred_mappings(context: dg.AssetExecutionContext) -> None:
         return
     if found := inferred_mappings(graph, context.asset_key):
         named = "; ".join(f"{downstream}: downstream of {upstream}" for downstream, upstream in found)
-        context.log.warning(
-            f"{named}: no cron can say the calendar of one of the two, and backfills and conditions that Dagster's "
-            "daemon evaluates take too few partitions. "
-            "Name a RefreshPartitionMapping in the AssetDep or AssetIn; see docs/automation.md"
+        raise dg.Failure(
+            f"The partitions of this run are stored, but {named}: no cron can say the calendar of one of the two, and "
+            "backfills and conditions that Dagster's daemon evaluates take too few partitions. Name a "
+            "RefreshPartitionMapping in the AssetDep or AssetIn; see docs/automation.md",
+            allow_retries=False,
         )

@@ -20,11 +20,13 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
 
 from fdtcc_dagster import FoundryParquetIOManager, RefreshPartitionMapping
+from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.real_instance import wait_until
 from fdtcc_dagster_tests.test_mapping import NOW, calendar
 
 LOCATION = """
 import datetime as dt
+import os
 import dagster as dg
 from fdtcc_dagster import (
     FoundryContainerResource, FoundryDataset, RefreshPartitionMapping, Schedule, build_foundry_definitions
@@ -51,7 +53,7 @@ own = [rates, monthly_report, orders, daily_report]
 
 schedule = Schedule([{"cycle": "monthly", "day": -2, "time": "01:00:00"}])
 dataset = FoundryDataset("foundry_orders", schedule, "2024-01-01", {"id": "Int64"})
-closed = FoundryContainerResource(host="127.0.0.1", port=1, attempts=1)
+container = FoundryContainerResource(host="127.0.0.1", port=int(os.environ["ORDERS_PORT"]), attempts=1)
 mapping = RefreshPartitionMapping(dataset.partitions_def, daily)
 
 @dg.asset(partitions_def=daily, deps=["foundry_orders"])
@@ -63,7 +65,7 @@ def named():
     pass
 
 defs = dg.Definitions.merge(
-    build_foundry_definitions([dataset], resource=closed, retry_policy=None), dg.Definitions([*own, inferred, named])
+    build_foundry_definitions([dataset], resource=container, retry_policy=None), dg.Definitions([*own, inferred, named])
 )
 """
 CONDITION = dg.AutomationCondition
@@ -205,7 +207,9 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+def daemon(tmp_path: Path, sandbox_container: SandboxContainer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    # Before the code location's process begins.
+    monkeypatch.setenv("ORDERS_PORT", str(sandbox_container.port))
     file = tmp_path / "location.py"
     file.write_text(LOCATION, encoding="utf-8")
     queue = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
@@ -236,12 +240,20 @@ def test_a_backfill_requests_all_days_of_a_snapshot(daemon: Daemon) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_run_warns_of_assets_that_the_daemon_maps_wrongly(daemon: Daemon) -> None:
+def test_a_run_stores_its_partition_and_fails_for_assets_that_the_daemon_maps_wrongly(
+    daemon: Daemon, sandbox_container: SandboxContainer
+) -> None:
+    pulled_at = dt.datetime.fromisoformat(f"{KEY}T12:00:00+00:00")
+    sandbox_container.add_version("foundry_orders", pulled_at, "id\n1\n")
     daemon.begin(foundry_orders=[KEY])
     daemon.iterate()
     (run,) = daemon.instance.get_runs()
     daemon.instance.launch_run(run.run_id, daemon.workspace.create_request_context())
     wait_until(lambda: daemon.instance.get_runs()[0].is_finished, 120, what="the end of the run")
-    messages = [record.user_message for record in daemon.instance.all_logs(run.run_id)]
-    (warning,) = [message for message in messages if "Name a RefreshPartitionMapping" in message]
-    assert warning.startswith("inferred: downstream of foundry_orders")
+    assert daemon.instance.get_runs()[0].status == dg.DagsterRunStatus.FAILURE
+    assert daemon.instance.get_materialized_partitions(dg.AssetKey("foundry_orders")) == {KEY}
+    failures = daemon.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    (event,) = [log.dagster_event for log in failures if log.dagster_event]
+    text = str(event.step_failure_data.user_failure_data)
+    assert "are stored, but inferred: downstream of foundry_orders" in text
+    assert "Name a RefreshPartitionMapping" in text
