@@ -25,6 +25,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
+from fdtcc_dagster.client.state import STATE_DIRECTORY
 
 KEY = "2026-01-05"
 NAMES = ("old", "new")
@@ -43,9 +44,11 @@ ASSETS = {
 dg.DagsterInstance.ephemeral().dispose()
 
 
-def materialize(started: Connection, name: str, port: int, directory: Path) -> None:
+def materialize(started: Connection, name: str, port: int, directory: Path, state: str) -> None:
     """What a run worker does: materialize the partition. In the end it writes by how much its memory grew."""
     tempfile.tempdir = str(directory / "tmp")
+    # The process from which this one was forked may be that of an earlier test.
+    os.environ[STATE_DIRECTORY] = state
     before = resident("VmRSS")
     started.send(None)
     dg.materialize(
@@ -92,12 +95,13 @@ class Workers:
     def __init__(self, port: int, directory: Path) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
-        self._port, self._directory = port, directory
+        self._port, self._directory, self._state = port, directory, os.environ[STATE_DIRECTORY]
 
     def start(self, name: str) -> BaseProcess:
         """Start a worker that materializes the dataset's partition; give it when it begins to."""
         ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=materialize, args=(theirs, name, self._port, self._directory))
+        arguments = (theirs, name, self._port, self._directory, self._state)
+        process = self._context.Process(target=materialize, args=arguments)
         process.start()
         theirs.close()
         with ours:
