@@ -100,6 +100,11 @@ def reached(site: Site, phase: str, run: str) -> bool:
     return False
 
 
+@pytest.fixture(autouse=True)
+def state() -> None:
+    """The state directory of the machine: that of the instance's processes, which outlive a test."""
+
+
 @contextlib.contextmanager
 def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
     """Hold the dataset's turn, as a pull in another process does."""
