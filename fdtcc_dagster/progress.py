@@ -65,7 +65,7 @@ class PullLog:
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
             rate = size_bytes / (now - self._downloading)
-            percent = f" ({size_bytes / total_bytes:.0%})" if total_bytes else ""
+            percent = f" ({min(size_bytes * 100 // total_bytes, 99)}%)" if total_bytes else ""
             self._log.info(f"{self._prefix}{megabytes(size_bytes)} MB{percent} arrived, {megabytes(rate)} MB/s")
 
 
