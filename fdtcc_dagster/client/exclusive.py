@@ -4,7 +4,8 @@ Two requests for one dataset at once share a temporary file in the container: a 
 pointer matches its corrupt bytes (S17). Runs on several machines are kept apart by a Dagster pool.
 
 Whoever holds a turn shows every second that it lives. However long the queue is, a turn is waited for as long as its
-holder does; one that is stopped or hangs is given up.
+holder does; one that is stopped or hangs is given up. A lock belongs to a file and not to its name, and the file may be
+deleted: so the sign of life says which file is locked, and its holder locks the file that took its place.
 """
 
 from __future__ import annotations
@@ -59,13 +60,13 @@ async def exclusive(
     if queue.lock.locked():
         await on_wait()
     async with queue.lock:
-        lock = FileLock(path, mode=0o600, thread_local=False)
         # Not the lock's own file: who tries to take a lock changes that.
         sign = path.with_suffix(".sign")
-        await _acquire(lock, sign, queue, on_wait, patience)
+        locks = [_lock(path)]
+        await _acquire(locks[0], sign, queue, on_wait, patience)
         try:
-            _sign(sign)
-            living = asyncio.create_task(_go_on_showing_life(sign))
+            _sign(sign, path)
+            living = asyncio.create_task(_go_on_showing_life(sign, path, locks))
             try:
                 yield
             finally:
@@ -73,7 +74,8 @@ async def exclusive(
                 with suppress(OSError):
                     sign.unlink()
         finally:
-            lock.release()
+            for lock in locks:
+                lock.release()
 
 
 async def _acquire(
@@ -86,7 +88,10 @@ async def _acquire(
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
             lock.acquire(blocking=False)
-            return
+            # A holder whose file was deleted goes on showing life; what a killed one has left does not.
+            if waited >= 2 * _SIGN_SECONDS or not _says_other_file(sign, Path(lock.lock_file)):
+                return
+            lock.release()
         except Timeout:
             if not told:
                 told = True
@@ -101,18 +106,45 @@ async def _acquire(
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _go_on_showing_life(sign: Path) -> None:
+async def _go_on_showing_life(sign: Path, path: Path, locks: list[FileLock]) -> None:
     while True:
         await asyncio.sleep(_SIGN_SECONDS)
-        with suppress(OSError):
-            os.utime(sign)
+        with suppress(OSError, Timeout):
+            if _says_other_file(sign, path):
+                lock = _lock(path)
+                lock.acquire(blocking=False)
+                locks.append(lock)
+                _sign(sign, path)
+            try:
+                os.utime(sign)
+            except FileNotFoundError:
+                _sign(sign, path)
 
 
-def _sign(sign: Path) -> None:
-    """Say who holds the turn; a full disk must not end a pull, and to say again that one lives needs no room."""
+def _lock(path: Path) -> FileLock:
+    return FileLock(path, mode=0o600, thread_local=False)
+
+
+def _sign(sign: Path, path: Path) -> None:
+    """Say who holds which lock; a full disk must not end a pull, and to say again that one lives needs no room."""
     with suppress(OSError):
         sign.touch(0o600)
-        sign.write_text(str(os.getpid()), encoding="ascii")
+        sign.write_text(f"{os.getpid()} {path.stat().st_ino}", encoding="ascii")
+
+
+def _signed(sign: Path) -> tuple[int, int] | None:
+    """Which process holds the turn, and the inode of the lock's file that it has."""
+    try:
+        process, inode = sign.read_text(encoding="ascii").split()
+        return int(process), int(inode)
+    except (OSError, ValueError):
+        return None
+
+
+def _says_other_file(sign: Path, path: Path) -> bool:
+    """Tell whether the file that is said to be locked was deleted."""
+    signed = _signed(sign)
+    return not path.exists() or (signed is not None and signed[1] != path.stat().st_ino)
 
 
 def _last(sign: Path) -> int | None:
@@ -123,10 +155,8 @@ def _last(sign: Path) -> int | None:
 
 
 def _stopped(sign: Path, patience: float) -> IdleTimeoutError:
-    try:
-        holder = f"process {int(sign.read_text(encoding='ascii'))}"
-    except (OSError, ValueError):
-        holder = "another process"
+    signed = _signed(sign)
+    holder = f"process {signed[0]}" if signed else "another process"
     return IdleTimeoutError(
         f"{holder} on this machine holds the dataset's turn and has shown no sign of life for {patience:g} s: "
         "it is stopped or hangs; let it go on, or end it"

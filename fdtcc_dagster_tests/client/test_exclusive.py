@@ -140,3 +140,16 @@ async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
         process.send_signal(signal.SIGCONT)
         process.terminate()
         assert (await again).path.exists()
+
+
+@pytest.mark.parametrize("deleted", ["*.lock", "*"], ids=["the lock", "all that is in the directory"])
+async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another(deleted: str) -> None:
+    with holder("h", 7, seconds=60) as process:
+        for path in lock_directory().glob(deleted):
+            path.unlink()
+        await asyncio.sleep(1.5 if deleted == "*" else 0)  # that nobody lives was not to be seen for a second
+        waiting = asyncio.create_task(turn(7, patience=60))
+        await asyncio.sleep(3)
+        assert not waiting.done()
+        process.kill()
+        assert await waiting >= 2.9
