@@ -1,8 +1,8 @@
 """One conversation with the container, without any I/O: frames in, one outcome out.
 
 The I/O layer sends `Conversation.request()`, feeds every frame to `receive()` and the end of the connection to
-`closed()`, and stops as soon as `outcome` is set. What the frames mean was observed on the wire of the real service;
-the S-numbers name the cases.
+`closed()`, and stops as soon as `outcome` is set. What the frames mean was observed on the wire of the real service:
+`docs/protocol.md` has the cases by their S-numbers.
 """
 
 from __future__ import annotations

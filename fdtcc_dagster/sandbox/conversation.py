@@ -1,4 +1,4 @@
-"""One WebSocket conversation: a request, the frames of its job, and then an open socket (PROTOCOL.md)."""
+"""One WebSocket conversation: a request, the frames of its job, and then an open socket (docs/protocol.md)."""
 
 from __future__ import annotations
 
