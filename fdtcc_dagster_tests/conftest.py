@@ -22,7 +22,7 @@ from fdtcc_dagster_tests import fuzz  # noqa: F401
 if TYPE_CHECKING:
     from fdtcc_dagster_tests.s3_server import S3Server
 
-pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]
+pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin", "fdtcc_dagster_tests.quick_storage"]
 
 ClientMaker = Callable[..., FoundryDevToolsContainerClient]
 
