@@ -1,13 +1,20 @@
-"""Declared schemas: from names, as they are written in YAML, to Polars data types."""
+"""Declared schemas: from names, as they are written in YAML, to Polars data types.
+
+Nothing here may have Polars compute. A code location declares schemas while it loads; a process that is forked from it
+has none of the threads that Polars has started by then, and its first query waits for them for ever.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
 from types import EllipsisType
 from typing import Any
 
 import polars as pl
+import pytz
 from polars.datatypes import DataType, DataTypeClass
 
 SchemaLike = Mapping[str, Any]
@@ -24,10 +31,17 @@ _PLAIN["Utf8"] = pl.String()
 _WITH_ARGUMENTS: dict[str, Callable[..., DataType]] = {
     "Datetime": lambda unit="us", zone=None: pl.Datetime(unit, zone),
     "Decimal": lambda precision, scale="0": pl.Decimal(int(precision), int(scale)),
-    "Enum": lambda *categories: pl.Enum(categories),
+    "Enum": lambda *categories: pl.Enum(_distinct(categories)),
 }
 _CALL = re.compile(r"(\w+)(?:\s*\((.*)\))?", re.DOTALL)
 _PRINTED = re.compile(r"(\w+)(?:\s*[\[(](.*)[\])])?", re.DOTALL)
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4]):?00")
+_OTHER_NAMES = {
+    "int": "Int64", "integer": "Int64", "bigint": "Int64", "long": "Int64", "float": "Float64", "double": "Float64",
+    "bool": "Boolean", "str": "String", "text": "String", "varchar": "String", "object": "String",
+    "timestamp": "Datetime", "datetime64": "Datetime", "category": "Categorical",
+}  # fmt: skip
+"""What Python, pandas and databases call them."""
 _ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
 
 
@@ -109,23 +123,49 @@ def _reason(error: Exception) -> str:
 def _checked(dtype: DataType) -> DataType:
     """Check arguments that Polars checks late or, depending on its version, never."""
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        if dtype.time_zone in ("", "*"):
-            raise ValueError("the time zone has no name")
-        # As Polars names it: an offset or another case would make the frame's type differ from the schema's.
-        utc = pl.Series([0], dtype=pl.Datetime(dtype.time_unit, "UTC"))
-        return utc.dt.convert_time_zone(dtype.time_zone).dtype
+        return pl.Datetime(dtype.time_unit, _zone_name(dtype.time_zone))
     if isinstance(dtype, pl.Decimal):
         precision = 38 if dtype.precision is None else dtype.precision
         if not 0 <= dtype.scale <= precision <= 38 or precision == 0:
             raise ValueError("a decimal has at most 38 digits, and not more of them behind its point")
         return pl.Decimal(precision, dtype.scale)
-    if isinstance(dtype, pl.Enum) and (dtype.categories.is_empty() or "" in dtype.categories):
+    # Not `"" in categories`, which is a query.
+    if isinstance(dtype, pl.Enum) and (dtype.categories.is_empty() or "" in dtype.categories.to_list()):
         raise ValueError("an enum has at least one category, and an empty field is null")
     return dtype
 
 
+@lru_cache
+def _zone_name(zone: str) -> str:
+    """A time zone as Polars names it: an offset or another case would make the frame's type differ from the schema's.
+
+    pytz knows the zones that Polars knows.
+    """
+    if match := _OFFSET.fullmatch(zone):
+        hours = int(match[1] + match[2])
+        # By POSIX, Etc/GMT-2 is two hours ahead.
+        zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
+    spelled = {each.casefold(): each for each in pytz.all_timezones}
+    if (known := spelled.get(zone.casefold())) is None:
+        raise ValueError(f"the time zone {zone!r} is unknown{_did_you_mean(zone, spelled)}")
+    return known
+
+
+def _distinct(categories: tuple[str, ...]) -> tuple[str, ...]:
+    for number, category in enumerate(categories):
+        if category in categories[:number]:
+            raise ValueError(f"an enum has each category once, and {category!r} is there twice")
+    return categories
+
+
+def _did_you_mean(name: str, spelled: Mapping[str, str]) -> str:
+    close = get_close_matches(name.casefold(), spelled, n=1, cutoff=0.8)
+    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
+
+
 def _unknown(column: str, dtype: object) -> ValueError:
-    meant = _meant(dtype) if isinstance(dtype, str) else None
+    name = dtype.__name__ if isinstance(dtype, type) and not isinstance(dtype, DataTypeClass) else dtype
+    meant = _meant(name) if isinstance(name, str) else None
     return ValueError(
         f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; "
         f"{f'write {meant!r}; ' if meant else ''}allowed are {_ALLOWED}"
@@ -133,16 +173,26 @@ def _unknown(column: str, dtype: object) -> ValueError:
 
 
 def _meant(name: str) -> str | None:
-    """The name of the data type that is spelled with other brackets or in another case, as Polars prints it."""
-    match = _PRINTED.fullmatch(name.strip())
-    known = {each.casefold(): each for each in (*_PLAIN, *_WITH_ARGUMENTS)}.get(match[1].casefold() if match else "")
-    if match is None or known is None:
+    """The name of the data type that is misspelled, has other brackets, or is what others call it."""
+    match = _PRINTED.fullmatch(name.strip().removeprefix("pl."))
+    # What Polars has, and we have not, is not misspelled.
+    if match is None or (
+        isinstance(getattr(pl, match[1], None), DataTypeClass) and match[1] not in {**_PLAIN, **_WITH_ARGUMENTS}
+    ):
+        return None
+    if (known := _closest(match[1].casefold())) is None:
         return None
     meant = known if match[2] is None else f"{known}({match[2].replace('μ', 'u')})"
     try:
         return None if meant == name else dtype_name(to_dtype("", meant))
     except ValueError:
         return None
+
+
+def _closest(name: str) -> str | None:
+    spelled = {each.casefold(): each for each in (*_PLAIN, *_WITH_ARGUMENTS)} | _OTHER_NAMES
+    close = [name] if name in spelled else get_close_matches(name, spelled, n=1, cutoff=0.75)
+    return spelled[close[0]] if close else None
 
 
 def dtype_name(dtype: DataType) -> str:

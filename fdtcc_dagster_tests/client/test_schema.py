@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import pytz
 
 from fdtcc_dagster.client.schema import dtype_name, to_dtype, to_schema
 
@@ -30,6 +31,10 @@ def test_class_instance_and_name_are_the_same_type(dtype: Any) -> None:
         ("Datetime(ns, UTC)", pl.Datetime("ns", "UTC")),
         ("Datetime( 'ms' , \"Europe/Berlin\" )", pl.Datetime("ms", "Europe/Berlin")),
         ("Datetime (us, utc)", pl.Datetime("us", "UTC")),
+        ("Datetime(us, europe/berlin)", pl.Datetime("us", "Europe/Berlin")),
+        ("Datetime(us, +02:00)", pl.Datetime("us", "Etc/GMT-2")),
+        ("Datetime(us, -0500)", pl.Datetime("us", "Etc/GMT+5")),
+        ("Datetime(us, -00:00)", pl.Datetime("us", "UTC")),
         ("Decimal(10)", pl.Decimal(10, 0)),
         ("Decimal(10, 2)", pl.Decimal(10, 2)),
         ("Decimal(38, 38)", pl.Decimal(38, 38)),
@@ -39,6 +44,12 @@ def test_class_instance_and_name_are_the_same_type(dtype: Any) -> None:
 )
 def test_name_with_arguments(name: str, dtype: pl.DataType) -> None:
     assert to_dtype("a", name) == dtype
+
+
+def test_the_zones_that_polars_knows_are_told_without_it() -> None:
+    utc = pl.Series([0], dtype=pl.Datetime("us", "UTC"))
+    for zone in pytz.all_timezones:
+        assert to_dtype("a", pl.Datetime("us", zone)) == utc.dt.convert_time_zone(zone).dtype
 
 
 @pytest.mark.parametrize(
@@ -97,17 +108,28 @@ def test_wrong_arguments_are_refused_with_an_example(dtype: object) -> None:
         ("datetime[μs, UTC]", "Datetime(us, UTC)"),
         ("Decimal[12,2]", "Decimal(12, 2)"),
         ("int64", "Int64"),
+        ("Int46", "Int64"),
+        ("Boolen", "Boolean"),
+        ("pl.String", "String"),
+        ("datetime64[ns]", "Datetime(ns)"),
+        (int, "Int64"),
+        (str, "String"),
     ],
 )
-def test_a_type_that_is_spelled_otherwise_is_told_how_it_is_spelled(name: str, meant: str) -> None:
+def test_a_type_that_is_spelled_otherwise_is_told_how_it_is_spelled(name: object, meant: str) -> None:
     with pytest.raises(
         ValueError, match=re.escape(f"{name!r} is not a data type that CSV text can hold; write {meant!r}; ")
     ):
         to_schema({"speed": name})
 
 
-@pytest.mark.parametrize("name", ["List[Int64]", "Datetime[h]", "number"])
-def test_no_spelling_is_told_where_none_is_meant(name: str) -> None:
+def test_a_misspelled_zone_is_told_which_one_is_meant() -> None:
+    with pytest.raises(ValueError, match=r"'Europe/Berln' is unknown; did you mean 'Europe/Berlin'\?"):
+        to_dtype("speed", pl.Datetime("us", "Europe/Berln"))
+
+
+@pytest.mark.parametrize("name", ["List[Int64]", "Datetime[h]", "number", "Int128", dict])
+def test_no_spelling_is_told_where_none_is_meant(name: object) -> None:
     with pytest.raises(ValueError, match="allowed are") as caught:
         to_schema({"speed": name})
     assert "write" not in str(caught.value)
