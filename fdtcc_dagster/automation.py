@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.automation_state import AllOf
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.schedule import Schedule
@@ -91,7 +93,9 @@ def foundry_automation_condition(
     # Nothing is due at the first evaluation, so unlike `on_cron` it needs no `initial_evaluation`, which is true for
     # all partitions: of hard calendars Dagster would count them one by one, for seconds.
     due = RefreshBecameAvailable(dataset, max_catchup).since(dg.AutomationCondition.newly_requested())
-    return due & ~dg.AutomationCondition.in_progress()
+    # The label keeps it together where it is combined with other conditions.
+    idle: Any = ~dg.AutomationCondition.in_progress()
+    return AllOf(operands=[due, idle], label="foundry_refresh_is_requested")
 
 
 def build_foundry_automation_sensors(

@@ -30,33 +30,46 @@ HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 class Automated:
     """A dataset's asset, whose condition is evaluated at instants of our choice."""
 
-    def __init__(self, instance: dg.DagsterInstance, dataset: FoundryDataset) -> None:
-        self.instance, self.dataset = instance, dataset
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        dataset: FoundryDataset,
+        *others: dg.AutomationCondition[dg.AssetKey],
+        last: dg.EvaluateAutomationConditionsResult | None = None,
+    ) -> None:
+        self.instance, self.dataset, self.last = instance, dataset, last
         condition = foundry_automation_condition(dataset)
+        for other in others:
+            condition &= other
 
         @dg.asset(key=ORDERS, partitions_def=dataset.partitions_def, automation_condition=condition)
         def stored() -> None: ...
 
         self.stored = stored
         self.definitions = dg.Definitions(assets=[stored], sensors=build_foundry_automation_sensors([dataset]))
-        self._last: dg.EvaluateAutomationConditionsResult | None = None
 
     def evaluate(self, now: dt.datetime | str) -> list[str]:
         moment = at(now) if isinstance(now, str) else now
-        self._last = dg.evaluate_automation_conditions(
+        self.last = dg.evaluate_automation_conditions(
             self.definitions,
             self.instance,
             evaluation_time=moment,
-            cursor=self._last.cursor if self._last else None,
+            cursor=self.last.cursor if self.last else None,
         )
-        requested = sorted(str(key) for key in self._last.get_requested_partitions(ORDERS))
+        requested = sorted(str(key) for key in self.last.get_requested_partitions(ORDERS))
         assert all(self.dataset.window(key, moment).from_dt <= moment for key in requested)
         return requested
 
     def cursor_bytes(self) -> int:
         """What is kept until the next evaluation."""
-        assert self._last is not None
-        return len(serialize_value(self._last.cursor))
+        assert self.last is not None
+        return len(serialize_value(self.last.cursor))
+
+    def evaluation_bytes(self) -> int:
+        """What is sent to the daemon where something has changed."""
+        assert self.last is not None
+        (result,) = self.last.results
+        return len(serialize_value(result.serializable_evaluation))
 
 
 @pytest.fixture
@@ -133,15 +146,37 @@ def test_slices_are_requested_when_they_are_complete(instance: dg.DagsterInstanc
     assert automated.evaluate("2026-03-09 04:00") == ["2026-03-02"]
 
 
-def test_little_is_kept_between_evaluations_of_a_hard_calendar(instance: dg.DagsterInstance) -> None:
-    # Each set of partitions that Dagster keeps has the whole definition in it, with all its exclusions.
-    dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "12:00:00")]), "2020-01-01")
-    automated = Automated(instance, dataset)
-    for moment in ("2026-03-01 12:00", "2026-03-02 12:00"):
+@pytest.mark.parametrize("others", [[], [~dg.AutomationCondition.missing()]], ids=["alone", "combined"])
+def test_500_hard_calendars_fit_into_one_answer_of_grpc(
+    others: list[dg.AutomationCondition[dg.AssetKey]], instance: dg.DagsterInstance
+) -> None:
+    # Each set of partitions that Dagster keeps or reports has the whole definition in it, with all its exclusions.
+    dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "12:00:00")]), "2000-01-01")
+    calendar: Any = dataset.partitions_def.empty_subset().to_serializable_subset()
+    assert len(serialize_value(calendar)) > 100_000
+    automated = Automated(instance, dataset, *others)
+    for moment in ("2026-03-01 12:00", "2026-03-30 14:00", "2026-03-30 14:01", "2026-03-30 14:02"):
         automated.evaluate(moment)
-        calendar: Any = dataset.partitions_def.empty_subset().to_serializable_subset()
-        kept = automated.cursor_bytes() / len(serialize_value(calendar))
-        assert kept < 5
+        # Of the 100 MB that gRPC takes by default.
+        assert 500 * (automated.cursor_bytes() + automated.evaluation_bytes()) < 10_000_000
+
+
+def test_a_condition_goes_on_where_another_version_or_calendar_left_off(instance: dg.DagsterInstance) -> None:
+    hard = Schedule([Refresh("monthly", -2, "12:00:00")], dt.timedelta(0))
+    automated = Automated(instance, FoundryDataset("orders", hard, "2020-01-01"))
+    assert automated.evaluate("2026-02-26 12:00") == []
+    run = instance.create_run_for_job(
+        automated.definitions.resolve_implicit_global_asset_job_def(),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "2026-02-27"},
+        asset_selection=frozenset([ORDERS]),
+    )
+    # It is kept that the partition is wanted, while it waits.
+    assert automated.evaluate("2026-02-27 12:01") == []
+    later = Automated(instance, FoundryDataset("orders", hard, "2021-01-01"), last=automated.last)
+    instance.report_run_failed(run)
+    assert later.evaluate("2026-02-27 12:02") == ["2026-02-27"]
+    assert later.evaluate("2026-02-27 12:03") == []
 
 
 def test_the_condition_is_evaluated_in_the_code_location() -> None:
