@@ -15,8 +15,9 @@ from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.mapping import inferred_mappings
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
+from fdtcc_dagster.names import step_name
 from fdtcc_dagster.targets import remember
-from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
+from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 """Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""

@@ -15,8 +15,9 @@ from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.findings import Finding, compare_columns, missing, shortened
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.names import step_name
 from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, targets_of
-from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
+from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 ROW_COUNT_ANNOUNCED = "foundry_row_count_announced"
 ROW_COUNT_CHANGE = "foundry_row_count_change"

@@ -6,20 +6,28 @@ not in any error.
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.names import asset_key_of, distinguished
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+logger = logging.getLogger(__name__)
+
+_BARE_KEY = re.compile(r"^([ \t]*)([\w.-]*[^\x00-\x7f][\w.-]*)(?=[ \t]*=)", re.MULTILINE)
+"""A key that is not in quotes, and has a letter beyond ASCII; the service's own parser takes it for text."""
 _REPLACES = {"partitions_def": ("schedule", "start"), "schedule": ("partitions_def",), "start": ("partitions_def",)}
 
 
@@ -42,7 +50,8 @@ def datasets_from_toml(
         **settings: Arguments of `FoundryDataset` that all of them share, such as `schedule` and `start`.
 
     Returns:
-        The datasets, in the order of the file.
+        The datasets, in the order of the file. Of names that lead to one asset key, the first in the file has it, and
+        each other one has a key with eight hex digits after it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -77,7 +86,9 @@ def datasets_from_toml(
         if name not in chosen:
             why = "is not selected" if name in names else f"is not in {path}"
             raise ValueError(f"overrides has {name!r}, which {why}; {_known(chosen)}")
-    return [FoundryDataset(name, **_merged(settings, overrides.get(name, {}))) for name in chosen]
+    # Of all names: what is selected must not change the keys.
+    keys = _alike(names)
+    return [FoundryDataset(name, **_merged({**settings, **keys[name]}, overrides.get(name, {}))) for name in chosen]
 
 
 def read_dataset_names(path: str | Path) -> list[str]:
@@ -87,30 +98,60 @@ def read_dataset_names(path: str | Path) -> list[str]:
         path: A `foundry_datasets.toml`: TOML with a table `[datasets]` that maps names to ids.
 
     Returns:
-        The names in the order of the file.
+        The names in the order of the file. What cannot be the name of a dataset is left out, with a warning.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not TOML, has no table `[datasets]`, or the table maps a name to something else than text.
+        ValueError: It is not TOML, or has no table `[datasets]`.
     """
     path = Path(path)
     try:
         # TOML may begin with a byte order mark on Windows, which the standard does not know.
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8") from None
+    try:
+        content = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         # Its message has a position, but the error itself may hold the whole document.
         raise ValueError(f"{path} is not TOML: {error}") from None
     datasets = content.get("datasets")
     if not isinstance(datasets, dict):
         raise ValueError(f"{path} has no table [datasets], which maps the datasets' names to their ids")
-    for name, identifier in datasets.items():
-        if not isinstance(identifier, str):
-            raise ValueError(
-                f"{path}: [datasets] has no id as text for {redact(name)!r}; a name with dots needs quotes"
-            )
-    return list(datasets)
+    return [name for name, identifier in datasets.items() if _is_usable(path, name, identifier)]
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        quoted = _BARE_KEY.sub(lambda key: key[1] + ".".join(f'"{part}"' for part in key[2].split(".")), text)
+        if quoted == text:
+            raise
+        return tomllib.loads(quoted)
+
+
+def _is_usable(path: Path, name: str, identifier: object) -> bool:
+    """Tell whether an entry names a dataset, and warn where it does not: the others must not go with it."""
+    try:
+        check_name(name)
+        if isinstance(identifier, (dict, list)):
+            raise ValueError("it has no id; a name with dots needs quotes")
+    except ValueError as error:
+        logger.warning("%s: [datasets] has %r, which is left out: %s", path, redact(name), error)
+        return False
+    return True
+
+
+def _alike(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Name → the asset key that tells it from an earlier one with the same; nothing where there is none."""
+    keys: dict[str, dict[str, Any]] = {}
+    taken = set()
+    for name in names:
+        key = asset_key_of(name)
+        keys[name] = {"asset_key": distinguished(key, name)} if key in taken else {}
+        taken.add(key)
+    return keys
 
 
 def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.findings import Finding, missing, shortened
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import FILE_CHECKSUM
+from fdtcc_dagster.names import step_name
 from fdtcc_dagster.storing import VerifiesPartitions
-from fdtcc_dagster.translator import FoundryDatasetTranslator, step_name
+from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 FILE_INTACT = "foundry_file_intact"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import dagster as dg
@@ -17,6 +16,7 @@ from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
 from fdtcc_dagster.localtime import UTC
+from fdtcc_dagster.names import step_name
 from fdtcc_dagster.schedule import Schedule
 from fdtcc_dagster.targets import FoundryTarget, Target, targets_of
 from fdtcc_dagster.ticks import key_delay, render_crons
@@ -97,11 +97,11 @@ def _build(
     else:
         crons, when = render_crons(schedule, key_delay(definition)), "as soon as its refresh may be pulled"
     if schedule is None or len(targets) == 1:
-        name, what = "__".join(key.path), f"Foundry dataset {dataset.name!r}"
+        name, what = step_name(key), f"Foundry dataset {dataset.name!r}"
     else:
-        name = _calendar_name(schedule, dataset.start)
+        name = _calendar_name(schedule, dataset)
         what = f"Foundry datasets {', '.join(repr(dataset.name) for dataset, _ in targets)}"
-    name = re.sub(r"[^A-Za-z0-9_]", "_", name) + "_schedule"
+    name = f"{name}_schedule"
     return dg.ScheduleDefinition(
         name=name,
         target=dg.AssetSelection.assets(*(key for _, key in targets)),
@@ -113,9 +113,10 @@ def _build(
     )
 
 
-def _calendar_name(schedule: Schedule, start: dt.date | None) -> str:
+def _calendar_name(schedule: Schedule, dataset: FoundryDataset) -> str:
     parts = [[rule.cycle, rule.month, rule.day, rule.time.replace(":", "")] for rule in schedule.refreshs[:3]]
-    digest = hashlib.sha256(f"{schedule!r} {start}".encode()).hexdigest()[:6]
+    of = f"{schedule!r} {dataset.start}{'' if dataset.time is None else ' in slices'}"
+    digest = hashlib.sha256(of.encode()).hexdigest()[:6]
     words = [str(word).lower().replace("-", "last_") for part in parts for word in part if word is not None]
     return "_".join([*words, digest])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from fdtcc_dagster import Schedule, ScheduleError
+from fdtcc_dagster import Schedule, ScheduleError, build_foundry_assets
 from fdtcc_dagster.datasets_toml import datasets_from_toml, read_dataset_names
 
 ID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -48,6 +48,54 @@ def test_the_prefix_is_optional_and_a_path_may_be_text(write: Write) -> None:
 
 def test_a_byte_order_mark_and_any_letters_are_read(write: Write) -> None:
     assert read_dataset_names(write(f'\ufeff[datasets]\n"Größen 数据" = "{ID}"\n')) == ["Größen 数据"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (f'größe = "{ID}"', "größe"),
+        (f"  Umsätze-2024\t= '{ID}'  # ä = b", "Umsätze-2024"),
+        (f'数据 = "{ID}"', "数据"),
+        ("orders = 4711", "orders"),
+        ("orders = 1.5", "orders"),
+    ],
+)
+def test_what_the_service_accepts_is_read(write: Write, entry: str, name: str) -> None:
+    path = write(f"[datasets]\n{entry}\n\"foundry.größe\" = '{ID}'\n")
+    assert read_dataset_names(path) == [name, "foundry.größe"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "warning"),
+    [
+        (f'foundry.hr.salaries = "{ID}"', "'foundry', which is left out: it has no id; a name with dots needs quotes"),
+        (f'foundry.größe = "{ID}"', "'foundry', which is left out: it has no id; a name with dots needs quotes"),
+        (f'sales = ["{ID}"]', "'sales', which is left out: it has no id"),
+        (f'"" = "{ID}"', "'', which is left out: a dataset's name must be a string that is not empty"),
+        (f'"{ID}" = "orders"', "which is left out: a dataset's name is needed"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_left_out_with_a_warning(
+    write: Write, caplog: pytest.LogCaptureFixture, entry: str, warning: str
+) -> None:
+    assert read_dataset_names(write(f'[datasets]\n{entry}\norders = "{ID}"\n')) == ["orders"]
+    assert warning in caplog.text
+    assert "foundry_datasets.toml" in caplog.text
+    assert ID not in caplog.text
+
+
+def test_names_that_lead_to_one_key_have_keys_of_their_own_whatever_is_selected(write: Write) -> None:
+    path = write("".join(["[datasets]\n", *(f'"{name}" = "x"\n' for name in ("Größe", "groesse", "GRÖSSE", "b"))]))
+    datasets = datasets_from_toml(path, schedule=WEEKLY, start=START)
+    keys = [asset.key.to_user_string() for asset in build_foundry_assets(datasets)]
+    assert [key.rpartition("_")[0] for key in keys] == ["", "groesse", "groesse", ""]
+    assert [keys[0], keys[3]] == ["groesse", "b"]
+    (third,) = datasets_from_toml(path, select=["GRÖSSE"], schedule=WEEKLY, start=START)
+    assert third == datasets[2]
+    (given,) = datasets_from_toml(
+        path, select=["GRÖSSE"], schedule=WEEKLY, start=START, overrides={"GRÖSSE": {"asset_key": "size"}}
+    )
+    assert given.asset_key == dg.AssetKey("size")
 
 
 @pytest.mark.parametrize(
@@ -117,10 +165,10 @@ def test_settings_are_checked_as_those_of_a_dataset(container_file: Path) -> Non
     [
         (f'"orders" = "{ID}"\n', r"has no table \[datasets\]"),
         (f'datasets = "{ID}"\n', r"has no table \[datasets\]"),
-        (f'[datasets]\nfoundry.hr.salaries = "{ID}"\n', "'foundry'; a name with dots needs quotes"),
         (f"[datasets]\norders = {ID}\n", "is not TOML: .* line 2"),
         (f'[datasets]\norders = "{ID}"\norders = "{ID}"\n', "is not TOML"),
-        (f'[datasets]\norders = ["{ID}"]\n', "no id as text for 'orders'"),
+        (f'[datasets]\ngröße = "{ID}"\n"größe" = "{ID}"\n', "is not TOML"),
+        (f'[datasets]\ngröße = "{ID}"\norders\n', "is not TOML: .* line 3"),
     ],
 )
 def test_errors_name_the_file_and_no_id(write: Write, text: str, message: str) -> None:

@@ -210,9 +210,12 @@ def test_names_are_made_of_asset_keys_and_must_differ() -> None:
         return FoundryDataset(name, MONDAYS_AND_FIRST, "2020-01-01", asset_key=dg.AssetKey(key))
 
     (schedule,) = build_foundry_schedules([declare("Orders, v2", ["sales", "orders-v2"])])
-    assert schedule.name == "sales__orders_v2_schedule"
+    assert schedule.name == "sales__orders_v2_8d570583_schedule"
+    one, two = build_foundry_schedules([declare("one", ["a-b"]), declare("two", ["a_b"])])
+    assert re.fullmatch(r"a_b_[0-9a-f]{8}_schedule", one.name)
+    assert two.name == "a_b_schedule"
     with pytest.raises(ScheduleError, match="there is a schedule 'a_b_schedule' already"):
-        build_foundry_schedules([declare("one", ["a-b"]), declare("two", ["a_b"])])
+        build_foundry_schedules([declare("one", ["a_b"]), declare("two", ["a_b"])])
 
 
 def test_the_key_is_the_translators() -> None:
@@ -234,6 +237,8 @@ def test_datasets_with_equal_calendars_and_starts_can_share_a_schedule() -> None
         FoundryDataset("young", MONDAYS_AND_FIRST, "2026-03-05"),
         FoundryDataset("days", partitions_def=dg.DailyPartitionsDefinition("2026-01-01")),
     ]
+    sliced = FoundryDataset("sliced", MONDAYS_AND_FIRST, "2020-01-01", time_column="at")
+    assert len({schedule.name for schedule in build_foundry_schedules([*datasets[:2], sliced], shared=True)}) == 3
     shared, *others = build_foundry_schedules(datasets, shared=True)
     assert [schedule.name for schedule in others] == ["closings_schedule", "young_schedule", "days_schedule"]
     assert re.fullmatch(r"monthly_1_020000_weekly_monday_020000_[0-9a-f]{6}_schedule", shared.name)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import dagster as dg
 import pytest
 
@@ -9,6 +11,8 @@ from fdtcc_dagster import (
     FoundryDatasetTranslator,
     Schedule,
     build_foundry_assets,
+    build_foundry_definitions,
+    build_foundry_schedules,
 )
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
@@ -22,6 +26,12 @@ WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
         ("foundry.hr.monthly_closings", ["foundry", "hr", "monthly_closings"]),
         ("Sales/EMEA (raw)", ["sales", "emea_raw"]),
         ("2024 figures", ["2024_figures"]),
+        ("Ünï.Größe", ["ueni", "groesse"]),
+        ("Gro\u0308ße", ["groesse"]),
+        ("Crème Brûlée", ["creme_brulee"]),
+        ("数据", ["dataset_5440f742"]),
+        ("Größen 数据", ["groessen_640945f8"]),
+        ("a..b", ["a", "b_f62b4241"]),
     ],
 )
 def test_keys_are_made_of_names(name: str, key: list[str]) -> None:
@@ -29,12 +39,38 @@ def test_keys_are_made_of_names(name: str, key: list[str]) -> None:
     assert asset.key == dg.AssetKey(key)
 
 
-@pytest.mark.parametrize("name", ["数据", "a..b", "...", "Ünï.Größe"])
-def test_a_name_that_gives_no_key_is_an_error_that_says_what_to_do(name: str) -> None:
-    dataset = FoundryDataset(name, WEEKLY, "2026-01-01")
-    with pytest.raises(ValueError, match="asset_key"):
-        build_foundry_assets([dataset])
-    (asset,) = build_foundry_assets([FoundryDataset(name, WEEKLY, "2026-01-01", asset_key="given/key")])
+# A name of any letters, a word that Dagster or Python reserves, and one that is longer than a file's name may be.
+_ANY = [
+    "数据",
+    "a..b",
+    "...",
+    "Größen 数据",
+    "config",
+    "import",
+    "c\nd",
+    "π/я",
+    "x" * 300,
+    "a.b",
+    "a-b",
+    "größe",
+]
+
+
+def test_of_any_name_all_derived_names_are_valid_and_different() -> None:
+    datasets = [FoundryDataset(name, WEEKLY, "2026-01-01", time_column="t") for name in _ANY]
+    definitions = build_foundry_definitions(
+        datasets, resource=FoundryContainerResource(), checks=True, sensor=True, pool="foundry"
+    )
+    dg.Definitions.validate_loadable(definitions)
+    keys = [spec.key for spec in definitions.resolve_all_asset_specs()]
+    assert len(set(keys)) == len(_ANY)
+    assert all(re.fullmatch("[a-z0-9_]{1,110}", part) for key in keys for part in key.path)
+    schedules = build_foundry_schedules(datasets, shared=False)
+    assert len({schedule.name for schedule in schedules}) == len(_ANY)
+
+
+def test_a_key_may_be_given_instead() -> None:
+    (asset,) = build_foundry_assets([FoundryDataset("数据", WEEKLY, "2026-01-01", asset_key="given/key")])
     assert asset.key == dg.AssetKey(["given", "key"])
 
 

@@ -1,0 +1,78 @@
+"""Names in Dagster that are made of other names: of any name, and always the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+import dagster as dg
+from dagster._core.definitions.utils import DISALLOWED_NAMES
+
+_PLAIN_PART = re.compile("[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
+_LONGEST_PART = 100
+"""A part is the name of a directory, and many of them that of a step."""
+_WRITTEN = str.maketrans(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+    }
+)
+
+
+def asset_key_of(name: str) -> dg.AssetKey:
+    """Make an asset's key of a dataset's name.
+
+    Args:
+        name: Any name.
+
+    Returns:
+        A part for each dot or slash. Letters become lower-case, those beyond A to Z are written with these (ä as ae, é
+        as e), and what is no letter, digit or underscore becomes an underscore. Where that leaves something out, as a
+        letter that cannot be written so, an empty part, or the end of a long one, eight hex digits follow; and so they
+        do where the key would be a word that Dagster reserves, as `config`.
+    """
+    text = unicodedata.normalize("NFC", name).lower().translate(_WRITTEN)
+    text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    parts = [re.sub(r"[^A-Za-z0-9_]+", "_", part).strip("_") for part in re.split(r"[./]", text)]
+    left_out = any(letter.isalnum() and not letter.isascii() for letter in text)
+    # Dagster names the inputs of what depends on an asset after it.
+    reserved = "_".join(parts) in DISALLOWED_NAMES
+    if all(0 < len(part) <= _LONGEST_PART for part in parts) and not left_out and not reserved:
+        return dg.AssetKey(parts)
+    return distinguished(dg.AssetKey([part[:_LONGEST_PART].strip("_") for part in parts if part] or ["dataset"]), name)
+
+
+def distinguished(key: dg.AssetKey, name: str) -> dg.AssetKey:
+    """Make a key another one than those of other names that lead to it."""
+    *parts, last = key.path
+    return dg.AssetKey([*parts, f"{last}_{_digest(name)}"])
+
+
+def step_name(key: dg.AssetKey) -> str:
+    """Name the step of an asset.
+
+    Args:
+        key: The asset's key.
+
+    Returns:
+        `sales__orders` for `sales/orders`; with eight more hex digits where another key would have the same name, as
+        `sales__orders` itself, or where it would be a word that Dagster reserves, as `config`.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]", "_", "__".join(key.path))
+    if all(_PLAIN_PART.fullmatch(part) for part in key.path) and name not in DISALLOWED_NAMES:
+        return name
+    return f"{name}_{_digest(key.to_string())}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
