@@ -9,6 +9,7 @@ import polars as pl
 from dagster_shared.check import CheckError
 from pydantic import Field
 
+from fdtcc_dagster.arguments import instance_of, members, whole_number
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
@@ -16,7 +17,8 @@ from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.mapping import inferred_mappings
 from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.targets import remember
+from fdtcc_dagster.resource import check_container
+from fdtcc_dagster.targets import check_dataset, checked_translator, remember
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
@@ -72,15 +74,18 @@ def build_foundry_assets(
         The assets, in the order of the datasets.
 
     Raises:
-        ValueError: Two datasets have the same asset key, a key has a part that is no name of a directory, or
-            `max_partitions_per_run` is less than 1.
+        ValueError: Something is not of the kind described here, two datasets have the same asset key, or a key has a
+            part that is no name of a directory.
     """
-    if max_partitions_per_run is not None and max_partitions_per_run < 1:
-        raise ValueError(f"max_partitions_per_run={max_partitions_per_run!r} must be at least 1, or None for no limit")
-    translator = translator or FoundryDatasetTranslator()
+    if max_partitions_per_run is not None:
+        whole_number("max_partitions_per_run", max_partitions_per_run, 1)
+    if retry_policy is not None:
+        instance_of("retry_policy", retry_policy, dg.RetryPolicy, "dagster.RetryPolicy")
+    translator = checked_translator(translator)
     names: dict[dg.AssetKey, str] = {}
     assets = []
-    for dataset in datasets:
+    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
+        check_dataset(number, dataset)
         spec = translator.get_asset_spec(dataset)
         if check_asset_key(spec.key) in names:
             raise ValueError(
@@ -127,6 +132,7 @@ def _build_asset(
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
+        check_container(dataset.name, container)
         # Not the spec's key: loading it from a module with a prefix, or `with_attributes`, gives the asset another one.
         run = PartitionsRun(dataset, context.asset_key, context, container, refetch=config.refetch)
         keys = context.partition_keys

@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, shown
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.protocol import MissingVersion
 from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.schema import SchemaLike, to_schema
+from fdtcc_dagster.client.suggestions import did_you_mean
 from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.localtime import zone_of
 from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
@@ -102,29 +104,35 @@ class FoundryDataset:
             ValueError: Another argument is not one of these.
         """
         check_name(name)
+        try:
+            owners, tags = check_appearance(name, description, group_name, owners, tags)
+            key, columns = _asset_key(asset_key), None if schema is None else to_schema(schema)
+            if time_column is not None:
+                _check_time(time_column, allow_null_times, complete_history, columns)
+        except ValueError as error:
+            raise ValueError(f"dataset {name!r}: {error}") from error
         values: dict[str, Any] = {
             "name": name,
             "schedule": schedule,
             "start": _checked_start(name, schedule, start, partitions_def),
-            "schema": None if schema is None else to_schema(schema),
+            "schema": columns,
             "missing_version": missing_version,
             "time": None,
-            "asset_key": _asset_key(asset_key),
+            "asset_key": key,
             "description": description,
             "group_name": group_name,
-            "owners": tuple(owners),
-            "tags": dict(tags or {}),
+            "owners": owners,
+            "tags": tags,
             "_own_partitions_def": partitions_def,
         }
         if missing_version not in ("raise", "accept"):
             raise ValueError(
                 f"dataset {name!r}: missing_version={missing_version!r} is not allowed; give 'raise' or 'accept'"
+                f"{did_you_mean(missing_version, ('raise', 'accept'))}"
             )
         if time_column is not None:
             zone = schedule.timezone if schedule is not None else partitions_def.timezone if partitions_def else "UTC"
             values["time"] = TimeColumn(time_column, zone, allow_null_times, complete_history)
-            if values["schema"] is not None:
-                check_time_dtype(time_column, values["schema"].get(time_column))
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
 
@@ -211,8 +219,6 @@ def _checked_start(
 ) -> dt.date | None:
     if (schedule is None) == (partitions_def is None):
         raise ScheduleError(f"dataset {name!r} needs either a schedule and a start or a partitions_def", dataset=name)
-    if isinstance(start, dt.date) and not 1800 <= start.year < 9000:
-        raise ScheduleError(f"dataset {name!r}: start={start!r} is not allowed; give a year from 1800 to 8999")
     if schedule is None:
         if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
             raise ScheduleError(
@@ -223,19 +229,23 @@ def _checked_start(
             raise ScheduleError(f"dataset {name!r}: start={start!r} goes with a schedule only", dataset=name)
         return None
     if not isinstance(schedule, Schedule):
-        raise ScheduleError(f"dataset {name!r}: schedule={schedule!r} is no Schedule", dataset=name)
+        raise ScheduleError(
+            f"dataset {name!r}: schedule={shown(schedule)} is no Schedule; give Schedule([…]) of its refreshes",
+            dataset=name,
+        )
     try:
-        if isinstance(start, dt.datetime) and start.tzinfo is not None:
+        if isinstance(start, dt.datetime) and start.tzinfo is not None and 1800 <= start.year < 9000:
             start = start.astimezone(zone_of(schedule.timezone))
         if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
-            return dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
-        if isinstance(start, dt.datetime):
-            if start.time() == dt.time():
-                return start.date()
-        elif isinstance(start, dt.date):
-            return start
+            start = dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
+        if isinstance(start, dt.datetime) and start.time() == dt.time():
+            start = start.date()
     except ValueError:
         pass
+    if isinstance(start, dt.date) and not isinstance(start, dt.datetime):
+        if 1800 <= start.year < 9000:
+            return start
+        raise ScheduleError(f"dataset {name!r}: start={start!r} is not allowed; give a year from 1800 to 8999")
     raise ScheduleError(
         f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
         "'YYYY-MM-DD'",
@@ -243,9 +253,22 @@ def _checked_start(
     )
 
 
+def _check_time(column: object, allow_null_times: object, complete_history: object, schema: pl.Schema | None) -> None:
+    if not isinstance(column, str):
+        raise ValueError(f"time_column={shown(column)} must be the name of one column")
+    for name, value in {"allow_null_times": allow_null_times, "complete_history": complete_history}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={shown(value)} must be True or False")
+    if schema is not None and column not in schema:
+        raise ValueError(f"time_column={column!r} is no column of the schema{did_you_mean(column, schema)}")
+    if schema is not None:
+        check_time_dtype(column, schema[column])
+
+
 def _asset_key(asset_key: dg.AssetKey | Sequence[str] | str | None) -> dg.AssetKey | None:
     if asset_key is None:
         return None
+    check_asset_key_argument(asset_key)
     if isinstance(asset_key, str):
         asset_key = dg.AssetKey.from_user_string(asset_key)
     return check_asset_key(asset_key if isinstance(asset_key, dg.AssetKey) else dg.AssetKey(asset_key))

@@ -14,8 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fdtcc_dagster.arguments import members
 from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.redaction import redact
+from fdtcc_dagster.client.suggestions import did_you_mean
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.names import asset_key_of, distinguished
 
@@ -71,11 +73,15 @@ def datasets_from_toml(
         )
         ```
     """
-    path, overrides = Path(path), overrides or {}
+    path, overrides = Path(path).expanduser(), overrides or {}
+    select = None if select is None else members("select", select, "names and patterns")
+    exclude = members("exclude", exclude, "names and patterns")
     names = read_dataset_names(path)
     for pattern in [*(select or ()), *exclude]:
         if not any(_fits(name, pattern) for name in names):
-            raise ValueError(f"{pattern!r} fits none of the datasets in {path}; {_known(names)}")
+            raise ValueError(
+                f"{pattern!r} fits none of the datasets in {path}; {_known(names)}{did_you_mean(pattern, names)}"
+            )
     chosen = [
         name
         for name in names
@@ -85,7 +91,7 @@ def datasets_from_toml(
     for name in overrides:
         if name not in chosen:
             why = "is not selected" if name in names else f"is not in {path}"
-            raise ValueError(f"overrides has {name!r}, which {why}; {_known(chosen)}")
+            raise ValueError(f"overrides has {name!r}, which {why}; {_known(chosen)}{did_you_mean(name, chosen)}")
     # Of all names: what is selected must not change the keys.
     keys = _alike(names)
     return [FoundryDataset(name, **_merged({**settings, **keys[name]}, overrides.get(name, {}))) for name in chosen]
@@ -104,7 +110,7 @@ def read_dataset_names(path: str | Path) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: It is not TOML, or has no table `[datasets]`.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         # TOML may begin with a byte order mark on Windows, which the standard does not know.
         text = path.read_text(encoding="utf-8-sig")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
+from fdtcc_dagster.arguments import instance_of, members
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
 from fdtcc_dagster.automation import (
     AutomatedTranslator,
@@ -16,10 +18,12 @@ from fdtcc_dagster.automation import (
     foundry_freshness_policy,
 )
 from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.client.suggestions import did_you_mean
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.resource import FoundryContainerResource, check_resource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
+from fdtcc_dagster.targets import checked_translator
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 if TYPE_CHECKING:
@@ -65,11 +69,14 @@ def build_foundry_definitions(
         The definitions, to be used as they are or merged with others by `dg.Definitions.merge`.
 
     Raises:
-        ValueError: Two datasets have the same asset key, or `automation` is none of these.
+        ValueError: An argument is not of the kind described here, or two datasets have the same asset key.
     """
     check_automation(automation)
+    check_resource(resource)
+    check_io_manager(io_manager)
+    datasets, translator = members("datasets", datasets, "FoundryDataset"), checked_translator(translator)
     described = AutomatedTranslator(
-        translator or FoundryDatasetTranslator(),
+        translator,
         condition=foundry_automation_condition if automation == "condition" else None,
         freshness=foundry_freshness_policy if checks else None,
     )
@@ -110,4 +117,19 @@ def check_automation(automation: object) -> None:
         ValueError: It is none.
     """
     if automation not in ("schedule", "condition", None):
-        raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None")
+        meant = did_you_mean(automation, ("schedule", "condition"))
+        raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None{meant}")
+
+
+def check_io_manager(io_manager: object) -> None:
+    """Refuse what is a place or a class, and no IO manager.
+
+    Raises:
+        ValueError: It is.
+    """
+    if isinstance(io_manager, (str, os.PathLike)):
+        raise ValueError(
+            f"io_manager={os.fspath(io_manager)!r} is no IO manager: give FoundryParquetIOManager(base_dir=…)"
+        )
+    if isinstance(io_manager, type):
+        instance_of("io_manager", io_manager, (), "IO manager")

@@ -80,6 +80,24 @@ def newest_due(dataset: FoundryDataset, now: dt.datetime, limit: int, after: dt.
     return list(islice(dues, limit))
 
 
+def next_due(dataset: FoundryDataset, now: dt.datetime) -> dt.datetime | None:
+    """When the next refresh becomes available that makes a partition due; none is before the dataset's start.
+
+    Args:
+        dataset: The dataset.
+        now: An aware instant.
+
+    Returns:
+        The instant, in the schedule's zone; None without a schedule.
+    """
+    schedule, start = dataset.schedule, dataset.start
+    if schedule is None or start is None:
+        return None
+    first = schedule.first_from(instant_of(zone_of(schedule.timezone), start, dt.time()))
+    available = schedule.available(first) if dataset.time is None else dataset.complete_at(first.date().isoformat())
+    return max(schedule.get_next_refresh(now), available, key=dt.datetime.timestamp)
+
+
 def is_there(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]) -> dict[str, bool]:
     """Tell which partitions have been materialized since they are due.
 

@@ -75,6 +75,11 @@ def may_pass(error: Exception) -> bool:
     return is_retryable(error)
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether a disk, or a quota, has no room left, which may pass."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def failure(error: Exception) -> dg.Failure:
     """Make a failure of the run that reads well, and is retried only if that may help.
 

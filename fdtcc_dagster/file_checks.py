@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from fdtcc_dagster.arguments import members
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.findings import Finding, missing, shortened
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.storing import VerifiesPartitions
+from fdtcc_dagster.targets import check_dataset, checked_translator
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 FILE_INTACT = "foundry_file_intact"
@@ -46,10 +48,12 @@ def build_foundry_file_checks(
     Returns:
         The checks, one definition for each dataset, in the order of the datasets.
     """
-    translator = translator or FoundryDatasetTranslator()
-    return [
-        _build_check(dataset, translator.get_asset_spec(dataset).key, io_manager_key, blocking) for dataset in datasets
-    ]
+    translator = checked_translator(translator)
+    checks = []
+    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
+        check_dataset(number, dataset)
+        checks.append(_build_check(dataset, translator.get_asset_spec(dataset).key, io_manager_key, blocking))
+    return checks
 
 
 def _build_check(

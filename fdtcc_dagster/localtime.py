@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytz
 
 from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.client.suggestions import did_you_mean
 
 UTC = dt.timezone.utc
 _DAY = dt.timedelta(days=1)
@@ -33,6 +34,7 @@ def zone_of(name: str) -> dt.tzinfo:
     except (pytz.UnknownTimeZoneError, AttributeError) as error:
         raise ScheduleError(
             f"timezone={name!r} is unknown; allowed are names of the IANA database, such as 'UTC' or 'Europe/Berlin'"
+            f"{did_you_mean(name, pytz.all_timezones)}"
         ) from error
 
 

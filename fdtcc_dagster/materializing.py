@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.evidence import Evidence, LocalEvidence
+from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.event_log_evidence import EventLogEvidence, Observations
-from fdtcc_dagster.failures import failure, interrupts_end_the_run, may_pass
+from fdtcc_dagster.failures import failure, interrupts_end_the_run, is_full, may_pass
 from fdtcc_dagster.history import History
 from fdtcc_dagster.outside_window import explained
 from fdtcc_dagster.partition_rows import now_in_utc, rows_of
@@ -75,7 +77,7 @@ class PartitionsRun:
         """
         # Another IO manager reads the spooled file after the yield, and this function goes on when it has stored the
         # rows.
-        with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
+        with interrupts_end_the_run(self._retry_policy), self._spool() as spool:
             try:
                 if isinstance(io_manager, StoresPartitions):
                     (end,) = self._pull(io_manager).run([key], spool)
@@ -124,7 +126,7 @@ class PartitionsRun:
         recorded = self._recorded_before()
         left = [key for key in keys if key not in recorded]
         failures: dict[str, Exception] = {}
-        with interrupts_end_the_run(self._retry_policy), self._container.spool() as spool:
+        with interrupts_end_the_run(self._retry_policy), self._spool() as spool:
             for end in self._pull(io_manager).run(left, spool):
                 if isinstance(end, Stored):
                     yield self._materialization(end)
@@ -135,6 +137,16 @@ class PartitionsRun:
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
         # more, with one data version for all. What depends on the asset in this run needs an output all the same.
         yield dg.Output(STORED, metadata={_EVENTS_ARE_LOGGED: True})
+
+    @contextmanager
+    def _spool(self) -> Iterator[Path]:
+        """The directory for snapshots; where it cannot be made, no other attempt helps, but on a full disk."""
+        with ExitStack() as stack:
+            try:
+                spool = stack.enter_context(self._container.spool())
+            except OSError as error:
+                raise dg.Failure(f"dataset {self._dataset.name!r}: {error}", allow_retries=is_full(error)) from error
+            yield spool
 
     def _pull(self, io_manager: StoresPartitions) -> PartitionsPull:
         return PartitionsPull(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition
+from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 
+from fdtcc_dagster.arguments import instance_of, shown
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
-from fdtcc_dagster.client.endpoint import check_host
 from fdtcc_dagster.client.evidence import Evidence
+from fdtcc_dagster.client.hosts import check_host
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.waiting import wait_for
@@ -47,6 +49,35 @@ def refuse_plain_secrets(
             )
 
 
+def check_resource(resource: object) -> None:
+    """Make sure that something is the container, or will be when it is configured.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not (isinstance(resource, PartialResource) and issubclass(resource.resource_cls, FoundryContainerResource)):
+        kinds = (FoundryContainerResource, dg.ResourceDefinition)
+        instance_of("resource", resource, kinds, "FoundryContainerResource, such as FoundryContainerResource(host=…)")
+
+
+def check_container(dataset: str, container: object) -> None:
+    """Make sure that a run has got the container as its resource.
+
+    Args:
+        dataset: The dataset's name, for the error.
+        container: The run's resource `foundry_container`.
+
+    Raises:
+        dagster.Failure: It is something else, and will be in each attempt.
+    """
+    if not isinstance(container, FoundryContainerResource):
+        raise dg.Failure(
+            f"dataset {dataset!r}: the resource 'foundry_container' is {shown(container)}; "
+            "give a FoundryContainerResource in the definitions' resources",
+            allow_retries=False,
+        )
+
+
 class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for old-style values
     """A Foundry DevTools Container, as the resource `foundry_container`."""
 
@@ -54,7 +85,9 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     # Until a run resolves it, an `EnvVar.int` is 0: where that is no value, it is refused when it is used.
-    host: str = Field(default="project-fdt-container", description="The container's host.")
+    host: str = Field(
+        default="project-fdt-container", description="The container's host: a name, or an IPv4 or IPv6 address."
+    )
     port: int = Field(
         default=8000, description="The container's port. The service's own image listens on 8888.", ge=0, lt=65536
     )
@@ -104,10 +137,23 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         default={}, description="Other headers that the proxy wants; each value an EnvVar, as the token.", repr=False
     )
 
-    @field_validator("host")
+    @field_validator("host", mode="before")
     @classmethod
-    def _check_host(cls, host: str) -> str:
-        return check_host(host)
+    def _check_host(cls, host: object) -> object:
+        return host if isinstance(host, dg.EnvVar) else check_host(host)
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _check_port(cls, port: object) -> object:
+        # Until a run resolves it, an `EnvVar.int` is 0, too.
+        if type(port) is int and port == 0:
+            raise ValueError("port=0 must be an integer from 1 to 65535")
+        return port
+
+    @field_validator("spool_directory", "ca_file", mode="before")
+    @classmethod
+    def _take_path(cls, path: object) -> object:
+        return os.fspath(path) if isinstance(path, os.PathLike) else path
 
     def get_resource_definition(self) -> ConfigurableResourceFactoryResourceDefinition:
         """Give Dagster the definition, of which it stores the configuration and shows it in its UI.

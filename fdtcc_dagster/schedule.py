@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.client.suggestions import did_you_mean
 from fdtcc_dagster.localtime import UTC, date_of, instant_of, zone_of
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -44,7 +45,10 @@ class Refresh:
 
     def __post_init__(self) -> None:
         if self.cycle not in _CYCLES:
-            raise ScheduleError(f"cycle={self.cycle!r} is unknown; allowed are {', '.join(map(repr, _CYCLES))}")
+            raise ScheduleError(
+                f"cycle={self.cycle!r} is unknown; allowed are {', '.join(map(repr, _CYCLES))}"
+                f"{did_you_mean(self.cycle, _CYCLES)}"
+            )
         object.__setattr__(self, "day", self._checked_day())
         object.__setattr__(self, "month", self._checked_month())
         if not isinstance(self.time, str) or not _TIME.fullmatch(self.time):
@@ -60,7 +64,10 @@ class Refresh:
             return None
         if self.cycle == "weekly":
             if not isinstance(self.day, str) or self.day.capitalize() not in WEEKDAYS:
-                raise ScheduleError(f"day={self.day!r} of a weekly refresh: allowed are {', '.join(WEEKDAYS)}")
+                raise ScheduleError(
+                    f"day={self.day!r} of a weekly refresh: allowed are {', '.join(WEEKDAYS)}"
+                    f"{did_you_mean(self.day, WEEKDAYS)}"
+                )
             return self.day.capitalize()
         if type(self.day) is not int or not 1 <= abs(self.day) <= 31:
             raise ScheduleError(
@@ -98,7 +105,10 @@ class Refresh:
         required = {"cycle", "time"} if obj.get("cycle") == "daily" else {"cycle", "day", "time"}
         missing, unknown = required - obj.keys(), obj.keys() - {"cycle", "day", "time", "month"}
         if missing:
-            raise ScheduleError(f"refresh {dict(obj)!r} lacks {', '.join(sorted(missing))}")
+            raise ScheduleError(
+                f"refresh {dict(obj)!r} lacks {', '.join(sorted(missing))}"
+                f"{''.join(f', and has {key!r}{did_you_mean(key, missing)}' for key in unknown)}"
+            )
         if unknown:
             raise ScheduleError(
                 f"refresh {dict(obj)!r} has the unknown keys {', '.join(sorted(map(str, unknown)))}; allowed are "
@@ -191,7 +201,8 @@ class Schedule:
             ScheduleError: A value is not one of these.
         """
         if not isinstance(refreshs, Iterable) or isinstance(refreshs, (str, bytes, Mapping)):
-            raise ScheduleError(f"refreshs={refreshs!r} is no list of refreshes")
+            meant = f"; give a list of it: [{refreshs!r}]" if isinstance(refreshs, (Mapping, Refresh)) else ""
+            raise ScheduleError(f"refreshs={refreshs!r} is no list of refreshes{meant}")
         rules = tuple(rule if isinstance(rule, Refresh) else Refresh.init_by_object(rule) for rule in refreshs)
         if not rules:
             raise ScheduleError("refreshs is empty; a schedule needs at least one refresh")

@@ -12,9 +12,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import dagster as dg
 
+from fdtcc_dagster.arguments import whole_number
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
+from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.localtime import UTC
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.schedule import Schedule
@@ -64,8 +65,7 @@ def build_foundry_schedules(
         ScheduleError: Two datasets would share a schedule's name, or a calendar cannot be rendered.
         ValueError: `max_catchup` is negative.
     """
-    if max_catchup < 0:
-        raise ValueError(f"max_catchup={max_catchup!r} is not allowed; give 0 or more")
+    whole_number("max_catchup", max_catchup, 0)
     groups: dict[Hashable, list[Target]] = {}
     for number, (dataset, key) in enumerate(targets_of(datasets, translator)):
         # Dagster wants one partitions definition for all assets of a job.
@@ -173,7 +173,7 @@ def _switched_on(instance: dg.DagsterInstance, name: str) -> dt.datetime | None:
 
 
 def _why_nothing(dataset: FoundryDataset, tick: dt.datetime, requested: Sequence[Due]) -> str:
-    following = None if dataset.schedule is None else dataset.schedule.get_next_refresh(tick)
+    following = next_due(dataset, tick)
     moment = tick.astimezone(UTC if following is None else following.tzinfo).isoformat()
     if requested:
         why = f"Requested before: {', '.join(due.run_key for due in requested)}"

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from fdtcc_dagster.arguments import whole_number
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.due import Due, is_there, newest_due, runs_requested
+from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.localtime import UTC
 from fdtcc_dagster.redeclared import redeclared_dues
 from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
@@ -63,8 +64,8 @@ def build_foundry_sensor(
     Raises:
         ValueError: `lookback` or `max_runs` is less than one, or there are no datasets.
     """
-    if lookback < 1 or max_runs < 1:
-        raise ValueError(f"lookback={lookback!r} and max_runs={max_runs!r} must both be 1 or more")
+    whole_number("lookback", lookback, 1)
+    whole_number("max_runs", max_runs, 1)
     targets = targets_of(datasets, translator)
     if not targets:
         raise ValueError(f"the sensor {name!r} needs at least one dataset")
@@ -166,11 +167,8 @@ def _lies_between(partitions_def: dg.TimeWindowPartitionsDefinition, first: str,
 
 
 def _why_nothing(datasets: Sequence[FoundryDataset], now: dt.datetime) -> str:
-    following = [
-        (instant := dataset.schedule.get_next_refresh(now), instant.timestamp(), dataset.name)
-        for dataset in datasets
-        if dataset.schedule is not None
-    ]
+    dues = [(next_due(dataset, now), dataset.name) for dataset in datasets]
+    following = [(instant, instant.timestamp(), name) for instant, name in dues if instant is not None]
     why = "All partitions that are due are there, or have been requested"
     if not following:
         return f"{why}."

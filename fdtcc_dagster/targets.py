@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+# What `load_assets_from_modules` returns has no public name.
+from dagster._core.definitions.module_loaders.load_assets_from_modules import AssetLoaderTypes
+
+from fdtcc_dagster.arguments import instance_of, members
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
-if TYPE_CHECKING:
-    # What `load_assets_from_modules` returns has no public name.
-    from dagster._core.definitions.module_loaders.load_assets_from_modules import AssetLoaderTypes
-
-FoundryTarget: TypeAlias = "FoundryDataset | AssetLoaderTypes"
+FoundryTarget: TypeAlias = FoundryDataset | AssetLoaderTypes
 """A dataset; or an asset, of whatever kind `load_assets_from_modules` finds."""
 
 Target = tuple[FoundryDataset, dg.AssetKey]
@@ -30,6 +30,41 @@ def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:
     _datasets[asset.node_def] = dataset
 
 
+def datasets_in(datasets: object) -> list[FoundryTarget]:
+    """Give what is in a list of datasets.
+
+    Raises:
+        ValueError: It is no list.
+    """
+    return members("datasets", datasets, "FoundryDataset")
+
+
+def check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = FoundryDataset) -> None:
+    """Make sure that a member of a list of datasets is one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    name = f"datasets[{number}]"
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r} is no FoundryDataset: give FoundryDataset({value!r}, schedule, start)")
+    if isinstance(value, Mapping):
+        raise ValueError(f"{name} is a dictionary, and no FoundryDataset: give FoundryDataset(**it)")
+    instance_of(name, value, kinds, "FoundryDataset")
+
+
+def checked_translator(translator: FoundryDatasetTranslator | None) -> FoundryDatasetTranslator:
+    """Give the translator, or the usual one.
+
+    Raises:
+        ValueError: It is no translator, such as a class of them.
+    """
+    if translator is None:
+        return FoundryDatasetTranslator()
+    instance_of("translator", translator, FoundryDatasetTranslator, "FoundryDatasetTranslator")
+    return translator
+
+
 def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator | None) -> list[Target]:
     """Find the datasets and the keys of their assets.
 
@@ -41,12 +76,14 @@ def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTrans
         Each dataset with its asset's key.
 
     Raises:
-        ValueError: There are assets, but none of `build_foundry_assets`; or a key has a part that no file can have.
+        ValueError: Something is neither; there are assets, but none of `build_foundry_assets`; or a key has a part that
+            no file can have.
     """
-    translator = translator or FoundryDatasetTranslator()
-    given = list(targets)
+    translator = checked_translator(translator)
+    given = datasets_in(targets)
     found = []
-    for target in given:
+    for number, target in enumerate(given):
+        check_dataset(number, target, (FoundryDataset, *get_args(AssetLoaderTypes)))
         if isinstance(target, FoundryDataset):
             found.append((target, check_asset_key(translator.get_asset_spec(target).key)))
         elif isinstance(target, dg.AssetsDefinition) and (dataset := _dataset_of(target)) is not None:

@@ -73,5 +73,5 @@ def test_host_and_port_may_come_from_the_environment(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1", "container/path", ""])
 def test_a_host_that_is_none_is_refused_at_once(host: str) -> None:
-    with pytest.raises(ValueError, match="without scheme and path"):
+    with pytest.raises(ValueError, match="without scheme, port and path"):
         FoundryContainerResource(host=host)

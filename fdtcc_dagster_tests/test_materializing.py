@@ -243,19 +243,18 @@ def test_whatever_befalls_one_partition_the_others_are_stored(site: Site) -> Non
     assert sorted(map(str, site.recorded(result))) == [day for day in DAYS if day != DAYS[1]]
 
 
-def test_a_misconfigured_client_is_not_attempted_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PORT", "0")
+def test_a_misconfigured_client_is_not_attempted_again(site: Site) -> None:
     job = dg.materialize(
         build_foundry_assets([DATASET], retry_policy=dg.RetryPolicy(max_retries=2, delay=60)),
         resources={
-            "foundry_container": FoundryContainerResource(port=dg.EnvVar.int("NO_PORT")),
+            "foundry_container": FoundryContainerResource(ca_file="ca.pem"),
             "io_manager": FoundryParquetIOManager(base_dir=str(site.parquet)),
         },
         instance=site.instance,
         partition_key=DAYS[0],
         raise_on_error=False,
     )
-    assert "port=0 must be an integer from 1 to 65535" in str(failure_of(job).error.to_string())
+    assert "ca_file is for TLS: set secure=True" in str(failure_of(job).error.to_string())
 
 
 def test_an_io_manager_that_stores_one_partition_per_run_says_what_to_do(site: Site) -> None:

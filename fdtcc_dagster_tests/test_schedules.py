@@ -205,6 +205,21 @@ def test_an_excluded_own_partition_is_skipped() -> None:
     assert skipped == "No partition of 'orders' came into being at 2026-03-02T00:00:00+00:00."
 
 
+@pytest.mark.parametrize(
+    ("time_column", "first"), [(None, "2026-03-09T04:00:00+00:00"), ("at", "2026-03-16T04:00:00+00:00")]
+)
+def test_before_the_start_no_partition_is_announced(time_column: str | None, first: str) -> None:
+    dataset = FoundryDataset("orders", MONDAYS_AND_FIRST, "2026-03-03", time_column=time_column)
+    (schedule,) = build_foundry_schedules([dataset])
+    for tick in ("2026-02-23 04:00", "2026-03-02 04:00"):
+        requests, skipped = evaluate(schedule, repository(dataset, schedule), at(tick))
+        assert not requests
+        assert skipped is not None
+        assert skipped.endswith(f"the next one does at {first}.")
+    requests, _ = evaluate(schedule, repository(dataset, schedule), dt.datetime.fromisoformat(first))
+    assert [key for key, _ in requests] == ["2026-03-09"]
+
+
 def test_names_are_made_of_asset_keys_and_must_differ() -> None:
     def declare(name: str, key: list[str]) -> FoundryDataset:
         return FoundryDataset(name, MONDAYS_AND_FIRST, "2020-01-01", asset_key=dg.AssetKey(key))
@@ -286,5 +301,5 @@ def test_what_was_materialized_or_requested_elsewhere_is_not_requested_again() -
 def test_catching_up_can_be_limited_to_nothing_but_not_to_less() -> None:
     dataset = FoundryDataset("orders", MONDAYS_AND_FIRST, "2020-01-01")
     assert build_foundry_schedules([dataset], max_catchup=0)
-    with pytest.raises(ValueError, match="max_catchup=-1 is not allowed; give 0 or more"):
+    with pytest.raises(ValueError, match="max_catchup=-1 is not allowed; give a whole number of at least 0"):
         build_foundry_schedules([dataset], max_catchup=-1)

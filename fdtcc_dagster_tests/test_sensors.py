@@ -108,6 +108,11 @@ def test_available_refreshes_without_a_materialization_are_requested(instance: d
     )
 
 
+def test_before_the_start_no_partition_is_announced(instance: dg.DagsterInstance) -> None:
+    skipped = Watched(instance, [dataset(first=3)]).skips()
+    assert f"becomes available at {midnight(day(3)).isoformat()}" in skipped
+
+
 def test_how_far_it_looks_back_is_the_users_choice(instance: dg.DagsterInstance) -> None:
     assert Watched(instance, [dataset()], lookback=1).evaluate() == [("orders", day(0))]
     assert len(Watched(instance, [dataset()], lookback=7).evaluate()) == 7
@@ -193,7 +198,7 @@ def test_own_partitions_are_watched_too(instance: dg.DagsterInstance) -> None:
 
 @pytest.mark.parametrize("arguments", [{"lookback": 0}, {"max_runs": 0}])
 def test_limits_are_positive(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must both be 1 or more"):
+    with pytest.raises(ValueError, match="is not allowed; give a whole number of at least 1"):
         build_foundry_sensor([dataset()], **arguments)  # type: ignore[arg-type]  # all are numbers
 
 

@@ -52,7 +52,7 @@ class FoundryDevToolsContainerClient:
     """A client of the Foundry DevTools Container; `FDTCC` for short.
 
     Args:
-        host: The container's host.
+        host: The container's host: a name, or an IPv4 or IPv6 address.
         port: Its port. 8000 is the default of the reference client; the container's own image listens on 8888.
         log: Whether `default_logger` logs.
         log_func: `log_func(client, message)`, sync or async; it may use `client.host`, `client.port` and `client.log`.

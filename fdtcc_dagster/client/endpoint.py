@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from fdtcc_dagster.client.hosts import check_host, identity_of
+
 logger = logging.getLogger(__name__)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -21,7 +23,6 @@ _OURS = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}
 )
-_THIS_MACHINE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "::1", "0:0:0:0:0:0:0:1"})
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        check_host(self.host)
+        object.__setattr__(self, "host", check_host(self.host))
         if not isinstance(self.port, int) or isinstance(self.port, bool) or not 0 < self.port < 1 << 16:
             raise ValueError(f"port={self.port!r} must be an integer from 1 to 65535")
         if not isinstance(self.secure, bool):
@@ -109,12 +110,6 @@ class Endpoint:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def identity_of(host: str, port: int) -> str:
-    """The same text for all ways to write a host and port, as locks and evidence are named by it."""
-    host = host.lower().rstrip(".")
-    return f"{'localhost' if host in _THIS_MACHINE or host.startswith('127.') else host}:{port}"
-
-
 def make_endpoint(
     host: str,
     port: int,
@@ -140,18 +135,7 @@ def make_endpoint(
         if any(str(name).lower() == "authorization" for name in all_headers):
             raise ValueError("bearer_token is sent as the header Authorization, which is in headers too: give one")
         all_headers["Authorization"] = f"Bearer {bearer_token}"
-    return Endpoint(host, port, secure, None if ca_file is None else os.fspath(ca_file), all_headers)
-
-
-def check_host(host: object) -> str:
-    """Make sure that something is a host.
-
-    Raises:
-        ValueError: It is not a string, empty, or has a scheme or a path.
-    """
-    if not isinstance(host, str) or not host or any(c in host for c in "/?#@ \t\n"):
-        raise ValueError(f"host={host!r} must be a host name or an address, without scheme and path")
-    return host
+    return Endpoint(host, port, secure, None if ca_file is None else os.path.expanduser(ca_file), all_headers)
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

@@ -17,6 +17,8 @@ import polars as pl
 import pytz
 from polars.datatypes import DataType, DataTypeClass
 
+from fdtcc_dagster.client.suggestions import did_you_mean
+
 SchemaLike = Mapping[str, Any]
 """Column name → a Polars data type (class or instance) or its name, such as `"Datetime(us, UTC)"`."""
 
@@ -147,7 +149,7 @@ def _zone_name(zone: str) -> str:
         zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
     spelled = {each.casefold(): each for each in pytz.all_timezones}
     if (known := spelled.get(zone.casefold())) is None:
-        raise ValueError(f"the time zone {zone!r} is unknown{_did_you_mean(zone, spelled)}")
+        raise ValueError(f"the time zone {zone!r} is unknown{did_you_mean(zone, pytz.all_timezones)}")
     return known
 
 
@@ -156,11 +158,6 @@ def _distinct(categories: tuple[str, ...]) -> tuple[str, ...]:
         if category in categories[:number]:
             raise ValueError(f"an enum has each category once, and {category!r} is there twice")
     return categories
-
-
-def _did_you_mean(name: str, spelled: Mapping[str, str]) -> str:
-    close = get_close_matches(name.casefold(), spelled, n=1, cutoff=0.8)
-    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
 
 
 def _unknown(column: str, dtype: object) -> ValueError:

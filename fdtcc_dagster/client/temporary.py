@@ -44,7 +44,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
     Leftovers of processes that were killed are removed first.
 
     Args:
-        parent: An existing directory to put it into; None: the system's temporary directory.
+        parent: An existing directory to put it into, which may begin with `~`; None: the system's temporary directory.
 
     Yields:
         A new directory that only this user can read.
@@ -52,10 +52,18 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
     Raises:
         OSError: `parent` does not exist or cannot be written to.
     """
-    parent = Path(parent or tempfile.gettempdir())
+    parent = Path(parent or tempfile.gettempdir()).expanduser()
     remove_leftovers(parent)
     with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
-        directory.mkdir(mode=0o700)
+        try:
+            directory.mkdir(mode=0o700)
+        except OSError as error:
+            why = "does not exist" if not parent.exists() else f"cannot be written to ({error.strerror})"
+            raise type(error)(
+                error.errno,
+                f"the spool directory {parent} {why}; set spool_directory to an existing directory of this machine "
+                "that this user can write to, or leave it out for the system's temporary directory",
+            ) from error
         yield directory
 
 

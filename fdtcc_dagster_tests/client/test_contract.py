@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
-from fdtcc_dagster.client.endpoint import Endpoint, identity_of
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
@@ -30,6 +30,7 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.protocol import Message

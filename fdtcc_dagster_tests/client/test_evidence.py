@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
-from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.errors import FdtccError, NoVersionInWindowError, RowCountMismatchError
 from fdtcc_dagster.client.evidence import LocalEvidence, PendingCount, RowCount
+from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.client.parsing import source_errors
 from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults

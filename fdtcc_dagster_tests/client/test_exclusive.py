@@ -23,7 +23,7 @@ from fdtcc_dagster_tests.conftest import ClientMaker
 
 HOLD = """
 import asyncio, sys
-from fdtcc_dagster.client.endpoint import identity_of
+from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.client.exclusive import exclusive
 
 async def waits():

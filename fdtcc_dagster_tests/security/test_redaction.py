@@ -237,7 +237,9 @@ def test_what_the_sandbox_says_in_every_kind_of_run(sandbox_container: SandboxCo
 
 
 @pytest.mark.parametrize("name", [RID, UUID, f"orders {UUID}"])
-def test_a_name_that_is_a_rid_is_refused_without_showing_it(name: str, tmp_path: Path) -> None:
+def test_a_name_that_is_a_rid_is_refused_without_showing_it(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     toml = tmp_path / "foundry_datasets.toml"
     toml.write_text(f'[datasets]\n"{name}" = "orders"\n')
     number = tmp_path / "numbers.toml"
@@ -245,15 +247,17 @@ def test_a_name_that_is_a_rid_is_refused_without_showing_it(name: str, tmp_path:
     days = dg.DailyPartitionsDefinition("2026-01-01")
     uses: list[Callable[[], object]] = [
         lambda: FoundryDataset(name, partitions_def=days),
-        lambda: datasets_from_toml(toml, partitions_def=days),
         lambda: datasets_from_toml(toml, select=["orders"], partitions_def=days),
         lambda: datasets_from_toml(toml, overrides={"orders": {}}, partitions_def=days),
-        lambda: datasets_from_toml(number, partitions_def=days),
     ]
     for use in uses:
-        with pytest.raises(Exception, match=r"name|orders|id as text") as caught:
+        with pytest.raises(Exception, match=r"name|orders") as caught:
             use()
         assert_unseen(f"{caught.value} {caught.value!r}", "a name")
+    for path in (toml, number):
+        assert datasets_from_toml(path, partitions_def=days) == []
+    assert "which is left out" in caplog.text
+    assert_unseen(caplog.text, "a name")
 
 
 async def test_a_name_that_is_a_rid_is_not_sent_either(sandbox_container: SandboxContainer, make_client: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -51,7 +52,8 @@ def resolve_toml(context: dg.ResolutionContext, models: Sequence[Any]) -> list[F
 
     def declare(values: dict[str, Any]) -> list[FoundryDataset]:
         settings = dict(values)
-        path = context.resolve_source_relative_path(settings.pop("path"))
+        # Of an absolute path, nothing is put before it.
+        path = context.resolve_source_relative_path(os.path.expanduser(settings.pop("path")))
         overrides = {name: to_arguments(own) for name, own in settings.pop("overrides", {}).items()}
         return datasets_from_toml(path, overrides=overrides, **to_arguments(settings))
 

@@ -1,0 +1,97 @@
+"""What users give: refused where it is declared, with what was meant, and not where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.utils import normalize_group_name
+
+
+def members(name: str, value: object, of: str) -> list[Any]:
+    """Give the members of a list.
+
+    Args:
+        name: The argument's name.
+        value: What was given for it.
+        of: The kind of its members, for the error.
+
+    Raises:
+        ValueError: It is no list, but a single member, text, a dictionary or nothing.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, type)):
+        return list(value)
+    raise ValueError(f"{name}={shown(value)} must be a list of {of}, also where it has a single one")
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """Make sure that something is a number of things.
+
+    Raises:
+        ValueError: It is no integer, or too small.
+    """
+    if type(value) is int and value >= least:
+        return value
+    raise ValueError(f"{name}={shown(value)} is not allowed; give a whole number of at least {least}")
+
+
+def instance_of(name: str, value: object, kind: type[Any] | tuple[type[Any], ...], meant: str) -> None:
+    """Make sure that something is an object of a class.
+
+    Raises:
+        ValueError: It is not; it may be the class itself.
+    """
+    if isinstance(value, kind):
+        return
+    if isinstance(value, type):
+        raise ValueError(f"{name}={shown(value)} is the class, and not an object: give {value.__name__}(…)")
+    raise ValueError(f"{name}={shown(value)} is no {meant}")
+
+
+def shown(value: object) -> str:
+    """A value for an error; of others' objects only the class, for they may hold secrets."""
+    if value is None or isinstance(value, (str, bytes, int, float, list, tuple, dict, set, frozenset)):
+        text = repr(value)
+        return text if len(text) <= 200 else f"{text[:199]}…"
+    return f"<class {value.__qualname__}>" if isinstance(value, type) else f"<{type(value).__qualname__}>"
+
+
+def check_appearance(
+    name: str, description: object, group_name: object, owners: object, tags: object
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Check how an asset appears in Dagster, by Dagster's own rules.
+
+    Returns:
+        The owners and the tags.
+
+    Raises:
+        ValueError: Dagster would refuse it.
+    """
+    people = members("owners", owners, "texts such as 'team:sales' or an e-mail address")
+    if tags is not None and not isinstance(tags, Mapping):
+        raise ValueError(f"tags={shown(tags)} must be a dictionary of texts")
+    for argument, value in {"description": description, "group_name": group_name}.items():
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{argument}={shown(value)} must be text")
+    if not all(isinstance(owner, str) for owner in people):
+        raise ValueError(f"owners={shown(people)} must be texts such as 'team:sales' or an e-mail address")
+    given: dict[str, Any] = dict(tags or {})
+    try:
+        dg.AssetSpec([name], description=description, owners=people, tags=given)  # type: ignore[arg-type]  # checked
+        normalize_group_name(group_name)  # type: ignore[arg-type]  # checked above
+    except (dg.DagsterError, ValueError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return tuple(people), given
+
+
+def check_asset_key_argument(asset_key: object) -> None:
+    """Make sure that something is an asset's key, or text or a list of texts that make one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(asset_key, (dg.AssetKey, str)):
+        return
+    if not isinstance(asset_key, Sequence) or not all(isinstance(part, str) for part in asset_key):
+        raise ValueError(f"asset_key={shown(asset_key)} must be text with slashes between its parts, or a list of it")

@@ -1,0 +1,76 @@
+"""Hosts: names and addresses, as they are given and as they are compared."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+_LABEL = re.compile(r"[\w-]{1,63}")
+_THIS_MACHINE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+
+
+def check_host(host: object) -> str:
+    """Make sure that something is a host.
+
+    Args:
+        host: A name, an IPv4 address, or an IPv6 address with or without brackets.
+
+    Returns:
+        The host, without brackets.
+
+    Raises:
+        ValueError: It is none. Where it is an address with a port, a scheme or a path, the error says what to give.
+    """
+    if isinstance(host, str) and _is_host(host):
+        return str(_address(host) or host)
+    # What stands before an @ may be a password.
+    shown = "…" if isinstance(host, str) and "@" in host else repr(host)
+    raise ValueError(f"host={shown} must be a host name or an address, without scheme, port and path{_meant(host)}")
+
+
+def identity_of(host: str, port: int) -> str:
+    """The same text for all ways to write a host and port, as locks and evidence are named by it."""
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if name in _THIS_MACHINE or name.startswith("127.") or (address is not None and address.is_loopback):
+        name = "localhost"
+    elif address is not None:
+        name = str(address)
+    return f"{name}:{port}"
+
+
+def _is_host(host: str) -> bool:
+    address = _address(host)
+    if address is not None:
+        # Of a URL, a zone of an address would be part of the path.
+        return "%" not in str(address)
+    # What looks like an IPv4 address, and is none, is no name either.
+    labels = host.removesuffix(".").split(".")
+    return len(host) < 254 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            return IPv6Address(host[1:-1])
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _meant(host: object) -> str:
+    """What to give instead, where that can be told."""
+    if not isinstance(host, str) or not host.isprintable():
+        return ""
+    try:
+        url = urlsplit(host if "//" in host else f"//{host}")
+        meant, port = url.hostname or "", url.port
+    except ValueError:
+        return ""
+    if not _is_host(meant):
+        return ""
+    arguments = [f"host={meant!r}", *([f"port={port}"] if port else []), *["secure=True"] * (url.scheme == "https")]
+    return f": give {', '.join(arguments)}"
