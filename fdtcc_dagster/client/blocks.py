@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from fdtcc_dagster.client.arriving import Readable
 
+_BOM = "\ufeff"
 BLOCK_BYTES = 4 << 20
 LONGEST_RECORD_BYTES = 256 << 20
 """Behind a quote that nothing closes, all that follows is one record: it must not fill the memory."""
@@ -80,7 +81,8 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
         block: A block of whole records.
 
     Returns:
-        The column names, and the bytes after the header.
+        The column names, and the bytes after the header. Byte order marks in front of the first name are none of it,
+        whether they stand inside its quotes or outside: they are the remains of a file that was uploaded with one.
 
     Raises:
         ValueError: The header is missing or is not UTF-8 text of a usual length.
@@ -90,13 +92,14 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
         end = block.find(b"\n", end + 1)
     head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
     try:
-        records = list(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")))
+        records = list(csv.reader(io.StringIO(head.decode().lstrip(_BOM), newline="")))
     except csv.Error as error:
         raise ValueError(f"the CSV's header cannot be read: {error}") from error
     # A bare carriage return ends a record for Python.
     if len(records) != 1 or not records[0]:
         raise ValueError("the CSV has no header")
-    return records[0], rest
+    first, *others = records[0]
+    return [first.lstrip(_BOM), *others], rest
 
 
 def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) -> int:

@@ -88,6 +88,18 @@ def test_rows_are_the_files(write: Write, data: bytes, schema: pl.Schema, expect
     assert rows(write(data, announced_rows=len(expected)), schema) == expected
 
 
+@pytest.mark.parametrize("first", [b"a", b'"a"', b"\xef\xbb\xbfa", b'"\xef\xbb\xbfa"', b'\xef\xbb\xbf"\xef\xbb\xbfa"'])
+@pytest.mark.usefixtures("block_bytes")
+def test_a_byte_order_mark_is_no_part_of_the_first_name(write: Write, first: bytes) -> None:
+    csv = write(first + b",\xef\xbb\xbfb\n2024-03-01,1\n")
+    declared = pl.Schema({"a": pl.Date(), "\ufeffb": pl.Int64()})
+    for schema in (declared, None):
+        assert csv.scan(schema).collect_schema() == declared
+        assert rows(csv, schema) == [(date(2024, 3, 1), 1)]
+        assert csv.read(schema, lambda typed: typed.scan().collect()).schema == declared
+    assert csv.collect({"a": pl.String()}).rows() == [("2024-03-01", 1)]
+
+
 @pytest.mark.parametrize(
     ("data", "row"),
     [
