@@ -10,8 +10,7 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casts import Cast, cast_of, spelling_of
 from fdtcc_dagster.client.columns import column_of, transform
-
-_INFINITE = ["inf", "-inf"]
+from fdtcc_dagster.client.floats import first_changed
 
 
 class Misfit(Exception):  # noqa: N818 (it never leaves the package: `parsing` makes it a SchemaMismatchError)
@@ -55,18 +54,11 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl.Series:
     value = pl.col(text.name)
     refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
-    if dtype.is_float():
-        refused |= _overflowing(value, dtype)
     every = pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(text.name)
     typed = text.to_frame().select(every).to_series()
-    left_over = (typed.is_null() & text.is_not_null()).arg_true()
-    if len(left_over):
-        row = int(left_over[0])
-        raise Misfit(column, row, str(text[row]), dtype)
+    wrong = [int(row) for row in (typed.is_null() & text.is_not_null()).arg_true().head(1)]
+    if dtype.is_float() and (row := first_changed(text, typed)) is not None:
+        wrong.append(row)
+    if wrong:
+        raise Misfit(column, min(wrong), str(text[min(wrong)]), dtype)
     return typed.alias(column)
-
-
-def _overflowing(c: pl.Expr, dtype: DataType) -> pl.Expr:
-    """A number that is too large for the type, which a cast would make infinite."""
-    number = c.cast(dtype, strict=False)
-    return number.is_infinite() & c.is_in(_INFINITE).not_()

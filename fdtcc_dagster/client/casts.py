@@ -6,7 +6,6 @@ over (midnight datetimes without their time) is cast again with every spelling t
 
 from __future__ import annotations
 
-import math
 import re
 import typing
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from functools import lru_cache
 import polars as pl
 from polars.datatypes import DataType
 
+from fdtcc_dagster.client.floats import first_changed
 from fdtcc_dagster.client.spelling import are_within, has_identifiers
 
 _EXACT_IN_FLOAT = 2**53
@@ -48,7 +48,7 @@ class Cast:
     every: Callable[[pl.Expr], pl.Expr]
     """Every spelling of the type; null where none fits."""
     refuse: Callable[[pl.Expr], pl.Expr] | None = None
-    """True for text that a cast would take and thereby change; an infinite float is not told here."""
+    """True for text that a cast would take and thereby change; what floats change is told by `first_changed`."""
     alike: bool = False
     """Whether what is not doubtful is all shaped as the first text."""
 
@@ -91,9 +91,9 @@ def cast_of(dtype: DataType, spelling: str = "") -> Cast:
             _identifiers,
         )
     if dtype.is_integer():
-        return Cast(_plainly(dtype), _doubtful_numbers, lambda c: _integers(c, dtype), _identifiers)
+        return Cast(_plainly(dtype), _doubtful_integers, lambda c: _integers(c, dtype), _identifiers)
     if dtype.is_float():
-        return Cast(_plainly(dtype), _doubtful_numbers, _plainly(dtype), _identifiers)
+        return Cast(_plainly(dtype), _doubtful_floats, _plainly(dtype), _identifiers)
     if isinstance(dtype, pl.Boolean):
         true, false = ["True", "true"], ["False", "false"]
         return Cast(lambda c: _booleans(c, true[:1], false[:1]), _never, lambda c: _booleans(c, true, false))
@@ -141,8 +141,12 @@ def _not_within(low: str, high: str, first_year: str = "0001", beyond: str | Non
     return doubtful
 
 
-def _doubtful_numbers(text: pl.Series, typed: pl.Series) -> bool:
-    return has_identifiers(text) or (typed.dtype.is_float() and _reach(typed, math.inf))
+def _doubtful_integers(text: pl.Series, _: pl.Series) -> bool:
+    return has_identifiers(text)
+
+
+def _doubtful_floats(text: pl.Series, typed: pl.Series) -> bool:
+    return has_identifiers(text) or first_changed(text, typed) is not None
 
 
 def _doubtful_floats_of_integers(text: pl.Series, typed: pl.Series) -> bool:

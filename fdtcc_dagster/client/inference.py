@@ -19,6 +19,7 @@ from polars.datatypes import DataType
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.casts import NANOSECOND_YEAR, Cast, cast_of, spelling_of
 from fdtcc_dagster.client.columns import column_of, transform
+from fdtcc_dagster.client.floats import digits_of
 
 
 class _Kind(IntEnum):
@@ -238,9 +239,4 @@ def _keeps_digits(values: pl.Series) -> bool:
         return False
     # Polars writes most numbers as pandas does.
     other = long.filter(numbers.cast(pl.String) != long)
-    return bool((_digits(other.cast(pl.Float64).cast(pl.String)) == _digits(other)).all())
-
-
-def _digits(numbers: pl.Series) -> pl.Series:
-    """The digits that count, without sign, point, exponent and the zeros around them."""
-    return numbers.str.replace("e.*$", "").str.replace_all("[-.]", "").str.strip_chars("0")
+    return bool((digits_of(other.cast(pl.Float64).cast(pl.String)) == digits_of(other)).all())

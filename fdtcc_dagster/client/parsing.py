@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+_KEEPS_DIGITS = "Decimal or String, which keep all digits"
+"""What is a number, but none that the declared float keeps."""
+
 _raised: deque[FdtccError] = deque(maxlen=64)
 
 
@@ -229,8 +232,8 @@ class CsvSource:
         except Misfit as misfit:
             row = rows + misfit.row + 1
             raise self._mismatch(
-                f"column {misfit.column!r}, row {row}: {misfit.value[:100]!r} is not a {misfit.dtype}; "
-                "declare another type for the column, such as String",
+                f"column {misfit.column!r}, row {row}: {misfit.value[:100]!r} is not a {misfit.dtype}; declare another "
+                f"type for the column, such as {_KEEPS_DIGITS if misfit.dtype.is_float() else 'String'}",
                 column=misfit.column,
                 row=row,
                 value=misfit.value,

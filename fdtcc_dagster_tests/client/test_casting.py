@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casting import Misfit, cast_block
+from fdtcc_dagster_tests.fuzz import examples
 
 UTC = timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,7 +44,13 @@ ACCEPTED: list[tuple[DataType, dict[str, Any]]] = [
     (pl.UInt64(), {"18446744073709551615": 2**64 - 1, "1.0": 1}),
     (pl.Float64(), {"1": 1.0, "0.5": 0.5, "-1.5": -1.5, "1e-07": 1e-07, "1e+16": 1e16, "inf": inf, "-inf": -inf}),
     (pl.Float64(), {"1.7976931348623157e+308": 1.7976931348623157e308, "5e-324": 5e-324, "0.1": 0.1}),
+    # What pandas writes, with more zeros or digits; an integer of a column with nulls; and digits of the exact value.
+    (pl.Float64(), {"9007199254740992.0": 2.0**53, "-0.0": 0.0, "0E-18": 0.0, "123.450000000000000000": 123.45}),
+    (pl.Float64(), {"0.30000000000000004": 0.1 + 0.2, "0.10000000000000001": 0.1, "9007199254740992": 2.0**53}),
+    (pl.Float64(), {"2.2250738585072014e-308": 2.0**-1022, "5e-324": 5e-324, "1.2345678901234566e-07":
+    1.2345678901234566e-07}),
     (pl.Float32(), {"1.5": 1.5, "inf": inf, "3.4028234663852886e+38": 3.4028234663852886e38}),
+    (pl.Float32(), {"0.1": 0.10000000149011612, "0.10000000149011612": 0.10000000149011612, "1e-45": 2.0**-149}),
     (pl.Boolean(), {"True": True, "False": False, "true": True, "false": False}),
     (pl.String(), {"007": "007", " x ": " x ", "nan": "nan", "None": "None", "a\x00b": "a\x00b", "ä\r\n": "ä\r\n"}),
     (pl.Categorical(), {"a": "a", " ": " "}),
@@ -88,8 +97,9 @@ REFUSED: list[tuple[DataType, list[str]]] = [
     (pl.UInt8(), ["-1", "256", "256.0", "-1.0"]),
     (pl.UInt64(), ["18446744073709551616", "1e+19", "-1"]),
     (pl.Float64(), ["007", "00.5", "-00.5", "+1.5", "1e400", "-1e400", "1,5", "1_0", " 1", "1 ", "x", "-", "0x1p3",
-    ""]),
-    (pl.Float32(), ["1e39", "-1e39", "3.5e+38"]),
+    "", "9007199254740993", "-9007199254740993.0", "12345678901234567.89", "0.1000000000000000055", "1e-400", "-1E-400",
+    "4e-324", "9223372036854775807", "1e-99999999999999999999", "0." + "1" * 999, "Infinity"]),
+    (pl.Float32(), ["1e39", "-1e39", "3.5e+38", "16777217", "0.30000000000000004", "1e-46", "1234567.89", "2e-45"]),
     (pl.Boolean(), ["1", "0", "1.0", "TRUE", "yes", " True", "t", ""]),
     (pl.Enum(["low", "high"]), ["Low", "middle", " low", "low ", ""]),
     (
@@ -189,9 +199,17 @@ def test_columns_come_in_the_schemas_order_and_unnamed_ones_are_left_out() -> No
     assert typed.columns == ["c", "a"]
 
 
-@settings(max_examples=150, deadline=None)
+def is_rounded_to(text: str, value: float) -> bool:
+    """Whether a number's text is a float, rounded to as many digits as the text has."""
+    digits = len(Decimal(text).as_tuple().digits)
+    return any(Decimal(f"{value:.{count}e}") == Decimal(text) for count in range(digits))
+
+
+@settings(max_examples=examples(150), deadline=None)
 @given(
-    st.text("0123456789-+.eE: TZ_", max_size=26) | st.text(max_size=6),
+    st.text("0123456789-+.eE: TZ_", max_size=26)
+    | st.from_regex(r"\A-?[1-9][0-9]{14,18}(\.[0-9]{1,3})?\Z")
+    | st.text(max_size=6),
     st.sampled_from([pl.Int64(), pl.Float64(), pl.Date(), pl.Time(), US, ZONED, CENTS]),
 )
 def test_no_text_is_taken_for_another_value(text: str, dtype: DataType) -> None:
@@ -203,7 +221,7 @@ def test_no_text_is_taken_for_another_value(text: str, dtype: DataType) -> None:
     if isinstance(value, int):
         assert value == Decimal(text)
     elif isinstance(value, float):
-        assert value == float(text) or text in ("nan", "NaN")
+        assert text in ("nan", "NaN") or math.isinf(value) or is_rounded_to(text, value)
     elif isinstance(value, Decimal):
         assert value == Decimal(text)
     elif isinstance(value, datetime):
@@ -222,3 +240,16 @@ def test_datetimes_of_any_spelling_are_read_as_python_reads_them(value: datetime
     assert cast(US, text).item() == datetime.fromisoformat(text)
     zoned = value.replace(year=min(max(value.year, 2), 9998), tzinfo=timezone(timedelta(minutes=minutes)))
     assert cast(ZONED, zoned.isoformat(" ", digits)).item() == datetime.fromisoformat(zoned.isoformat(" ", digits))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5), st.lists(st.floats(width=32, allow_nan=False)))
+def test_every_float_that_pandas_writes_is_kept(doubles: list[float], singles: list[float]) -> None:
+    assert cast(pl.Float64(), *map(repr, doubles)).to_list() == doubles
+    assert cast(pl.Float32(), *(str(numpy.float32(single)) for single in singles)).to_list() == singles
+
+
+def test_every_power_of_two_is_kept() -> None:
+    """Beside a power of two, the shortest digits need not be the float rounded to as many digits."""
+    powers = [2.0**exponent for exponent in range(-1074, 1024)]
+    assert cast(pl.Float64(), *map(repr, powers)).to_list() == powers
