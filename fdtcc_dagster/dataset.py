@@ -89,7 +89,7 @@ class FoundryDataset:
                 `"accept"` to store today's data knowingly.
             time_column: The column that makes a partition a slice: the rows with from_dt ≤ time < to_dt of its window,
                 of any snapshot that was pulled after it. It holds datetimes (without a zone: UTC), dates, or ISO 8601
-                strings of either; a date begins at midnight in the zone of the partitions.
+                strings of either; a date is midnight, of the partitions' zone if `Date` is declared and else of UTC.
             allow_null_times: Whether rows without a time may be left out of all slices; otherwise they are an error.
             complete_history: Whether the dataset keeps all its rows for ever, so that a slice whose window begins
                 before the snapshot's earliest time is complete; otherwise it is an error, for its rows may be gone.

@@ -32,8 +32,8 @@ class TimeColumn:
 
     Attributes:
         name: The column's name. It holds datetimes (without a zone they are UTC, S14), dates, or ISO 8601 strings of
-            either.
-        timezone: The zone in whose midnights dates begin.
+            either. A date is its midnight in UTC, unless the column is declared as Date.
+        timezone: The zone in whose midnights declared dates begin.
         allow_nulls: Whether rows without a time may be left out of all slices.
         complete_history: Whether the dataset keeps all its rows, so that there were none before its earliest time.
     """
@@ -105,20 +105,21 @@ def cut(
         FdtccError: The CSV did not arrive.
         OSError: The slices' rows cannot be written, or would fill the disk.
     """
-    return source.read(schema, lambda csv: _cut(csv, time, windows, directory))
+    declared = schema is not None
+    return source.read(schema, lambda csv: _cut(csv, time, windows, directory, declared=declared))
 
 
-def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path) -> Slices:
+def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path, *, declared: bool) -> Slices:
     try:
         check_time_dtype(time.name, csv.schema.get(time.name))
     except ValueError as error:
         raise _mismatch(csv.source, time, str(error)) from error
-    dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), time.timezone).dtype
+    dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), declared=declared).dtype
     room = Room(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
     bounds = _Bounds(windows, dtype, time.timezone)
     cutter = _Cutter(bounds, directory, room)
     try:
-        rows = _take_all(csv, time, cutter)
+        rows = _take_all(csv, time, cutter, declared=declared)
     except BaseException:
         # It may be cut again, and needs the room until then.
         cutter.remove()
@@ -128,12 +129,12 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
     return Slices(csv.schema, rows, cutter.counts, begins, bounds.outgrown(earliest), cutter.parts)
 
 
-def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter) -> int:
+def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter, *, declared: bool) -> int:
     source = csv.source
     rows = untimed = unread = 0
     for block in csv.frames():
         times = column_of(block, time.name)
-        instants = _instants_of(times, time.timezone)
+        instants = _instants_of(times, declared=declared)
         rows += block.height
         nulls = times.null_count()
         untimed += nulls
@@ -260,26 +261,12 @@ def check_time_dtype(name: str, dtype: DataType | None) -> None:
         raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
 
 
-def _instants_of(times: pl.Series, timezone: str) -> pl.Series:
-    if times.dtype != pl.String:
-        return times
-    return times.to_frame().select(_instants(pl.col(times.name), timezone).alias(times.name)).to_series()
-
-
-def _instants(text: pl.Expr, timezone: str) -> pl.Expr:
-    """ISO 8601 strings as instants; a date is the midnight that begins it."""
-    day = text.str.to_datetime("%Y-%m-%d", time_unit="us", strict=False)
-    # Where clocks skip midnight, a date begins an hour later.
-    midnight, later = (
-        begin.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-        for begin in (day, day + dt.timedelta(hours=1))
-    )
-    is_date = text.str.contains(r"^\d{4}-\d\d-\d\d$")
-    return (
-        pl.when(is_date)
-        .then(pl.coalesce(midnight, later).dt.convert_time_zone("UTC"))
-        .otherwise(read_instants(pl.when(is_date).then(None).otherwise(text)))
-    )
+def _instants_of(times: pl.Series, *, declared: bool) -> pl.Series:
+    """What is compared with the windows' bounds: days only where dates were declared, and instants otherwise."""
+    if times.dtype == pl.String:
+        return read_instants(times)
+    # pandas drops the time of a column of midnights, so whether these are dates depends on the other rows.
+    return times.cast(pl.Datetime("us")) if times.dtype == pl.Date and not declared else times
 
 
 def _bound(instant: dt.datetime, dtype: DataType, timezone: str) -> pl.Expr:

@@ -169,12 +169,11 @@ def test_times_are_naive_or_zoned_datetimes_or_iso_strings(site: Site, dtype: st
     assert [site.stored(key)["id"].to_list() for key in keys] == [[2 * n, 2 * n + 1] for n in range(len(keys))]
 
 
-@pytest.mark.parametrize("dtype", ["Date", "String"])
 @pytest.mark.parametrize("zone", [*ZONES, "Africa/Cairo"])
-def test_dates_begin_at_midnight_in_the_zone_of_the_partitions(site: Site, zone: str, dtype: str) -> None:
+def test_declared_dates_begin_at_midnight_in_the_zone_of_the_partitions(site: Site, zone: str) -> None:
     # In Cairo, clocks go forward at midnight: 2025-04-25 begins at one.
     daily = dg.DailyPartitionsDefinition(start_date="2025-03-01", end_date="2025-05-01", timezone=zone)
-    dataset = FoundryDataset("events", partitions_def=daily, schema={"id": "Int64", "day": dtype}, time_column="day")
+    dataset = FoundryDataset("events", partitions_def=daily, schema={"id": "Int64", "day": "Date"}, time_column="day")
     days = [date(2025, 3, 1) + timedelta(days=number) for number in range(61)]
     site.container.set_live("events", "id,day\n" + "".join(f"{n},{day}\n" for n, day in enumerate(days)))
     keys = keys_of(dataset, 61)
@@ -274,12 +273,57 @@ DAY = datetime(2024, 3, 3, tzinfo=UTC)
 """The earliest time of the snapshots below."""
 
 
-def cut_text(times: Sequence[str], dtype: Any, windows: Sequence[tuple[datetime, datetime]], directory: Path) -> Slices:
-    """Cut a snapshot with these times into slices, whose keys are their numbers."""
+def cut_text(
+    times: Sequence[str],
+    dtype: Any,
+    windows: Sequence[tuple[datetime, datetime]],
+    directory: Path,
+    zone: str = "UTC",
+) -> Slices:
+    """Cut a snapshot with these times, of an inferred type if it is None, into slices, whose keys are their numbers."""
     csv = ("id,at\n" + "".join(f"{number},{time}\n" for number, time in enumerate(times))).encode()
-    column = TimeColumn("at", allow_nulls=True)
+    column = TimeColumn("at", zone, allow_nulls=True)
     keyed = {str(number): Window(*bounds) for number, bounds in enumerate(windows)}
-    return cut(CsvSource(lambda: io.BytesIO(csv)), pl.Schema({"id": pl.Int64(), "at": dtype}), column, keyed, directory)
+    schema = None if dtype is None else pl.Schema({"id": pl.Int64(), "at": dtype})
+    return cut(CsvSource(lambda: io.BytesIO(csv)), schema, column, keyed, directory)
+
+
+INFERRED = None
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(
+    ("dtype", "times"),
+    [
+        (dtype, times)
+        for dtypes, times in [
+            # A column of midnights loses its time, in each batch for itself.
+            ([INFERRED, pl.String(), pl.Datetime("us"), pl.Datetime("ms", "Asia/Tokyo")], ["{}", "2024-03-02"]),
+            ([INFERRED, pl.String(), pl.Datetime("ns")], ["{}", "2024-03-02 10:00:00"]),
+            ([INFERRED, pl.String(), pl.Datetime("us")], ["{} 00:00:00", "2024-03-02 10:00:00"]),
+            ([INFERRED, pl.String(), pl.Datetime("ns", "UTC")], ["{} 00:00:00+00:00", "2024-03-02 10:00:00.5+00:00"]),
+            ([INFERRED, pl.String(), pl.Datetime("us", "UTC")], ["{}", "2024-03-02 10:00:00+01:00"]),
+            ([INFERRED, pl.String(), pl.Datetime("us", "UTC")], ["{}", "2024-03-02T10:00:00Z", ""]),
+        ]
+        for dtype in dtypes
+    ],
+)
+def test_an_instant_is_of_the_same_slice_whatever_other_rows_came_with_it(
+    dtype: Any, times: Sequence[str], zone: str, tmp_path: Path
+) -> None:
+    times = [time.format(DAY.date()) for time in times]
+    hour = timedelta(hours=1)
+    slices = cut_text(times, dtype, [(DAY - 7 * hour, DAY), (DAY, DAY + hour)], tmp_path, zone)
+    assert slices.counts == {"0": 0, "1": 1}
+    assert slices.rows_of("1").collect()["id"].to_list() == [0]
+
+
+@pytest.mark.parametrize("dtype", [INFERRED, pl.Date()])
+def test_a_byte_order_mark_is_no_part_of_the_time_column_s_name(dtype: Any, tmp_path: Path) -> None:
+    source = CsvSource(lambda: io.BytesIO('"\ufeffat"\n2024-03-03\n'.encode()))
+    windows = {"day": Window(DAY, DAY + timedelta(days=1))}
+    schema = None if dtype is None else pl.Schema({"at": dtype})
+    assert cut(source, schema, TimeColumn("at"), windows, tmp_path).counts == {"day": 1}
 
 
 @pytest.mark.parametrize(

@@ -237,19 +237,19 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
     return Cast(usual, _not_within(low, high, *years), every, refuse, alike=True)
 
 
-def read_instants(c: pl.Expr) -> pl.Expr:
+def read_instants(text: pl.Series) -> pl.Series:
     """Read ISO 8601 timestamps from strings.
 
     Args:
-        c: A String expression: dates or timestamps, in UTC where they have no offset (S14).
+        text: Dates or timestamps, in UTC where they have no offset (S14). A date is its midnight.
 
     Returns:
-        A `Datetime("us", "UTC")` expression, rounded down to microseconds, null where the text is no timestamp.
+        `Datetime("us", "UTC")`, rounded down to microseconds, null where the text is no timestamp.
     """
-    known = _datetime_cast(pl.Datetime("us", "UTC"))
-    short = c.str.replace(r"(\.\d{6})\d{1,3}", "$1")
+    known, c = _datetime_cast(pl.Datetime("us", "UTC")), pl.col(text.name)
+    short = text.str.replace(r"(\.\d{6})\d{1,3}", "$1")
     assert known.refuse is not None  # noqa: S101  datetimes have a spelling
-    return pl.when(known.refuse(short)).then(None).otherwise(known.every(short))
+    return short.to_frame().select(pl.when(known.refuse(c)).then(None).otherwise(known.every(c))).to_series()
 
 
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:
