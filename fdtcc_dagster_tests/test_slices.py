@@ -304,6 +304,8 @@ INFERRED = None
             ([INFERRED, pl.String(), pl.Datetime("ns", "UTC")], ["{} 00:00:00+00:00", "2024-03-02 10:00:00.5+00:00"]),
             ([INFERRED, pl.String(), pl.Datetime("us", "UTC")], ["{}", "2024-03-02 10:00:00+01:00"]),
             ([INFERRED, pl.String(), pl.Datetime("us", "UTC")], ["{}", "2024-03-02T10:00:00Z", ""]),
+            ([INFERRED, pl.String(), pl.Datetime("us")], ["{}", "1-01-01 00:00:00.000000"]),
+            ([INFERRED, pl.String(), pl.Datetime("us")], ["{}", "1-01-01"]),
         ]
         for dtype in dtypes
     ],
@@ -324,6 +326,17 @@ def test_a_byte_order_mark_is_no_part_of_the_time_column_s_name(dtype: Any, tmp_
     windows = {"day": Window(DAY, DAY + timedelta(days=1))}
     schema = None if dtype is None else pl.Schema({"at": dtype})
     assert cut(source, schema, TimeColumn("at"), windows, tmp_path).counts == {"day": 1}
+
+
+@pytest.mark.parametrize("year", ["1", "24", "999"])
+@pytest.mark.parametrize("dtype", [INFERRED, pl.String(), pl.Datetime("us"), pl.Datetime("ms", "UTC")], ids=str)
+def test_years_below_1000_are_the_earliest_ones(year: str, dtype: Any, tmp_path: Path) -> None:
+    day = DAY.replace(year=int(year))
+    written = day.strftime("-%m-%d 00:00:00.000000")
+    times = ["2024-03-03 00:00:00.000000", f"{year}{written}", f"{year:0>4}{written}"]
+    slices = cut_text(times, dtype, [(day, day + timedelta(days=1)), (DAY, DAY + timedelta(days=1))], tmp_path)
+    assert slices.counts == {"0": 2, "1": 1}
+    assert slices.begins == f"{year:0>4}-03-03T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.client.casts import Cast, cast_of, spelling_of
+from fdtcc_dagster.client.casts import Cast, cast_of, spelling_of, with_four_digit_years
 from fdtcc_dagster.client.columns import column_of, transform
 from fdtcc_dagster.client.floats import first_changed
 
@@ -55,7 +55,8 @@ def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl
     value = pl.col(text.name)
     refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
     every = pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(text.name)
-    typed = text.to_frame().select(every).to_series()
+    readable = with_four_digit_years(text) if dtype.is_temporal() else text
+    typed = readable.to_frame().select(every).to_series()
     wrong = [int(row) for row in (typed.is_null() & text.is_not_null()).arg_true().head(1)]
     if dtype.is_float() and (row := first_changed(text, typed)) is not None:
         wrong.append(row)

@@ -22,8 +22,8 @@ from fdtcc_dagster.client.spelling import are_within, has_identifiers
 _EXACT_IN_FLOAT = 2**53
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
 _YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
-NANOSECOND_YEAR = r"(?:167[89]|16[89]\d|1[7-9]\d\d|2[01]\d\d|22[0-5]\d|226[01])"
-"""The whole years of 64 bits of nanoseconds; Polars lets others overflow into another century."""
+NANOSECOND_YEARS = ("1678", "2262")
+"""Between these, 64 bits of nanoseconds have whole years; Polars lets others overflow into another century."""
 _CLOCK = r"[01]\d:[0-5]\d:[0-5]\d|2[0-3]:[0-5]\d:[0-5]\d"
 """No leap second: Polars would make it the next minute."""
 _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
@@ -200,9 +200,14 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
     def in_zone(c: pl.Expr) -> pl.Expr:
         return c.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else c
 
-    def any_spelling(c: pl.Expr) -> pl.Expr:
+    def parsed_as(c: pl.Expr, unit: typing.Literal["ns", "us", "ms"]) -> pl.Expr:
         form = "%Y-%m-%d %H:%M:%S%.f%:z" if zone else "%Y-%m-%d %H:%M:%S%.f"
-        parsed = c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
+        return c.str.to_datetime(form, time_unit=unit, time_zone=zone and "UTC", strict=False)
+
+    def any_spelling(c: pl.Expr) -> pl.Expr:
+        parsed = parsed_as(c, unit)
+        if unit == "ns":
+            parsed = _unless_overflown(parsed, parsed_as(c, "us"))
         return parsed.dt.convert_time_zone(zone) if zone else parsed
 
     # pandas writes all of a column alike, and Polars is slow at fractions.
@@ -227,14 +232,22 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
 
     # Digits beyond the unit would be dropped, so they must be zeros.
     clock = rf"(?:{_CLOCK})(?:\.\d{{1,{unit_digits}}}0*)?{_OFFSET + '?' if zone else ''}"
-    refuse = _not_spelled(rf"^{NANOSECOND_YEAR if unit == 'ns' else _YEAR}-\d\d-\d\d(?:[ T]{clock})?$")
+    refuse = _not_spelled(rf"^{_YEAR}-\d\d-\d\d(?:[ T]{clock})?$")
     if not len(_SECONDS[0]) <= len(sample) - len(offset) <= len(_SECONDS[0]) + 1 + unit_digits:
         return Cast(every, _any(refuse), every, refuse)
     low, high = (
         bound + f".{digit * digits}" * (digits > 0) + offset for bound, digit in zip(_SECONDS, "09", strict=True)
     )
-    years = ("1678", "2262") if unit == "ns" else ()
+    years = NANOSECOND_YEARS if unit == "ns" else ()
     return Cast(usual, _not_within(low, high, *years), every, refuse, alike=True)
+
+
+def _unless_overflown(nanoseconds: pl.Expr, microseconds: pl.Expr) -> pl.Expr:
+    """Null where an instant, which is read as microseconds too, is beyond `Timestamp.min` and `.max` of pandas."""
+    fine, coarse = nanoseconds.to_physical(), microseconds.to_physical()
+    # Within the outermost microseconds only the sign tells; the lowest number is pandas' null.
+    near = coarse.is_between(-(2**63) // 1000, (2**63 - 1) // 1000) & (fine != -(2**63))
+    return pl.when(near & ((fine < 0) == (coarse < 0))).then(nanoseconds)
 
 
 def read_instants(text: pl.Series) -> pl.Series:
@@ -247,9 +260,16 @@ def read_instants(text: pl.Series) -> pl.Series:
         `Datetime("us", "UTC")`, rounded down to microseconds, null where the text is no timestamp.
     """
     known, c = _datetime_cast(pl.Datetime("us", "UTC")), pl.col(text.name)
-    short = text.str.replace(r"(\.\d{6})\d{1,3}", "$1")
+    short = with_four_digit_years(text).str.replace(r"(\.\d{6})\d{1,3}", "$1")
     assert known.refuse is not None  # noqa: S101  datetimes have a spelling
     return short.to_frame().select(pl.when(known.refuse(c)).then(None).otherwise(known.every(c))).to_series()
+
+
+def with_four_digit_years(text: pl.Series) -> pl.Series:
+    """Give the years of dates and timestamps their zeros, which pandas 2 leaves out before 1000: `1-01-01 00:00:00`."""
+    if not text.str.contains(r"^[1-9]\d{0,2}-").any():
+        return text
+    return text.str.replace(r"^([1-9]\d{0,2})-", "000${1}-").str.replace(r"^0+(\d{4}-)", "$1")
 
 
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:

@@ -17,7 +17,7 @@ import polars as pl
 from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casting import Misfit, cast_block
-from fdtcc_dagster.client.casts import NANOSECOND_YEAR, Cast, cast_of, spelling_of
+from fdtcc_dagster.client.casts import NANOSECOND_YEARS, Cast, cast_of, spelling_of
 from fdtcc_dagster.client.columns import column_of, transform
 from fdtcc_dagster.client.floats import digits_of
 
@@ -57,10 +57,10 @@ _DTYPES: dict[_Kind, DataType] = {
 }
 
 _DAY = r"\d{4}-\d\d-\d\d"
-_CLOCK = r"[ T]\d\d:\d\d:\d\d"
-# A far date or datetime must not meet nanoseconds in its column.
-_NEAR_DAY = rf"{NANOSECOND_YEAR}-\d\d-\d\d"
-_OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
+# ISO 8601's T and Z are none of pandas'. It may leave out the zeros of a year; without a time, 1-01-01 may be a number.
+_CLOCK = r" \d\d:\d\d:\d\d"
+_SHORT_DAY = r"[1-9]\d{0,2}-\d\d-\d\d"
+_OFFSET = r"[+-]\d\d:\d\d"
 # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
 _EXACT_DIGITS = 15
 _EXACT_INTEGER = rf"0|-?[1-9]\d{{0,{_EXACT_DIGITS - 1}}}"
@@ -72,15 +72,21 @@ _SPELLINGS: dict[_Kind, str] = {
     _Kind.INTEGER: rf"^(?:{_EXACT_INTEGER})$",
     _Kind.WIDE_INTEGER: r"^(?:0|-?[1-9]\d{0,18})$",
     _Kind.FLOAT: rf"^(?:{_EXACT_INTEGER}|-?(?:(?:0|[1-9]\d{{0,15}})\.0|{_FRACTION}|inf))$",
-    _Kind.DATE: rf"^{_NEAR_DAY}$",
+    _Kind.DATE: rf"^{_DAY}$",
     _Kind.FAR_DATE: rf"^{_DAY}$",
-    _Kind.DATETIME: rf"^{_NEAR_DAY}(?:{_CLOCK}(?:\.\d{{1,6}})?)?$",
-    _Kind.FAR_DATETIME: rf"^{_DAY}(?:{_CLOCK}(?:\.\d{{1,6}})?)?$",
-    _Kind.FINE_DATETIME: rf"^{_NEAR_DAY}(?:{_CLOCK}(?:\.\d{{1,9}})?)?$",
-    _Kind.ZONED_DATETIME: rf"^{_NEAR_DAY}{_CLOCK}(?:\.\d{{1,6}})?{_OFFSET}$",
+    _Kind.DATETIME: rf"^{_DAY}(?:{_CLOCK}(?:\.\d{{1,6}})?)?$",
+    _Kind.FAR_DATETIME: rf"^(?:{_DAY}|(?:{_DAY}|{_SHORT_DAY}){_CLOCK}(?:\.\d{{1,6}})?)$",
+    _Kind.FINE_DATETIME: rf"^{_DAY}(?:{_CLOCK}(?:\.\d{{1,9}})?)?$",
+    _Kind.ZONED_DATETIME: rf"^{_DAY}{_CLOCK}(?:\.\d{{1,6}})?{_OFFSET}$",
     _Kind.FAR_ZONED_DATETIME: rf"^{_DAY}{_CLOCK}(?:\.\d{{1,6}})?{_OFFSET}$",
-    _Kind.FINE_ZONED_DATETIME: rf"^{_NEAR_DAY}{_CLOCK}(?:\.\d{{1,9}})?{_OFFSET}$",
+    _Kind.FINE_ZONED_DATETIME: rf"^{_DAY}{_CLOCK}(?:\.\d{{1,9}})?{_OFFSET}$",
 }
+_NEAR: dict[_Kind, DataType] = {
+    _Kind.DATE: pl.Datetime("ns"),
+    _Kind.DATETIME: pl.Datetime("ns"),
+    _Kind.ZONED_DATETIME: pl.Datetime("ns", "UTC"),
+}
+"""As what values must be readable, too: a far date or datetime must not meet nanoseconds in its column."""
 _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.EMPTY: tuple(_SPELLINGS),
     _Kind.BOOLEAN: (_Kind.BOOLEAN,),
@@ -190,9 +196,8 @@ def _is_spelled(kind: _Kind, cast: Cast, text: pl.Series, typed: pl.Series) -> b
         return short and not (text == "-0").any()
     if cast.alike:
         # They are shaped as the first one; what is left is the year.
-        near = not kind.name.startswith("FAR_")
         shape = text.drop_nulls().head(1).str.contains(_SPELLINGS[kind]).all()
-        return shape and not (near and bool(((text < "1678") | (text >= "2262")).any()))
+        return shape and not (kind in _NEAR and _beyond_nanoseconds(text).any())
     if kind is _Kind.FLOAT:
         text = _written_otherwise(text, typed)
     return bool(text.str.contains(_SPELLINGS[kind]).all()) and (kind is not _Kind.FLOAT or _keeps_digits(text))
@@ -226,9 +231,17 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
     try:
         # 2024-02-30 is spelled as a date, and 9999999999999999999 as an integer.
         cast_block(values.to_frame(), pl.Schema({values.name: _DTYPES[kind]}))
+        if kind in _NEAR:
+            cast_block(values.filter(_beyond_nanoseconds(values)).to_frame(), pl.Schema({values.name: _NEAR[kind]}))
     except Misfit:
         return False
     return True
+
+
+def _beyond_nanoseconds(text: pl.Series) -> pl.Series:
+    """Tell which texts are not in a year of which nanoseconds have every instant."""
+    first, end = NANOSECOND_YEARS
+    return (text < first) | (text >= end)
 
 
 def _keeps_digits(values: pl.Series) -> bool:

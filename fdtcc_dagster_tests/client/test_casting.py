@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from polars.datatypes import DataType
 
 from fdtcc_dagster.client.casting import Misfit, cast_block
+from fdtcc_dagster.client.casts import with_four_digit_years
 from fdtcc_dagster_tests.fuzz import examples
 
 UTC = timezone.utc
@@ -57,6 +58,8 @@ ACCEPTED: list[tuple[DataType, dict[str, Any]]] = [
     (pl.Enum(["low", "high"]), {"low": "low", "high": "high"}),
     (pl.Date(), {"2024-02-29": date(2024, 2, 29), "0001-01-01": date(1, 1, 1), "9999-12-31": date(9999, 12, 31)}),
     (pl.Date(), {"2024-01-02 00:00:00": date(2024, 1, 2), "2024-01-02T00:00:00.000Z": date(2024, 1, 2)}),
+    # Years below 1000 as pandas 2 writes them.
+    (pl.Date(), {"1-01-01": date(1, 1, 1), "24-01-01": date(24, 1, 1), "999-12-31 00:00:00.000000": date(999, 12, 31)}),
     (pl.Time(), {"00:00:00": time(), "23:59:59.999999": time(23, 59, 59, 999999), "01:02:03.5": time(1, 2, 3,
     500000)}),
     (MS, {"2024-01-02": naive(2024, 1, 2), "2024-01-02 03:04:05.678": naive(2024, 1, 2, 3, 4, 5, 678000)}),
@@ -65,6 +68,12 @@ ACCEPTED: list[tuple[DataType, dict[str, Any]]] = [
     100000)}),
     (US, {"0001-01-01 00:00:00": naive(1, 1, 1), "9999-12-31 23:59:59.999999": naive(9999, 12, 31, 23, 59, 59,
     999999)}),
+    (US, {"1-01-01 00:00:00.000000": naive(1, 1, 1), "24-01-01 00:00:00": naive(24, 1, 1), "999-12-31": naive(999, 12,
+    31)}),
+    (MS, {"1-01-01 00:00:00.001": naive(1, 1, 1, 0, 0, 0, 1000)}),
+    (ZONED, {"1-01-02 00:00:00.000000+00:00": datetime(1, 1, 2, tzinfo=UTC), "1-01-01": datetime(1, 1, 1,
+    tzinfo=UTC)}),
+    (NS, {"1677-12-31 00:00:00": naive(1677, 12, 31), "2262-01-01": naive(2262, 1, 1)}),
     (NS, {"1678-01-01": naive(1678, 1, 1), "2261-12-31 23:59:59.123456": naive(2261, 12, 31, 23, 59, 59, 123456)}),
     (ZONED, {"2024-01-02 03:04:05+00:00": datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)}),
     (ZONED, {"2024-01-02 03:04:05.25-02:30": datetime(2024, 1, 2, 5, 34, 5, 250000, tzinfo=UTC)}),
@@ -105,7 +114,8 @@ REFUSED: list[tuple[DataType, list[str]]] = [
     (
         pl.Date(),
         [
-            "2024-02-30", "2023-02-29", "2024-1-1", "24-01-01", " 2024-01-01", "2024-01-01 ", "20240101", "01.01.2024",
+            "2024-02-30", "2023-02-29", "2024-1-1", "01-01-01", "1-02-29", " 2024-01-01", "2024-01-01 ",
+            "20240101", "01.01.2024",
             "2024-01-01 00:00:01", "2024-01-01 00:00:00+02:00", "2024-01-01 00:00", "0000-01-01", "-001-01-01",
             "2024-01-01 00:00:00.001", "10000-01-01", "+2024-01-01", "2024-01-01x",
         ],
@@ -122,15 +132,28 @@ REFUSED: list[tuple[DataType, list[str]]] = [
             "2024-01-01T00:00:00+02:00",
             "2024-01-01 23:59:60", "2024-01-01 23:59:60.5", "2024-01-01 24:00:00", "2024-02-30 00:00:00",
             "2024-01-01 00:00",
-            "24-01-01 00:00:00", "2024-1-1 1:2:3", "2024-01-01 1:02:03", "2024-01-01  12:34:56",
+            "01-01-01 00:00:00", "0-01-01", "1-1-1", "2024-1-1 1:2:3", "2024-01-01 1:02:03", "2024-01-01  12:34:56",
             " 2024-01-01 00:00:00",
             "2024-01-01 00:00:00 ", "2024-01-01 00:00:00.", "2024-01-01 00:00:00.-1", "2024-01-01TT00:00:00",
             "2024-01-01 ",
             "0000-01-01 00:00:00", "99999-01-01 00:00:00", "20240101 000000", "1704067200", "2024-01-01 00:00:00 AM",
         ],
     ),
-    (NS, ["2024-01-01 00:00:00.0000000001", "9999-12-31", "0001-01-01 00:00:00", "1677-12-31 00:00:00", "2262-01-01"]),
-    (ZONED_NS, ["9999-12-31 00:00:00+00:00", "1600-01-01"]),
+    (
+        NS,
+        [
+            "2024-01-01 00:00:00.0000000001", "9999-12-31", "0001-01-01 00:00:00", "1-01-01", "1677-09-21",
+            "1677-09-21 00:12:43", "1677-09-21 00:12:43.145224192", "1677-09-20 23:59:59.999999999",
+            "2262-04-11 23:47:16.854775808", "2262-04-11 23:47:17", "2262-04-12",
+        ],
+    ),
+    (
+        ZONED_NS,
+        [
+            "9999-12-31 00:00:00+00:00", "1600-01-01", "2262-04-11 23:47:16.854775808+00:00",
+            "2262-04-11 23:47:16.854775807-01:00", "1677-09-21 00:12:43.145224193+01:00",
+        ],
+    ),
     (
         ZONED,
         [
@@ -192,6 +215,20 @@ def test_nanoseconds_are_kept() -> None:
     assert cast(pl.Time(), "00:00:00.123456789").dt.nanosecond().item() == 123456789
 
 
+@pytest.mark.parametrize(
+    ("dtype", "first", "last"),
+    [
+        (NS, "1677-09-21 00:12:43.145224193", "2262-04-11 23:47:16.854775807"),
+        (ZONED_NS, "1677-09-21 00:12:43.145224193+00:00", "2262-04-11 23:47:16.854775807+00:00"),
+        (pl.Datetime("ns", "Asia/Tokyo"), "1677-09-21 09:12:43.145224193+09:00", "2262-04-11 23:47:16.854775807"),
+    ],
+    ids=str,
+)
+def test_the_first_and_last_nanosecond_of_pandas_are_read(dtype: DataType, first: str, last: str) -> None:
+    for usual in ([], [last.replace("2262", "2024")]):
+        assert cast(dtype, *usual, first, last).to_physical().to_list()[-2:] == [1 - 2**63, 2**63 - 1]
+
+
 def test_columns_come_in_the_schemas_order_and_unnamed_ones_are_left_out() -> None:
     text = pl.DataFrame({"a": ["1"], "b": ["x"], "c": ["True"]})
     typed = cast_block(text, pl.Schema({"c": pl.Boolean(), "a": pl.Int64()}))
@@ -225,10 +262,11 @@ def test_no_text_is_taken_for_another_value(text: str, dtype: DataType) -> None:
     elif isinstance(value, Decimal):
         assert value == Decimal(text)
     elif isinstance(value, datetime):
+        text = with_four_digit_years(pl.Series([text])).item()
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00").ljust(19, "0") if len(text) > 19 else text)
         assert value == (parsed if parsed.tzinfo or dtype == US else parsed.replace(tzinfo=UTC))
     elif isinstance(value, date):
-        assert value.isoformat() == text[:10]
+        assert value.isoformat() == with_four_digit_years(pl.Series([text])).item()[:10]
     else:
         assert value.isoformat()[:8] == text[:8]
 
