@@ -131,7 +131,10 @@ class FoundryDataset:
                 f"{did_you_mean(missing_version, ('raise', 'accept'))}"
             )
         if time_column is not None:
-            zone = schedule.timezone if schedule is not None else partitions_def.timezone if partitions_def else "UTC"
+            # What is not declared as Date may be cut to dates by pandas, whatever the zone: those are midnights in UTC.
+            dates = columns is not None and columns.get(time_column) == pl.Date
+            calendar = (schedule or partitions_def) if dates else None
+            zone = calendar.timezone if calendar else "UTC"
             values["time"] = TimeColumn(time_column, zone, allow_null_times, complete_history)
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)

@@ -118,10 +118,20 @@ def test_the_digests_are_these_in_every_version_of_python_polars_and_dagster() -
     datasets = [dataset(), dataset(time_column="at", zone="Europe/Berlin"), dataset(schema=None), own()]
     assert [digest(each) for each in datasets] == [
         "75b56e733a53b3fd",
-        "e7ef898745fedd1d",
+        "5095ab082e89f8e4",
         "7d2d7e5fa80088dc",
         "6ece0e739a8d6d9f",
     ]
+
+
+def test_the_zone_of_dates_counts_where_dates_are_declared() -> None:
+    declared = [{"at": "Date"}, {"at": "String"}, None]
+    rows = [
+        declaration_of(dataset(zone="Europe/Berlin", schema=schema, time_column="at")).parts["rows"]
+        for schema in declared
+    ]
+    words = "slice by 'at', dates in {}, rows without a time refused"
+    assert rows == [words.format(zone) for zone in ("Europe/Berlin", "UTC", "UTC")]
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
