@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.refusals import unreadable
 
 _LONGEST_SECONDS = 5.0
 _MOST_BYTES = 1 << 16
@@ -19,11 +20,13 @@ async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=min(open_timeout, _LONGEST_SECONDS))) as session,
             session.get(
                 endpoint.health_url,
-                headers=endpoint.headers,
+                headers={"Accept-Encoding": "identity", **endpoint.headers},
                 ssl=endpoint.ssl_context or True,
                 allow_redirects=False,
             ) as response,
         ):
-            return response.status == 200 and b'"online"' in await response.content.read(_MOST_BYTES)
+            if response.status != 200 or unreadable(endpoint, response.headers) is not None:
+                return False
+            return b'"online"' in await response.content.read(_MOST_BYTES)
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
         return False

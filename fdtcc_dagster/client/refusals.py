@@ -1,16 +1,35 @@
-"""Why there is no connection, in words that say what to do: the same for the WebSocket and the downloads.
+"""Why there is no connection or no usable answer, in words that say what to do: for the WebSocket and the downloads.
 
-Nothing that a server may have written is quoted without redaction, and no header that was sent to it at all.
+This is the one place that says which HTTP statuses and answers may pass by themselves. Nothing that a server may have
+written is quoted without redaction, nothing of a body, and no header that was sent to it at all.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import ServiceUnavailableError
 from fdtcc_dagster.client.protocol import excerpt
 from fdtcc_dagster.client.redaction import redact
+
+_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed, whatever is asked for."""
+_KNOWN_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+"""A body is asked for as it is; those that need no optional package are read all the same."""
+_TOO_LONG = "one of its headers has more than 8 KiB"
+_NO_HTTP = "it is no valid HTTP, or goes on after the end that its Content-Length or last chunk names"
+_MALFORMED = {
+    "BadHttpMessage": _NO_HTTP,
+    "BadStatusLine": _NO_HTTP,
+    "ContentEncodingError": "its body has a Content-Encoding that cannot be undone, although none was asked for",
+    "HeaderLineTooLong": _TOO_LONG,
+    "InvalidHeader": "one of its headers is invalid",
+    "LineTooLong": _TOO_LONG,
+    "TooManyHeaders": "it has too many headers",
+}
+"""What is wrong, by the names of the errors of aiohttp and websockets, whose own texts quote the answer."""
 
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 
@@ -28,6 +47,9 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
         The error; `permanent` where the same request would be refused again.
     """
     where = f"{endpoint} answers with HTTP {status}"
+    if status == 404 and not handshake:
+        # For a moment, between its unlinking and moving the file (S17).
+        return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
     if 300 <= status < 400:
         return ServiceUnavailableError(
             f"{where}, a redirect, which is not followed: give the address that it leads to as host, port and secure",
@@ -42,8 +64,65 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
         advice = ", or a proxy in front of it refuses bearer_token and headers" if endpoint.headers else ""
         return ServiceUnavailableError(f"{where}; its Foundry credentials may be missing{advice}")
     if status == 400 and not endpoint.secure:
-        return ServiceUnavailableError(f"{where}; if a proxy in front of it speaks TLS, set secure=True")
-    return ServiceUnavailableError(f"{where}; its log may say why")
+        return ServiceUnavailableError(
+            f"{where}; if a proxy in front of it speaks TLS, set secure=True", permanent=True
+        )
+    return ServiceUnavailableError(f"{where}; its log may say why", permanent=status not in _PASSING_STATUSES)
+
+
+def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavailableError | None:
+    """Make the error for an answer whose body nobody can read, by its headers.
+
+    Args:
+        endpoint: Where it came from.
+        headers: Its headers, by names in any case.
+
+    Returns:
+        The error, `permanent`; None if the body can be read.
+    """
+    for name, known in (("Content-Encoding", _KNOWN_ENCODINGS), ("Transfer-Encoding", {"", "identity", "chunked"})):
+        value = headers.get(name, "").strip().lower()
+        if value not in known:
+            return _malformed(endpoint, f"its body has the {name} {excerpt(redact(value))!r}, which was not asked for")
+    return None
+
+
+def is_malformed(error: Exception) -> bool:
+    """Tell whether aiohttp has failed because of what an answer is, and not because the connection ended."""
+    return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(_names(error))
+
+
+def malformed(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError:
+    """Make the error for an answer that is no valid HTTP.
+
+    Args:
+        endpoint: Where it came from.
+        error: The failure of reading it. Its text quotes the answer, so the new error is to be raised without a cause.
+
+    Returns:
+        The error, `permanent`.
+    """
+    names = _names(error)
+    seen = next((_MALFORMED[name] for name in names if name in _MALFORMED), f"it is no valid HTTP ({names[-1]})")
+    return _malformed(endpoint, seen)
+
+
+def _names(error: BaseException | None) -> list[str]:
+    """The names of an error and its causes; that of aiohttp is wrapped twice."""
+    names = []
+    while error is not None:
+        names.append(type(error).__name__)
+        error = error.__cause__
+    return names
+
+
+def _malformed(endpoint: Endpoint, seen: str) -> ServiceUnavailableError:
+    advice = "" if endpoint.secure else "; if it speaks TLS, set secure=True"
+    return ServiceUnavailableError(
+        f"the answer of {endpoint} cannot be read: {seen}. Something else may listen there, or a proxy in front of it "
+        f"changes its answers: check host, port and that proxy{advice}",
+        permanent=True,
+    )
 
 
 def unreachable(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError:

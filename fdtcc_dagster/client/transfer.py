@@ -18,9 +18,7 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
 )
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import excerpt
-from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.refusals import refused, unreachable
+from fdtcc_dagster.client.refusals import is_malformed, malformed, refused, unreachable, unreadable
 from fdtcc_dagster.client.room import Room, too_large
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 
@@ -60,8 +58,7 @@ async def download(
         on_progress: Called about once a second with the number of bytes that have arrived and how many there will be.
 
     Raises:
-        ServiceUnavailableError: The container cannot be reached or answers with a failure. That may be a 404 for a
-            moment, between its unlinking and moving the file (S17).
+        ServiceUnavailableError: The container cannot be reached, answers with a failure, or with what cannot be read.
         ServiceConnectionLostError: The connection ended inside the body.
         IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
         ChecksumMismatchError: What arrived is not what the pointer names, or no ZIP of the container's form.
@@ -138,7 +135,9 @@ async def _body(
             session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise _refusal(endpoint, response.status)
+                raise refused(endpoint, response.status, handshake=False)
+            if (error := unreadable(endpoint, response.headers)) is not None:
+                raise error
             _receive_more(response.connection and response.connection.transport)
             told = time.monotonic()
             # As they came: `iter_any` would copy them into one.
@@ -168,9 +167,11 @@ async def _body(
     except aiohttp.ClientConnectorError as error:
         raise unreachable(endpoint, error.os_error) from None
     except aiohttp.ClientError as error:
-        # Without a cause: its text may be the server's as it is, and its `repr` the headers that were sent.
+        # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
+        if is_malformed(error):
+            raise malformed(endpoint, error) from None
         raise ServiceConnectionLostError(
-            f"the connection ended inside the download: {excerpt(redact(str(error)))}"
+            f"the connection ended inside the download, after {received} bytes ({type(error).__name__})"
         ) from None
 
 
@@ -178,9 +179,3 @@ def _receive_more(transport: asyncio.Transport | None) -> None:
     """Let asyncio's own transport take more at once; others, such as uvloop's or that of TLS, stay as they are."""
     if transport is not None and hasattr(transport, "max_size"):
         transport.max_size = _RECEIVED_BYTES
-
-
-def _refusal(endpoint: Endpoint, status: int) -> ServiceUnavailableError:
-    if status == 404:
-        return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
-    return refused(endpoint, status, handshake=False)

@@ -25,7 +25,7 @@ from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import excerpt
 from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.refusals import refused, slow, unreachable
+from fdtcc_dagster.client.refusals import malformed, refused, slow, unreachable
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
@@ -88,6 +88,8 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
         dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
         if dropped and await is_online(endpoint, limits.open_timeout):
             raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
+        if isinstance(error, InvalidHandshake) and not dropped:
+            raise malformed(endpoint, error) from None
         raise unreachable(endpoint, error) from None
 
 

@@ -12,8 +12,6 @@ from typing import cast
 
 from isal import isal_zlib
 
-from fdtcc_dagster.client.redaction import redact
-
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 0x1
@@ -85,8 +83,7 @@ def _data_start(head: bytes, name: str) -> int | None:
         raise OtherArchiveError(f"its member is not deflated (method {method}, flags {flags:#x})")
     if len(head) < _LOCAL_HEADER.size + name_length:
         return None
-    found = head[_LOCAL_HEADER.size :][:name_length].decode("utf-8", "replace")
-    if found != name:
-        raise OtherArchiveError(f"its member is named {redact(found)[:80]!r}, not {name!r}")
+    if head[_LOCAL_HEADER.size :][:name_length] != name.encode():
+        raise OtherArchiveError(f"its member is not named {name!r}")
     start = int(_LOCAL_HEADER.size + name_length + extra_length)
     return start if len(head) >= start else None

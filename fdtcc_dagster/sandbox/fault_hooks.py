@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -84,6 +84,10 @@ class BodyFault:
     def refuse(self) -> int | None:
         """Return the HTTP status to answer with instead of a body, or None to send the body."""
         return None
+
+    def headers(self, size: int) -> Mapping[str, str]:
+        """Return headers of the answer besides its own; `size` is the body's size in bytes."""
+        return {}
 
     def alter(self, chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
         """Return the chunks to send; `size` is the body's size in bytes. `CutOffError` breaks the connection."""

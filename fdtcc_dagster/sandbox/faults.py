@@ -55,6 +55,7 @@ __all__ = [
     "SlowHandshake",
     "ThrottledBody",
     "TruncatedBody",
+    "WrongLength",
     "WrongPointer",
 ]
 
@@ -310,6 +311,22 @@ class TruncatedBody(BodyFault):
                 break
         if not self.close_delimited:
             raise CutOffError
+
+
+@dataclass(frozen=True)
+class WrongLength(BodyFault):
+    """The answer has a Content-Length that is not the size of its body, as behind a broken proxy.
+
+    Attributes:
+        difference: How many bytes more it is, or fewer if it is negative.
+    """
+
+    difference: int
+    close_delimited: bool = field(default=True, init=False)
+
+    def headers(self, size: int) -> Mapping[str, str]:
+        """Return the wrong length."""
+        return {"Content-Length": str(size + self.difference)}
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ class Server:
 async def _send_file(
     request: web.Request, path: Path, content_type: str, faults: list[BodyFault]
 ) -> web.StreamResponse:
+    size = await in_thread(os.path.getsize, path)
     headers = {"Content-Type": content_type}
+    for fault in faults:
+        headers.update(fault.headers(size))
     response: web.StreamResponse
     if any(fault.close_delimited for fault in faults):
         response = _CloseDelimited(headers=headers)
@@ -123,7 +126,6 @@ async def _send_file(
     else:
         response = web.StreamResponse(headers=headers)
         response.enable_chunked_encoding()
-    size = await in_thread(os.path.getsize, path)
     body = _read(path)
     for fault in faults:
         body = fault.alter(body, size)

@@ -155,7 +155,7 @@ async def test_a_member_of_a_zip_is_never_a_path(
         client = make_client(attempts=1)
         puller = type(client)("127.0.0.1", port, attempts=1)
         assert await puller.download("0" * 64, use_zip=True) == ("Failed", False)
-    assert "its member is named" in caplog.text
+    assert "its member is not named" in caplog.text
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == []
 
 

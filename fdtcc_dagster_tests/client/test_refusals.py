@@ -1,0 +1,124 @@
+"""HTTP answers that nobody can read: said once, not tried again, and not quoted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+import pytest
+
+from fdtcc_dagster.client.client import FDTCC
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.errors import ServiceUnavailableError
+from fdtcc_dagster.client.health import is_online
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.refusals import refused
+from fdtcc_dagster.client.retrying import is_retryable
+from fdtcc_dagster.client.wire import connected
+from fdtcc_dagster_tests.security.serving import tcp_server
+
+SECRET = b"jane@example.com"
+BODY = b"a,b\n1," + SECRET + b"\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+ENDPOINT = Endpoint("127.0.0.1", 8000)
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def of_length(body: bytes, length: int | None = None, *headers: bytes) -> bytes:
+    all_headers = b"\r\n".join([*headers, b"Content-Length: %d" % (len(body) if length is None else length)])
+    return OK + all_headers + b"\r\n\r\n" + body
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Give every request the same bytes, and then close the connection."""
+    requests: list[bytes] = []
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await writer.drain()
+
+    with tcp_server(answer_one) as port:
+        yield port, requests
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (of_length(BODY, None, b"Content-Encoding: zstd"), "Content-Encoding"),
+        (of_length(BODY, None, b"Content-Encoding: br"), "Content-Encoding"),
+        (of_length(BODY, None, b"Content-Encoding: compress"), "Content-Encoding 'compress'"),
+        (of_length(BODY, None, b"Content-Encoding: gzip"), "Content-Encoding"),
+        (of_length(BODY, None, b"X-Long: " + SECRET * 600), "headers has more than 8 KiB"),
+        (of_length(BODY, 6), "goes on after the end that its Content-Length"),
+        (of_length(BODY, 0), "goes on after the end that its Content-Length"),
+        (of_length(BODY, 6, b"Connection: close"), "no valid HTTP"),
+        (of_length(BODY, -5), "no valid HTTP"),
+        (of_length(BODY, 6, SECRET), "no valid HTTP"),
+        (OK + b"Transfer-Encoding: gzip\r\n\r\n" + BODY, "Transfer-Encoding 'gzip'"),
+        (CHUNKED + b"5\r\n" + BODY + b"\r\n0\r\n\r\n", "no valid HTTP"),
+        (CHUNKED + b"5\r\na,b\n1\r\n" + BODY, "no valid HTTP"),
+        (CHUNKED + b"5\r\na,b\n1\r\n0\r\n\r\n" + BODY, "goes on after"),
+        (BODY + b"\r\n\r\n", "no valid HTTP"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\na", "HTTP 206"),
+        (b"HTTP/1.1 501 " + SECRET + b"\r\nContent-Length: 0\r\n\r\n", "HTTP 501"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_said_once_and_not_quoted(
+    answer: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with answering(answer) as (port, requests):
+        for zipped in (False, True):
+            client = FDTCC("127.0.0.1", port, retry_delay=0.01)
+            assert await client.download("0" * 64, use_zip=zipped) == ("Failed", False)
+        assert not await is_online(Endpoint("127.0.0.1", port), 5.0)
+    # One for each transport, and the probe.
+    assert len(requests) == 3
+    assert all(b"accept-encoding: identity\r\n" in request.lower() for request in requests)
+    assert said in caplog.text
+    assert SECRET.decode() not in caplog.text
+
+
+@pytest.mark.parametrize("answer", [of_length(BODY, 500), CHUNKED + b"50\r\n" + BODY, OK + b"X: " + SECRET])
+async def test_a_connection_that_ends_is_tried_again_and_not_quoted(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with answering(answer) as (port, requests):
+        assert await FDTCC("127.0.0.1", port, retry_delay=0.01).download("0" * 64) == ("Failed", False)
+    assert len(requests) >= 3
+    assert "ended inside the download, after" in caplog.text
+    assert SECRET.decode() not in caplog.text
+
+
+async def test_a_body_in_gzip_is_read_all_the_same() -> None:
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(BODY) + packer.flush()
+    with answering(of_length(packed, None, b"Content-Encoding: gzip")) as (port, _):
+        frame, _ = await FDTCC("127.0.0.1", port).download(hashlib.sha256(BODY).hexdigest())
+    assert isinstance(frame, pl.DataFrame)
+    assert frame.rows() == [(1, SECRET.decode())]
+
+
+@pytest.mark.parametrize(
+    "answer", [of_length(b"", None, b"X-Long: " + SECRET * 600), SECRET + b"\r\n\r\n", OK + SECRET + b"\r\n\r\n"]
+)
+async def test_a_handshake_that_is_no_http_is_not_tried_again(answer: bytes) -> None:
+    with answering(answer) as (port, _), pytest.raises(ServiceUnavailableError, match="cannot be read: ") as caught:
+        async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=5.0)):
+            pass
+    assert not is_retryable(caught.value)
+    assert SECRET.decode() not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("handshake", [True, False])
+def test_one_place_says_which_statuses_may_pass(handshake: bool) -> None:
+    passing = {status for status in range(100, 600) if is_retryable(refused(ENDPOINT, status, handshake=handshake))}
+    assert passing == {408, 425, 429, 500, 502, 503, 504, 403 if handshake else 404}
