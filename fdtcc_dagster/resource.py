@@ -123,6 +123,12 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         description="How many handshakes with the container there are at a time on this machine; the others wait.",
         ge=0,
     )
+    max_record_bytes: int = Field(
+        default=64 << 20,
+        description="Bytes of one record of a snapshot's CSV, which is held in memory as a whole, beyond which reading "
+        "it is given up.",
+        ge=0,
+    )
     secure: bool = Field(
         default=False, description="Whether a proxy in front of the container speaks TLS; its certificate is verified."
     )
@@ -190,6 +196,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             transfer_timeout=self.transfer_timeout,
             max_bytes=self.max_bytes,
             max_handshakes=self.max_handshakes,
+            max_record_bytes=self.max_record_bytes,
         )
 
     @contextmanager

@@ -14,11 +14,15 @@ Result = TypeVar("Result")
 
 _MOST_THREADS = 4
 """Each holds one item and its result."""
+_MOST_BYTES = 32 << 20
+"""More are held only where one item has as many."""
 _PATIENCE_SECONDS = 2.0
 """Many times longer than the work on an item takes."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0
+) -> Iterator[Result]:
     """Call a function with each of many items, in as many threads as Polars has, but a few at most.
 
     The caller's thread may be one of Polars' own, in which some versions and engines read a source. If all of these
@@ -28,6 +32,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     Args:
         work: The function; to be called again does no harm.
         items: The items; only as many are taken as are worked on.
+        weigh: How many bytes an item has; no other is worked on beside one that is very large.
 
     Yields:
         The results, in the order of the items.
@@ -39,10 +44,12 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fdtcc-parse")
     under_way: deque[tuple[Item, Future[Result]]] = deque()
     alone = False
+    held = 0
 
     def first_result() -> Result:
-        nonlocal alone
+        nonlocal alone, held
         item, future = under_way.popleft()
+        held -= weigh(item)
         alone = alone or not wait([future], _PATIENCE_SECONDS).done
         return future.result() if future.done() else work(item)
 
@@ -52,6 +59,9 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
                 yield from (first_result() for _ in range(len(under_way)))
                 yield work(item)
                 continue
+            while under_way and held + weigh(item) > _MOST_BYTES:
+                yield first_result()
+            held += weigh(item)
             under_way.append((item, pool.submit(work, item)))
             if len(under_way) > threads:
                 yield first_result()

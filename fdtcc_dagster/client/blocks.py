@@ -7,11 +7,12 @@ import io
 from collections.abc import Iterator
 
 from fdtcc_dagster.client.arriving import Readable
+from fdtcc_dagster.client.quoting import row_of_stray_quote
 
 _BOM = "\ufeff"
 BLOCK_BYTES = 4 << 20
-LONGEST_RECORD_BYTES = 256 << 20
-"""Behind a quote that nothing closes, all that follows is one record: it must not fill the memory."""
+MAX_RECORD_BYTES = 64 << 20
+"""A record is held in memory as a whole; behind a quote that nothing closes, all that follows is one record."""
 
 
 class LongRecordError(ValueError):
@@ -19,7 +20,7 @@ class LongRecordError(ValueError):
 
 
 def record_blocks(
-    stream: Readable, block_bytes: int = BLOCK_BYTES, *, longest: int = LONGEST_RECORD_BYTES
+    stream: Readable, block_bytes: int = BLOCK_BYTES, *, longest: int = MAX_RECORD_BYTES
 ) -> Iterator[bytes]:
     """Cut a CSV stream at record ends.
 
@@ -28,17 +29,18 @@ def record_blocks(
 
     Args:
         stream: The CSV's bytes, from the beginning of a record.
-        block_bytes: How many bytes a block has at most, unless it is one longer record.
+        block_bytes: How many bytes a block has at most, unless a record in it is longer.
         longest: How many bytes a record may have.
 
     Yields:
-        Blocks of whole records; the last one may lack its final newline.
+        Blocks of whole records, of fewer bytes than twice the longest record; the last one may lack its final newline.
 
     Raises:
         LongRecordError: A record has more bytes.
     """
     # One buffer for all: memory that is new costs more than the bytes that are read into it.
-    buffer = bytearray(block_bytes)
+    buffer = bytearray(min(block_bytes, longest))
+    usual = len(buffer)
     filled = quotes = position = 0
     while size := _fill(stream, buffer, filled):
         end = _last_record_end(buffer, filled, filled + size, quoted=quotes % 2 == 1)
@@ -49,10 +51,10 @@ def record_blocks(
                 # A record that is longer than a block.
                 if filled >= longest:
                     raise LongRecordError(
-                        f"the record that begins at byte {position} has more than {longest} bytes; "
-                        "a quote in it may lack the one that closes it"
+                        f"the record that begins at byte {position} has more than {longest} bytes; a quote in it may "
+                        "lack the one that closes it, or raise max_record_bytes"
                     )
-                buffer.extend(bytes(len(buffer)))
+                buffer.extend(bytes(min(len(buffer), longest - len(buffer))))
             continue
         with memoryview(buffer) as view:
             yield bytes(view[:end])
@@ -61,6 +63,8 @@ def record_blocks(
         filled = len(tail)
         buffer[:filled] = tail
         quotes = tail.count(b'"')
+        # What follows a long record comes in blocks of the usual size again.
+        del buffer[max(usual, 2 * filled) :]
     if filled:
         yield bytes(buffer[:filled])
 
@@ -85,16 +89,22 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
         whether they stand inside its quotes or outside: they are the remains of a file that was uploaded with one.
 
     Raises:
-        ValueError: The header is missing or is not UTF-8 text of a usual length.
+        ValueError: The header is missing, is not UTF-8 text of a usual length, or has quotes that pandas never writes.
     """
     end = block.find(b"\n")
     while end >= 0 and block.count(b'"', 0, end) % 2:
         end = block.find(b"\n", end + 1)
     head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
     try:
-        records = list(csv.reader(io.StringIO(head.decode().lstrip(_BOM), newline="")))
+        text = head.decode().lstrip(_BOM)
+    except UnicodeDecodeError:
+        raise ValueError("the CSV's header is no UTF-8 text") from None
+    if row_of_stray_quote(text.removesuffix("\r").encode()) is not None:
+        raise ValueError("the CSV's header has a quote inside of a name, or one that nothing closes")
+    try:
+        records = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
-        raise ValueError(f"the CSV's header cannot be read: {error}") from error
+        raise ValueError(f"the CSV's header cannot be read: {error}") from None
     # A bare carriage return ends a record for Python.
     if len(records) != 1 or not records[0]:
         raise ValueError("the CSV has no header")

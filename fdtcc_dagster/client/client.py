@@ -14,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from fdtcc_dagster.client.arriving import ArrivingFile
+from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.client.evidence import Evidence
@@ -75,6 +76,8 @@ class FoundryDevToolsContainerClient:
         max_handshakes: How many handshakes with the container there are at a time, in all processes of this user on
             this machine; the others wait. The container spends 1.5 seconds of its processor on each, and drops one
             that takes 10 seconds.
+        max_record_bytes: Bytes of one record of a snapshot's CSV beyond which reading it is given up: a record is held
+            in memory as a whole.
 
     Raises:
         ValueError: An argument is not of the kind described here.
@@ -100,6 +103,7 @@ class FoundryDevToolsContainerClient:
         transfer_timeout: float = 14_400.0,
         max_bytes: int = 64 << 30,
         max_handshakes: int = 2,
+        max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         if missing_version not in ("raise", "accept"):
             raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
@@ -117,7 +121,15 @@ class FoundryDevToolsContainerClient:
         )
         self._puller = Puller(
             make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token),
-            Limits(open_timeout, idle_timeout, job_timeout, transfer_timeout, max_bytes, max_handshakes),
+            Limits(
+                open_timeout,
+                idle_timeout,
+                job_timeout,
+                transfer_timeout,
+                max_bytes,
+                max_handshakes,
+                max_record_bytes,
+            ),
             attempts,
             retry_delay,
             log=self._log,
@@ -272,7 +284,8 @@ class FoundryDevToolsContainerClient:
             with spool_directory() as directory:
                 file = ArrivingFile(directory, pointer)
                 await self._puller.download(file, "zip" if use_zip else "csv")
-                frame = await asyncio.to_thread(CsvSource(file.open).collect, overrides)
+                source = CsvSource(file.open, max_record_bytes=self._puller.limits.max_record_bytes)
+                frame = await asyncio.to_thread(source.collect, overrides)
             await self._log(f"Downloaded and parsed {pointer}")
         except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
             await self._log_failure(f"download({pointer}) failed: {error}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_COUNTS = {"max_bytes": "bytes", "max_handshakes": "handshakes"}
+from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
+
+_COUNTS = {"max_bytes": "bytes", "max_handshakes": "handshakes", "max_record_bytes": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Limits:
         transfer_timeout: Seconds for a whole download, however slowly its bytes trickle.
         max_bytes: Bytes of a snapshot's CSV, also of one that arrives as a ZIP.
         max_handshakes: How many handshakes with the container there are at a time on this machine.
+        max_record_bytes: Bytes of one record of a snapshot's CSV.
 
     Raises:
         ValueError: A limit is not a positive number.
@@ -29,6 +32,7 @@ class Limits:
     transfer_timeout: float = 14_400.0
     max_bytes: int = 64 << 30
     max_handshakes: int = 2
+    max_record_bytes: int = MAX_RECORD_BYTES
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -161,6 +161,7 @@ class Puller:
                 seconds,
                 ask.evidence,
                 is_certain or rows is None,
+                max_record_bytes=self.limits.max_record_bytes,
             )
 
         announcement = await self._retrying(converse_once, self.limits.job_timeout, ask.on_notice, settle=True)

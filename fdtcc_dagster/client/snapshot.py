@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from fdtcc_dagster.client.arriving import ArrivingFile, Readable
+from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import Origin
@@ -35,6 +36,7 @@ class Announcement:
         evidence: Where it is kept how many rows the snapshot has.
         is_certain: Whether `announced_rows` is surely of this snapshot. It is not where it was announced before an
             earlier connection was lost: the version may be of somebody else's later pull.
+        max_record_bytes: How many bytes a record of the snapshot may have.
     """
 
     dataset: str
@@ -47,6 +49,7 @@ class Announcement:
     seconds: float
     evidence: Evidence = field(repr=False, compare=False)
     is_certain: bool
+    max_record_bytes: int = field(default=MAX_RECORD_BYTES, compare=False, kw_only=True)
 
     @property
     def is_outside(self) -> bool:
@@ -145,5 +148,12 @@ class Snapshot(Announcement):
 
 def _source(opened: Callable[[], AbstractContextManager[Readable]], known: Announcement) -> CsvSource:
     return CsvSource(
-        opened, known.announced_rows, known.dataset, known.window, known.sha256, known.evidence, known.is_certain
+        opened,
+        known.announced_rows,
+        known.dataset,
+        known.window,
+        known.sha256,
+        known.evidence,
+        known.is_certain,
+        known.max_record_bytes,
     )

@@ -29,7 +29,11 @@ def test_results_come_in_the_order_of_the_items_from_several_threads(monkeypatch
     assert list(in_order(work, range(8))) == [-item for item in range(8)]
 
 
-def test_only_so_many_items_are_taken_as_are_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "taken_at_once"), [(0, 3), (20 << 20, 2), (100 << 20, 2)])
+def test_only_so_many_items_are_taken_as_are_worked_on(
+    monkeypatch: pytest.MonkeyPatch, size: int, taken_at_once: int
+) -> None:
+    """And fewer where they are large: one more is only held."""
     monkeypatch.setattr(pl, "thread_pool_size", lambda: 2)
     taken: list[int] = []
 
@@ -38,9 +42,9 @@ def test_only_so_many_items_are_taken_as_are_worked_on(monkeypatch: pytest.Monke
             taken.append(item)
             yield item
 
-    results = in_order(str, items())
+    results = in_order(str, items(), lambda _: size)
     assert next(results) == "0"
-    assert len(taken) == 3
+    assert len(taken) == taken_at_once
 
 
 def test_what_is_raised_comes_after_the_results_before_it() -> None:

@@ -54,6 +54,13 @@ def test_blocks_hold_about_as_many_bytes_as_are_read_at_a_time() -> None:
     assert len(blocks) >= 20
 
 
+def test_blocks_after_a_long_record_are_small_again() -> None:
+    data = b"12345,67890\n" * 1_000
+    blocks = list(record_blocks(io.BytesIO(data + b"x" * 50_000 + b"\n" + data), 600))
+    assert sum(len(block) > 1_200 for block in blocks) == 1
+    assert max(map(len, blocks)) < 100_000
+
+
 def test_record_that_never_ends_is_read_in_linear_time() -> None:
     data = b'"' + b"x,\n" * 5_000_000
     started = time.perf_counter()
