@@ -17,10 +17,11 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.client.ahead import in_order
 from fdtcc_dagster.client.arriving import Readable
-from fdtcc_dagster.client.blocks import LongRecordError, record_blocks, split_header
+from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES, LongRecordError, record_blocks, split_header
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, SchemaMismatchError
 from fdtcc_dagster.client.evidence import Evidence, is_lossy, lost_rows
+from fdtcc_dagster.client.header import ColumnsError, check_columns
 from fdtcc_dagster.client.inference import OtherTypesError, infer
 from fdtcc_dagster.client.records import RecordReader, UnreadableError
 from fdtcc_dagster.client.redaction import redact
@@ -34,6 +35,10 @@ Result = TypeVar("Result")
 
 _KEEPS_DIGITS = "Decimal or String, which keep all digits"
 """What is a number, but none that the declared float keeps."""
+_PANICKED = (
+    "Polars panicked while it read or stored the rows, which is a defect of its version: install another one, and look "
+    "for unusual names of columns, such as with a NUL character"
+)
 
 _raised: deque[FdtccError] = deque(maxlen=64)
 
@@ -50,6 +55,7 @@ class CsvSource:
         sha256: The pointer of a snapshot that the container recorded; None for any other CSV, which may have no rows.
         evidence: Told how many rows such a snapshot has, each time that all were read.
         is_certain: Whether the number that was announced is surely that of this snapshot.
+        max_record_bytes: How many bytes a record may have.
     """
 
     opener: Callable[[], AbstractContextManager[Readable]]
@@ -59,6 +65,7 @@ class CsvSource:
     sha256: str | None = None
     evidence: Evidence | None = None
     is_certain: bool = True
+    max_record_bytes: int = MAX_RECORD_BYTES
 
     def scan(self, schema: pl.Schema | None = None) -> pl.LazyFrame:
         """Give the typed rows; the arguments and errors are those of `typed` and of what it returns."""
@@ -66,7 +73,7 @@ class CsvSource:
 
     def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
         """Read all rows, with inferred types but for some columns; the errors are those of `scan` and its result."""
-        with source_errors():
+        with self._named(), source_errors():
             return self.typed(overrides=overrides).scan().collect()
 
     def typed(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> TypedCsv:
@@ -82,17 +89,8 @@ class CsvSource:
         Raises:
             SchemaMismatchError: The columns are not those of the schema, or the file has no header.
         """
-        header = self._header()
-        if schema is None:
-            return self._with(self._inferred(overrides or {}))
-        if sorted(schema) != sorted(header):
-            missing, extra = [c for c in schema if c not in header], [c for c in header if c not in schema]
-            raise self._mismatch(
-                f"the CSV's columns are not those of the schema: missing {missing}, not declared {extra}; "
-                "adapt the schema to the dataset",
-                column=(missing or extra)[0],
-            )
-        return self._with(schema)
+        self._check_header(schema)
+        return self._with(self._inferred(overrides or {}) if schema is None else schema)
 
     def read(self, schema: pl.Schema | None, use: Callable[[TypedCsv], Result]) -> Result:
         """Have all rows read, in one pass even where types are inferred.
@@ -111,9 +109,13 @@ class CsvSource:
             SchemaMismatchError: As for `typed`.
             Exception: What `use` raised.
         """
+        with self._named():
+            return self._read(schema, use)
+
+    def _read(self, schema: pl.Schema | None, use: Callable[[TypedCsv], Result]) -> Result:
         if schema is not None:
             return use(self.typed(schema))
-        self._header()
+        self._check_header(None)
         with self._reader() as reader:
             guess = infer(self._located(map(reader.read, islice(reader.blocks, 1))))
         wrong = threading.Event()
@@ -167,24 +169,23 @@ class CsvSource:
     @contextmanager
     def _reader(self) -> Iterator[RecordReader]:
         with self._opened() as file:
-            yield RecordReader(file)
+            yield RecordReader(file, self.max_record_bytes)
 
-    def _header(self) -> list[str]:
+    def _check_header(self, schema: pl.Schema | None) -> None:
         with self._opened() as file:
             try:
-                header, _ = split_header(next(record_blocks(file, 1 << 16), b""))
+                header, _ = split_header(next(record_blocks(file, 1 << 16, longest=self.max_record_bytes), b""))
+                check_columns(header, schema)
+            except ColumnsError as error:
+                raise self._mismatch(str(error), column=error.column) from None
             except LongRecordError as error:
                 raise self._mismatch(str(error)) from error
             except ValueError as error:
                 raise self._mismatch(f"{error}; the dataset may be empty or not a table") from error
-        if len(set(header)) != len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise self._mismatch(f"the CSV has two columns named {twice!r}", column=twice)
-        return header
 
     def _inferred(self, overrides: Mapping[str, DataType]) -> pl.Schema:
         with self._reader() as reader:
-            schema = infer(self._located(in_order(reader.read, reader.blocks))).schema
+            schema = infer(self._located(in_order(reader.read, reader.blocks, len))).schema
         for column, dtype in overrides.items():
             if column in schema:
                 schema[column] = dtype
@@ -238,6 +239,22 @@ class CsvSource:
                 row=row,
                 value=misfit.value,
             ) from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            # Without a cause: its text may have values in it.
+            failed = f"Polars cannot read it ({type(error).__name__})"
+            raise self._mismatch(f"the CSV cannot be read after row {rows}: {failed}") from None
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let errors of `source_errors` name the dataset and the window."""
+        try:
+            yield
+        except SchemaMismatchError as error:
+            if error.dataset is not None or self.dataset is None:
+                raise
+            raise self._mismatch(str(error)) from None
+        except pl.exceptions.PanicException:
+            raise self._mismatch(_PANICKED) from None
 
     def _remembering(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         try:
@@ -268,7 +285,7 @@ def _cast(
     reader: RecordReader, cast: Callable[[pl.DataFrame], pl.DataFrame], n_rows: int | None
 ) -> Iterator[pl.DataFrame]:
     if n_rows is None:
-        yield from in_order(lambda block: cast(reader.read(block)), reader.blocks)
+        yield from in_order(lambda block: cast(reader.read(block)), reader.blocks, len)
         return
     # What comes after the rows that are wanted is not looked at.
     for block in reader.blocks:
@@ -283,12 +300,15 @@ def _cast(
 def source_errors() -> Iterator[None]:
     """Let the typed errors of a scanned snapshot through as they are.
 
-    Polars 2 does so by itself; Polars 1 wraps what a Python source raises in a `ComputeError` that keeps its text.
+    Polars 2 does so by itself; Polars 1 wraps what a Python source raises in a `ComputeError` that keeps its text. What
+    Polars itself fails with may be no `Exception`, which nobody expects.
     """
     try:
         yield
     except pl.exceptions.ComputeError as wrapped:
         for error in reversed(_raised):
             if str(error) in str(wrapped):
-                raise error from wrapped
+                raise error from None
         raise
+    except pl.exceptions.PanicException:
+        raise SchemaMismatchError(_PANICKED) from None

@@ -11,7 +11,8 @@ from itertools import chain
 import polars as pl
 
 from fdtcc_dagster.client.arriving import Readable
-from fdtcc_dagster.client.blocks import record_blocks, split_header
+from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES, record_blocks, split_header
+from fdtcc_dagster.client.quoting import record_at, row_of_stray_quote
 
 
 class UnreadableError(Exception):
@@ -32,13 +33,14 @@ class RecordReader:
 
     Args:
         file: The CSV, at its beginning; its header is read now.
+        max_record_bytes: How many bytes a record may have.
 
     Raises:
-        ValueError: There is no header.
+        ValueError: There is no header, or it is longer.
     """
 
-    def __init__(self, file: Readable) -> None:
-        blocks = record_blocks(file)
+    def __init__(self, file: Readable, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        blocks = record_blocks(file, longest=max_record_bytes)
         head = next(blocks, b"")
         names, first = split_header(head)
         self._strings = pl.Schema({name: pl.String() for name in names})
@@ -58,10 +60,12 @@ class RecordReader:
             A string column for each column of the header, null where a field is empty.
 
         Raises:
-            UnreadableError: A record has too many or too few fields, or is no UTF-8.
+            UnreadableError: A record has too many or too few fields, quotes that pandas never writes, or is no UTF-8.
         """
         if not block:
             return self._strings.to_frame()
+        if (row := row_of_stray_quote(block)) is not None:
+            raise UnreadableError("has a quote inside of a field, or one that nothing closes; pandas doubles it", row)
         at_risk = self._return_at_risk
         stand_in = _absent_character(block) if at_risk in block else None
         source = block if stand_in is None else block.replace(at_risk, at_risk.replace(b"\r", stand_in.encode()))
@@ -70,19 +74,22 @@ class RecordReader:
             source = codecs.BOM_UTF8 + source
         try:
             text = pl.read_csv(source, has_header=False, schema=self._strings, null_values="")
-        except pl.exceptions.PolarsError as error:
-            raise self._unreadable(block, str(error)) from error
+        except pl.exceptions.PolarsError:
+            # Without a cause: its text has the record in it.
+            raise self._unreadable(block) from None
         if stand_in is not None:
             text = text.with_columns(pl.all().str.replace_all(stand_in, "\r", literal=True))
         if not _is_complete(text, block):
-            raise self._unreadable(block, "a record has too few fields")
+            raise self._unreadable(block)
         return text
 
-    def _unreadable(self, block: bytes, reason: str) -> UnreadableError:
+    def _unreadable(self, block: bytes) -> UnreadableError:
+        if (row := _undecodable_record(block)) is not None:
+            return UnreadableError("is no UTF-8 text", row)
         width = len(self._strings)
         row, fields = _ragged_record(block, width)
         if row is None:
-            return UnreadableError(reason, None)
+            return UnreadableError(f"its records are not of {width} fields as pandas writes them", None)
         return UnreadableError(f"has {fields} fields where the header has {width}", row)
 
 
@@ -102,6 +109,15 @@ def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
     if b'"' in block:
         commas += sum(text.select(pl.all().str.count_matches(",", literal=True).sum()).row(0))
     return block.count(b",") == commas
+
+
+def _undecodable_record(block: bytes) -> int | None:
+    """The 1-based number within the block of the first record that is no UTF-8."""
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        return record_at(block, error.start)
+    return None
 
 
 def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:

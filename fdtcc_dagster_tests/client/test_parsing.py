@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import csv
 import io
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -124,11 +127,74 @@ def test_record_of_another_width_is_refused_with_its_row(write: Write, data: byt
 
 
 @pytest.mark.parametrize(
-    "data", [b"a,b\n1,\xff\n", b'a,b\n1,"x\n', b'a,b\n1,"x"y\n2,z\n', b'a,b\n1,x"y\n2,z\n', b'a,b\n"1,2\n3,4\n']
+    ("records", "row"),
+    [
+        (b"1,2\n3,\xff\n", 2),
+        (b'"1\n2",3\n4,\xff\n', 2),
+        (b'1,"x\n', 1),
+        (b'1,2\n"1,2\n3,4\n', 2),
+        (b'1,2\n3,"', 2),
+        (b'1,2\n3,x"', 2),
+        (b'1,"x"y\n2,z\n', 1),
+        (b'1,x"y\n2,z\n', 1),
+        (b'1,x"y\n2,z"\n', 1),
+        (b'1,x""y\n2,z\n', 1),
+        (b'1, "x"\n', 1),
+        (b'1,"x" \n', 1),
+        (b'"1\n2",3\n1,"Pedro "the" legend"\n', 2),
+        (b'1,"say \\"hi\\" now"\n', 1),
+        (b'1,"Hello,"he said",bye"\n', 1),
+        (b'1,"x"""y"\n', 1),
+        (b'"x","y"\r"z",1\n', 1),
+    ],
 )
-def test_broken_text_is_refused(write: Write, data: bytes) -> None:
-    with pytest.raises(SchemaMismatchError, match="'cars'"):
-        rows(write(data), TEXTS)
+@pytest.mark.parametrize("schema", [TEXTS, None], ids=["declared", "inferred"])
+@pytest.mark.usefixtures("block_bytes")
+def test_text_that_pandas_never_writes_is_refused_with_its_row(
+    write: Write, records: bytes, row: int, schema: pl.Schema | None
+) -> None:
+    with pytest.raises(SchemaMismatchError, match=rf"'cars'.* row {row} (has a quote|is no UTF-8)") as caught:
+        rows(write(b"a,b\n" + records), schema)
+    assert caught.value.row == row
+
+
+MAIL = "jane@example.com"
+
+
+@pytest.mark.parametrize(
+    ("data", "schema"),
+    [
+        (f"{MAIL},1\nx,2\n", TEXTS),
+        (f"{MAIL},{MAIL}\n", None),
+        (f"{MAIL}\r,b\n", None),
+        (f'{MAIL}",b\n', None),
+        (f"a,b\n{MAIL},1,2\n", TEXTS),
+        (f"a,b\n{MAIL}\n", TEXTS),
+        (f'a,b\n{MAIL},"x"y\n', TEXTS),
+        (f"a,b\n{MAIL},\udcff\n", TEXTS),
+        (f"a,b\n{MAIL},x\n", pl.Schema({"a": pl.String(), "b": pl.Int64()})),
+        ("a,b\n1,2\n" + f"{MAIL},1\n" * 5_000 + '1,"\n' + f"{MAIL},1\n" * 5_000, TEXTS),
+    ],
+)
+def test_no_error_shows_a_row(write: Write, data: str, schema: pl.Schema | None) -> None:
+    source = replace(write(data.encode("utf-8", "surrogateescape")), max_record_bytes=50_000)
+    with pytest.raises(SchemaMismatchError, match="'cars'") as caught:
+        rows(source, schema)
+    # As Dagster shows it, with the chain of its causes.
+    assert MAIL not in "".join(traceback.format_exception(caught.value))
+
+
+def test_polars_does_not_panic_at_the_user(write: Write) -> None:
+    # Python 3.10 reads no NUL, Polars 1.32 panics at one in a name, and Polars 2 does not.
+    with suppress(SchemaMismatchError):
+        assert rows(write(b"a\0b,c\n1,2\n"), None) == [(1, 2)]
+
+    def panic(csv: TypedCsv) -> None:
+        raise pl.exceptions.PanicException(MAIL)
+
+    with pytest.raises(SchemaMismatchError, match=r"'cars'.* Polars panicked") as caught:
+        write(b"a,b\n1,2\n").read(None, panic)
+    assert MAIL not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("schema", [TEXTS, None], ids=["declared", "inferred"])
@@ -138,11 +204,10 @@ def test_broken_text_is_refused(write: Write, data: bytes) -> None:
 def test_a_quote_that_nothing_closes_ends_in_an_error_and_not_in_all_memory(
     write: Write, monkeypatch: pytest.MonkeyPatch, data: bytes, begins: int, schema: pl.Schema | None
 ) -> None:
-    monkeypatch.setattr(blocks.record_blocks, "__kwdefaults__", {"longest": 100_000})
     in_blocks_of(1_000, monkeypatch)
-    said = f"dataset 'cars', .*the record that begins at byte {begins} has more than 100000 bytes; a quote"
+    said = f"'cars', .*the record that begins at byte {begins} has more than 100000 bytes; a quote .*raise max_record"
     with pytest.raises(SchemaMismatchError, match=said):
-        rows(write(data + b"x,y\n" * 100_000), schema)
+        rows(replace(write(data + b"x,y\n" * 100_000), max_record_bytes=100_000), schema)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +220,31 @@ def test_file_without_header_is_refused(write: Write, data: bytes) -> None:
 
 
 def test_two_columns_of_one_name_are_refused(write: Write) -> None:
-    with pytest.raises(SchemaMismatchError, match="two columns named 'a'") as caught:
+    """Their name is shown where something says that it is one, and no value of a row."""
+    with pytest.raises(SchemaMismatchError, match=r"columns 1 and 3 of the CSV have the same name$") as caught:
         write(b"a,b,a\n1,2,3\n").scan()
+    assert caught.value.column is None
+    with pytest.raises(SchemaMismatchError, match=r"columns 1 and 3 of the CSV have the same name, \['a'\]$") as caught:
+        write(b"a,b,a\n1,2,3\n").scan(INTS)
     assert caught.value.column == "a"
+
+
+def test_the_error_of_a_header_is_short(write: Write) -> None:
+    names = [f"{number:05d}{'x' * 1_000}" for number in range(200)]
+    with pytest.raises(SchemaMismatchError, match=r"missing .* and 190 more, not declared .* and 191 more") as caught:
+        write(",".join(["a", *(name[::-1] for name in names), "z"]).encode()).scan(
+            pl.Schema({"a": pl.String(), **dict.fromkeys(names, pl.String())})
+        )
+    assert len(str(caught.value)) < 3_500
+
+
+def test_a_long_record_is_read_or_refused_by_its_limit(write: Write) -> None:
+    long = "x" * 70_000
+    source = replace(write(f"a,b\n1,{long}\n2,y\n".encode()), max_record_bytes=70_003)
+    assert rows(source, TEXTS) == [("1", long), ("2", "y")]
+    said = "'cars', window .*: the record that begins at byte 4 has more than 70002 bytes; .*raise max_record_bytes"
+    with pytest.raises(SchemaMismatchError, match=said):
+        rows(replace(source, max_record_bytes=70_002), TEXTS)
 
 
 @pytest.mark.parametrize(("header", "column"), [(b"a\n", "b"), (b"a,b,c\n", "c"), (b"a,B\n", "b")])
