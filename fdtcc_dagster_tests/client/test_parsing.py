@@ -149,10 +149,10 @@ def test_record_of_another_width_is_refused_with_its_row(write: Write, data: byt
     ],
 )
 @pytest.mark.parametrize("schema", [TEXTS, None], ids=["declared", "inferred"])
-@pytest.mark.usefixtures("block_bytes")
 def test_text_that_pandas_never_writes_is_refused_with_its_row(
-    write: Write, records: bytes, row: int, schema: pl.Schema | None
+    write: Write, monkeypatch: pytest.MonkeyPatch, records: bytes, row: int, schema: pl.Schema | None
 ) -> None:
+    in_blocks_of(7, monkeypatch)
     with pytest.raises(SchemaMismatchError, match=rf"'cars'.* row {row} (has a quote|is no UTF-8)") as caught:
         rows(write(b"a,b\n" + records), schema)
     assert caught.value.row == row
