@@ -101,6 +101,9 @@ def split_header(block: bytes) -> tuple[list[str], bytes]:
         raise ValueError("the CSV's header is no UTF-8 text") from None
     if row_of_stray_quote(text.removesuffix("\r").encode()) is not None:
         raise ValueError("the CSV's header has a quote inside of a name, or one that nothing closes")
+    if "\0" in text:
+        # Python 3.10 cannot read it, and Polars 1 panics at such a name.
+        raise ValueError("the CSV's header has a NUL character")
     try:
         records = list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:

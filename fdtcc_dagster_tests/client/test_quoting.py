@@ -32,7 +32,7 @@ def first_stray(block: bytes) -> int | None:
     return opened if quoted else None
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text('"",\n\ra', max_size=12).map(str.encode))
 def test_a_stray_quote_is_found_however_it_stands(block: bytes) -> None:
     assert (row_of_stray_quote(block) is None) == (first_stray(block) is None)

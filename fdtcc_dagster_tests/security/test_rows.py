@@ -15,6 +15,7 @@ TEXTS: dict[str, Any] = {"schema": {"id": "String", "mail": "String"}}
 CASES: list[tuple[str, str, faults.Fault | None, dict[str, Any]]] = [
     ("which may be a row", f"{MAIL},1\n{ROWS}", None, TEXTS),
     ("row 4 has a quote", f'id,mail\n{ROWS}{MAIL},"x"y\n', None, TEXTS),
+    ("has more than 200 bytes", f'id,mail\n{ROWS}1,"{ROWS * 5}', None, TEXTS),
     ("'one' is not a Int64", f"id,mail\none,{MAIL}\n", None, {"schema": {"id": "Int64", "mail": "String"}}),
     # The rest of the body may be read with what came before it, or be dropped with the connection.
     ("no valid HTTP|SHA-256", f"id,mail\n{ROWS}", faults.WrongLength(-10), TEXTS),
@@ -28,7 +29,7 @@ def test_no_run_shows_a_row(witness: Witness) -> None:
             container.set_live("orders", csv)
             if fault is not None:
                 container.inject("orders", fault)
-            resource = FoundryContainerResource(host="127.0.0.1", port=container.port, attempts=1)
+            resource = FoundryContainerResource(host="127.0.0.1", port=container.port, attempts=1, max_record_bytes=200)
             result = witness.run(resource, **settings)
         assert not result.success, said
         assert re.search(said, witness.failure(result))
