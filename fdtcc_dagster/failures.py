@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._utils import interrupts
 
+from fdtcc_dagster.client.excerpts import ERROR, excerpt
 from fdtcc_dagster.client.retrying import is_retryable
 
 _NOBODY_MAY_WRITE = frozenset(
@@ -90,7 +91,7 @@ def failure(error: Exception) -> dg.Failure:
         The failure, to be raised from `error`.
     """
     return dg.Failure(
-        f"{type(error).__name__}: {error}",
+        f"{type(error).__name__}: {excerpt(error, ERROR)}",
         metadata={"foundry/error": type(error).__name__},
         allow_retries=may_pass(error),
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.client.excerpts import quoted
+
 _MOST_SHOWN = 10
 
 
@@ -66,7 +68,7 @@ def compare_columns(
     )
     if not differences:
         return Finding(passed=True, text=f"{partition}: the {len(now)} columns are those of {source}")
-    named = [f"{row['column']!r} is {row['stored']} instead of {row['expected']}" for row in differences]
+    named = [f"{quoted(row['column'])} is {row['stored']} instead of {row['expected']}" for row in differences]
     text = f"{partition}, compared with {source}: {shortened(named, ', ')}"
     return Finding(passed=False, text=text, differences=differences)
 

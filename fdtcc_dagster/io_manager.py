@@ -19,7 +19,7 @@ from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
-from fdtcc_dagster.metadata import FILE_CHECKSUM, column_schema
+from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
 from fdtcc_dagster.object_store import is_local
 from fdtcc_dagster.publishing import ParquetOptions, Published, publish
 from fdtcc_dagster.storing import STORED, StoredPartition
@@ -392,10 +392,9 @@ def _local_footer(path: Path) -> object_store.Footer:
         return object_store.Footer(pl.read_parquet_metadata(file), schema, rows)
 
 
-def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.TableSchema]:
+def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.MetadataValue]:
     """What the UI shows as columns, unless the asset has said so itself."""
-    name = "dagster/column_schema"
-    return {} if name in (context.output_metadata or {}) else {name: column_schema(schema)}
+    return {} if "dagster/column_schema" in (context.output_metadata or {}) else column_metadata(schema)
 
 
 def _as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:

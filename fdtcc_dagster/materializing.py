@@ -13,6 +13,7 @@ import polars as pl
 
 from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.evidence import Evidence, LocalEvidence
+from fdtcc_dagster.client.excerpts import ERROR, excerpt
 from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
@@ -30,6 +31,7 @@ from fdtcc_dagster.waiting import when_interrupted
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
 
+_MOST_CAUSES = 50
 # The key by which Dagster's converted source assets say that their events are logged already; not public.
 _EVENTS_ARE_LOGGED = "__source_asset_observation__"
 
@@ -201,7 +203,9 @@ class PartitionsRun:
         return policy
 
     def _partial_failure(self, asked: int, failures: Mapping[str, Exception]) -> dg.Failure:
-        lines = [f"{key}: {type(error).__name__}: {error}" for key, error in sorted(failures.items())]
+        lines = [f"{key}: {type(error).__name__}: {excerpt(error, ERROR)}" for key, error in sorted(failures.items())]
+        if len(lines) > _MOST_CAUSES:
+            lines[_MOST_CAUSES:] = [f"and {len(lines) - _MOST_CAUSES} more: see foundry/failed_partitions"]
         others = ", the others are stored" if len(failures) < asked else ""
         return dg.Failure(
             f"dataset {self._dataset.name!r}: {len(failures)} of {asked} partitions failed{others}:\n"

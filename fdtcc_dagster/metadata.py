@@ -13,6 +13,7 @@ from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.schema import dtype_name
 from fdtcc_dagster.client.snapshot import Announcement
 
+_MOST_COLUMN_CHARACTERS = 500_000
 FILE_CHECKSUM = "foundry/file_checksum"
 """The checksum of a partition's file; see `fdtcc_dagster.checksums`."""
 
@@ -31,6 +32,21 @@ def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
     )
 
 
+def column_metadata(schema: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
+    """Describe the columns of stored rows, or count them where they are too many for an event.
+
+    Args:
+        schema: Column → Polars data type.
+
+    Returns:
+        `dagster/column_schema`, or `foundry/columns`.
+    """
+    table = column_schema(schema)
+    if sum(len(column.name) + len(column.type) for column in table.columns) > _MOST_COLUMN_CHARACTERS:
+        return {"foundry/columns": dg.MetadataValue.int(len(table.columns))}
+    return {"dagster/column_schema": dg.MetadataValue.table_schema(table)}
+
+
 def snapshot_metadata(
     snapshot: Announcement, schema: pl.Schema, *, unchanged: bool = False
 ) -> dict[str, dg.MetadataValue]:
@@ -45,7 +61,7 @@ def snapshot_metadata(
         Metadata under `foundry/`: the window, the origin, the SHA-256, the seconds that the pull took, the CSV's bytes
         where it was downloaded, whether the container counted the rows and the announced rows where it did, and
         `outside_window` where today's data were taken for a window that was over when they were asked for or had
-        come; and the column schema where Dagster expects it.
+        come; and the columns, see `column_metadata`.
     """
     metadata = _metadata(snapshot, schema, snapshot.window, unchanged)
     if snapshot.is_outside:
@@ -90,7 +106,7 @@ def _metadata(
         "foundry/origin": dg.MetadataValue.text(snapshot.origin),
         "foundry/sha256": dg.MetadataValue.text(snapshot.sha256),
         "foundry/pull_seconds": dg.MetadataValue.float(round(snapshot.seconds, 3)),
-        "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(schema)),
+        **column_metadata(schema),
     }
     if isinstance(snapshot, Snapshot):
         metadata["foundry/size_bytes"] = dg.MetadataValue.int(snapshot.size_bytes)

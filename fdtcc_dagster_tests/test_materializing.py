@@ -20,6 +20,7 @@ from fdtcc_dagster import (
     FoundryParquetIOManager,
     Schedule,
     build_foundry_assets,
+    materializing,
 )
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 
@@ -166,11 +167,17 @@ def test_another_attempt_pulls_only_what_is_not_recorded_yet(site: Site) -> None
     assert len(site.container.requests) == len(DAYS) + 1
 
 
-def test_a_failure_that_cannot_pass_is_not_attempted_again(site: Site) -> None:
+def test_a_failure_that_cannot_pass_is_not_attempted_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(materializing, "_MOST_CAUSES", 3)
     site.container.inject(NAME, faults.JobFailure(), times=None)
     result = site.run(DAYS, retry_policy=NO_WAIT)
     assert not result.success
     assert len(site.container.requests) == len(DAYS)
+    # Of many, the first are told with their causes, and all are named in the metadata.
+    data = failure_of(result).user_failure_data
+    assert data is not None
+    assert (data.description or "").splitlines()[4:] == ["and 5 more: see foundry/failed_partitions"]
+    assert data.metadata["foundry/failed_partitions"].value == DAYS
 
 
 def test_a_failure_that_may_pass_is_attempted_as_often_as_the_policy_says(site: Site) -> None:

@@ -21,6 +21,7 @@ from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES, LongRecordError, recor
 from fdtcc_dagster.client.casting import Misfit, cast_block
 from fdtcc_dagster.client.errors import FdtccError, SchemaMismatchError
 from fdtcc_dagster.client.evidence import Evidence, is_lossy, lost_rows
+from fdtcc_dagster.client.excerpts import excerpt, quoted
 from fdtcc_dagster.client.header import ColumnsError, check_columns
 from fdtcc_dagster.client.inference import OtherTypesError, infer
 from fdtcc_dagster.client.records import RecordReader, UnreadableError
@@ -233,8 +234,8 @@ class CsvSource:
         except Misfit as misfit:
             row = rows + misfit.row + 1
             raise self._mismatch(
-                f"column {misfit.column!r}, row {row}: {misfit.value[:100]!r} is not a {misfit.dtype}; declare another "
-                f"type for the column, such as {_KEEPS_DIGITS if misfit.dtype.is_float() else 'String'}",
+                f"column {quoted(misfit.column)}, row {row}: {misfit.value[:100]!r} is not a {excerpt(misfit.dtype)}; "
+                f"declare another type for the column, such as {_KEEPS_DIGITS if misfit.dtype.is_float() else 'String'}",
                 column=misfit.column,
                 row=row,
                 value=misfit.value,

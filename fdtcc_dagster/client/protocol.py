@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from fdtcc_dagster.client.errors import (
     ProtocolError,
     ServiceConnectionLostError,
 )
+from fdtcc_dagster.client.excerpts import excerpt
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.window import Window
 
@@ -43,13 +45,15 @@ _NO_VERSION = re.compile(
 )
 # Digits, in groups of three or not. A point is none of the separators: it may begin decimals.
 _ANNOUNCED_ROWS = re.compile(
-    r"(?:Found|Downloading all) (\d{1,3}(?:[,_' \u00a0\u202f]\d{3})+|\d{1,18}) (?:rows?|row\(s\)) (?:in|for) dataset ",
+    r"(?:Found|Downloading all) (\d{1,3}(?:[,_' \u00a0\u202f]\d{3}){1,5}|\d{1,18}) (?:rows?|row\(s\)) "
+    r"(?:in|for) dataset ",
     re.ASCII | re.IGNORECASE,
 )
 _QUOTED = re.compile(r"'[^']*'")
 _LIKE_ANNOUNCED_ROWS = re.compile(r"(?=.*(?:\d|\ball\b)).*\b(?:rows?|records?|entries)\b", re.IGNORECASE | re.DOTALL)
 _UNKNOWN_DATASET = re.compile(r"ERROR \| .*(?:Not a single valid|unknown)", re.DOTALL)
-_EXCERPT = 200
+_MOST_CAUSES = 3
+_MOST_WARNINGS = 3
 # How foundry-dev-tools writes a failure of Foundry's API: a message, the request with its parameters, the response.
 _FOUNDRY_ERROR = re.compile(r"\b(ERROR_NAME|ERROR_CODE|STATUS) = (\S+)")
 _FOUNDRY_SECTION = re.compile(r"-{3,}(?:REQUEST|PARAMETERS|RESPONSE)-{3,}")
@@ -135,7 +139,7 @@ class Conversation:
         outcome: The pointer or the failure, as soon as there is one.
         announced_rows: How many rows the container has announced; None where it did not say so.
         has_announced: Whether it has done so in this conversation, and not only in an earlier one.
-        warnings: What may be wrong with what it said, to be logged.
+        warnings: What may be wrong with what it said, to be logged and taken out; there are a few at most.
     """
 
     def __init__(
@@ -155,7 +159,8 @@ class Conversation:
         self.has_announced = False
         self.warnings: list[str] = []
         self._origin: Origin | None = None
-        self._failures: list[str] = []
+        self._warned = 0
+        self._failures: deque[str] = deque(maxlen=_MOST_CAUSES)
         self._last = "nothing"
 
     def request(self) -> str:
@@ -213,7 +218,12 @@ class Conversation:
             return
         if rows := _ANNOUNCED_ROWS.match(text.strip()):
             self.announced_rows, self.has_announced = int("".join(filter(str.isdigit, rows[1]))), True
-        elif message.get("success") is not False and _LIKE_ANNOUNCED_ROWS.match(_QUOTED.sub("", text)):
+        elif (
+            message.get("success") is not False
+            and self._warned < _MOST_WARNINGS
+            and _LIKE_ANNOUNCED_ROWS.match(_QUOTED.sub("", text))
+        ):
+            self._warned += 1
             self.warnings.append(
                 f"the container's message {excerpt(text)!r} looks like an announcement of rows, but no number of rows "
                 "can be read in it: they are not compared with the rows that arrive"
@@ -262,7 +272,7 @@ class Conversation:
 
     def _failed(self, text: str) -> FdtccError:
         """A failed job ends with success and the text of its exception; the cause came before (S5, S6)."""
-        causes = self._failures[-3:]
+        causes = list(self._failures)
         if not (causes and _NOTHING_NEW.match(text)):
             causes = [*causes, _cause(text)]
         cause = "; ".join(causes)
@@ -294,10 +304,4 @@ def _cause(text: str) -> str:
     """What a failure of the service says, without the request that Foundry refused."""
     fields = ", ".join(f"{name} = {value}" for name, value in _FOUNDRY_ERROR.findall(text))
     head = excerpt(_FOUNDRY_SECTION.split(text)[0])
-    return f"{head} ({fields})" if fields else head
-
-
-def excerpt(value: object) -> str:
-    """The beginning of a text, on one line."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
+    return f"{head} ({excerpt(fields)})" if fields else head

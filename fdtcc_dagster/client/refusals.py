@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import ServiceUnavailableError
-from fdtcc_dagster.client.protocol import excerpt
+from fdtcc_dagster.client.excerpts import excerpt
 from fdtcc_dagster.client.redaction import redact
 
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})

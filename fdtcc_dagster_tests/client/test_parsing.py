@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -253,6 +254,17 @@ def test_other_columns_than_declared_are_refused_before_any_row_is_read(
     with pytest.raises(SchemaMismatchError, match="columns are not those of the schema") as caught:
         write(header + b"x\n").scan(INTS)
     assert caught.value.column == column
+
+
+@pytest.mark.parametrize("header", [",".join(f"column{n}" for n in range(200_000)), "a,b," + "x" * 100_000])
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_header_without_an_end_makes_a_short_error_at_once(write: Write, header: str, twice: bool) -> None:
+    source = write(f"{header},{header if twice else 'end'}\n".encode())
+    began = time.monotonic()
+    with pytest.raises(SchemaMismatchError, match="columns") as caught:
+        source.typed(INTS)
+    assert len(str(caught.value)) < 1000
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("row", [1, 2, 3, 17, 40])

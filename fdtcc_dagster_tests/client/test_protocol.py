@@ -484,3 +484,24 @@ def test_a_collision_with_another_client_is_named_and_retryable(text: str) -> No
         assert isinstance(error, DatasetRetrievalError)
         assert "collided with one of another client" in str(error)
         assert is_retryable(error)
+
+
+def test_what_is_kept_of_frames_is_bounded_and_printable() -> None:
+    control = "\x1b[31m\x07\u202e" * 3000
+    frames = [frame("update", success=False, message=text) for text in (control, "STATUS = 400 " * 3000)]
+    text = str(failure_of(talk(*frames * 10, frame("final", datasets=control))))
+    assert len(text) < 5_000
+    assert text.isprintable()
+    assert r"\x1b[31m\x07\u202e" in text
+
+
+def test_the_same_warning_is_given_a_few_times() -> None:
+    conversation = talk(*[frame("update", message=f"About {number} rows or so") for number in range(20)])
+    assert len(conversation.warnings) == 3
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "1" + ",000" * 2000])
+def test_an_absurd_number_of_rows_is_none(digits: str) -> None:
+    conversation = talk(frame("update", message=f"Downloading all {digits} rows for dataset 'cars'..."))
+    assert conversation.announced_rows is None
+    assert max(map(len, conversation.warnings)) < 1000
