@@ -18,6 +18,7 @@ from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.client.evidence import Evidence
+from fdtcc_dagster.client.excerpts import LOGGED, excerpt
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import CsvSource
@@ -26,7 +27,6 @@ from fdtcc_dagster.client.protocol import (
     Message,
     MissingVersion,
     check_pointer,
-    excerpt,
     is_terminal,
     parse_frame,
     request_all,
@@ -413,7 +413,7 @@ class FoundryDevToolsContainerClient:
         return await self._puller.fetch(arriving, transport, on_progress, on_notice)
 
     async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
-        await self._log(f"Received: {redact(message)}")
+        await self._log(f"Received: {excerpt(redact(message), LOGGED)}")
         accepted = message.get("datasets")
         if message.get("type") == "update" and isinstance(accepted, list):
             unknown = [name for name in wanted if name not in accepted]
@@ -431,13 +431,13 @@ class FoundryDevToolsContainerClient:
 
         async def respond(message: Message) -> None:
             if function is not None:
-                await finished(function(self, outer_ws, message))
+                await finished(function(self, outer_ws, message), self._puller.limits.idle_timeout)
 
         return respond
 
     async def _log(self, message: str) -> None:
         try:
-            await self.log_func(self, message)
+            await finished(self.log_func(self, message), self._puller.limits.idle_timeout)
         except Exception:  # a logger that fails must not end a pull
             logger.warning("log_func failed", exc_info=True)
 

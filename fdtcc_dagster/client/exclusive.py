@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
 
+from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.errors import IdleTimeoutError
 from fdtcc_dagster.client.state import lock_directory
 
@@ -81,8 +82,9 @@ async def exclusive(
 async def _acquire(
     lock: FileLock, sign: Path, queue: _Queue, on_wait: Callable[[], Awaitable[None]], patience: float
 ) -> None:
-    clock = asyncio.get_running_loop().time
-    seen, waited, at = _last(sign), 0.0, clock()
+    # Its change counts, by our own clock, and only while we are awake: what stops us stops the holder, too.
+    clock = AwakeClock()
+    seen, since, waited = _last(sign), clock(), 0.0
     told = False
     while True:
         try:
@@ -96,10 +98,9 @@ async def _acquire(
             if not told:
                 told = True
                 await on_wait()
-        # Its change counts, by our own clock, and only while we are awake: what stops us stops the holder, too.
-        waited, at = waited + min(clock() - at, _SIGN_SECONDS), clock()
+        waited = clock() - since
         if _last(sign) != seen:
-            seen, waited = _last(sign), 0.0
+            seen, since, waited = _last(sign), clock(), 0.0
         elif waited >= (min(patience, 2 * _SIGN_SECONDS) if seen and seen == queue.given_up else patience):
             queue.given_up = seen
             raise _stopped(sign, patience)

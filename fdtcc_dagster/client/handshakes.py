@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
 
+from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.state import lock_directory
 
 _POLL_SECONDS = 0.05
@@ -52,8 +53,9 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
 
 async def _acquire(paths: list[Path], progress: Path, timeout: float) -> FileLock | None:
     """Lock one of the files; None where no handshake has begun or ended for longer than one may take."""
-    clock = asyncio.get_running_loop().time
-    seen, waited, at = _changed(progress), 0.0, clock()
+    # By our own clock, and only while we are awake: what stops us stops the holders, too.
+    clock = AwakeClock()
+    seen, since = _changed(progress), clock()
     while True:
         for path in paths:
             lock = FileLock(path, mode=0o600, thread_local=False)
@@ -62,10 +64,9 @@ async def _acquire(paths: list[Path], progress: Path, timeout: float) -> FileLoc
                 lock.acquire(blocking=False)
                 return lock
         await asyncio.sleep(_POLL_SECONDS)
-        # By our own clock, and only while we are awake: what stops us stops the holders, too.
-        waited, at = waited + min(clock() - at, 1.0), clock()
+        waited = clock() - since
         if (now := _changed(progress)) != seen:
-            seen, waited = now, 0.0
+            seen, since = now, clock()
         elif waited >= timeout:
             return None
 

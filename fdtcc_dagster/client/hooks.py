@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
+from fdtcc_dagster.client.awake import AwakeClock
+from fdtcc_dagster.client.errors import IdleTimeoutError
 from fdtcc_dagster.client.protocol import Message
 
 OnMessage = Callable[[Message], Awaitable[None] | None]
@@ -22,10 +25,23 @@ class OuterWebSocket(Protocol):
         """Send a JSON value."""
 
 
-async def finished(result: Awaitable[None] | None) -> None:
-    """Wait for what a sync or async function returned."""
-    if inspect.isawaitable(result):
-        await result
+async def finished(result: Awaitable[None] | None, seconds: float) -> None:
+    """Wait for what a sync or async function returned.
+
+    Raises:
+        IdleTimeoutError: It has not ended after so many seconds.
+    """
+    if isinstance(result, _Done) or not inspect.isawaitable(result):
+        return
+    with AwakeClock(seconds) as clock:
+        try:
+            await clock.within(result)
+        except asyncio.TimeoutError as error:
+            if not clock.is_up:  # of its own
+                raise
+            raise IdleTimeoutError(
+                f"a function that was passed to the client did not return within {seconds:g} s: let it wait less"
+            ) from error
 
 
 def awaitable(function: Callable[..., Awaitable[None] | None]) -> Callable[..., Awaitable[None]]:

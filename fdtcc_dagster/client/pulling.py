@@ -21,6 +21,7 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
 )
 from fdtcc_dagster.client.evidence import Evidence, LocalEvidence, PendingCount, RowCount, lost_rows
+from fdtcc_dagster.client.excerpts import LOGGED, excerpt
 from fdtcc_dagster.client.exclusive import exclusive
 from fdtcc_dagster.client.hooks import Log, OnMessage, finished
 from fdtcc_dagster.client.limits import Limits
@@ -111,7 +112,7 @@ class Puller:
                 if (doubt := _doubt(announcement, pending)) and window.contains(now):
                     text = f"{doubt}; the container is asked to pull anew"
                     await self.warn(text)
-                    await _notify(on_notice, text, success=False)
+                    await self._notify(on_notice, text, success=False)
                     # In a window that begins now it has no version yet: it counts the rows and pulls them.
                     announcement = await self._ask(ask, Window(now, window.to_dt), None)
         if (rejected := _rejection(announcement)) is not None:
@@ -227,13 +228,13 @@ class Puller:
 
     async def _show(self, message: Message | None, conversation: Conversation, ask: _Ask) -> None:
         if message is not None:
-            await self.log(f"Received: {message}")
+            await self.log(f"Received: {excerpt(message, LOGGED)}")
             if ask.on_message is not None:
-                await finished(ask.on_message(message))
+                await finished(ask.on_message(message), self.limits.idle_timeout)
         while conversation.warnings:
             text = conversation.warnings.pop(0)
             await self.warn(text)
-            await _notify(ask.on_notice, text, success=False)
+            await self._notify(ask.on_notice, text, success=False)
 
     async def download(
         self,
@@ -265,7 +266,7 @@ class Puller:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
             text = f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}"
             await self.warn(text)
-            await _notify(on_notice, text, success=False)
+            await self._notify(on_notice, text, success=False)
 
         return await retrying(
             attempt,
@@ -276,22 +277,22 @@ class Puller:
             settle=settle,
         )
 
+    async def _notify(self, on_notice: OnMessage | None, text: str, *, success: bool) -> None:
+        """Tell what the client waits for, in the form of the container's messages."""
+        if on_notice is not None:
+            message = {"type": "client", "success": success, "message": redact(text)}
+            await finished(on_notice(message), self.limits.idle_timeout)
+
     def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
         """Hold the right to talk to the container about a dataset; see `fdtcc_dagster.client.exclusive`."""
 
         async def on_wait() -> None:
             text = f"Waiting for another pull of {name!r} to end"
             await self.log(text)
-            await _notify(on_notice, text, success=True)
+            await self._notify(on_notice, text, success=True)
 
         patience = max(self.limits.idle_timeout, _LEAST_PATIENCE)
         return exclusive(self.endpoint.identity, name, on_wait, patience)
-
-
-async def _notify(on_notice: OnMessage | None, text: str, *, success: bool) -> None:
-    """Tell what the client waits for, in the form of the container's messages."""
-    if on_notice is not None:
-        await finished(on_notice({"type": "client", "success": success, "message": redact(text)}))
 
 
 def _is_number(value: object, *types: type) -> bool:

@@ -7,7 +7,7 @@
 - Waits double, with jitter. After a lost conversation they are also as long as it had lasted, up to a minute: the job
   that it has left behind, or the container's restart, needs time, and another attempt then finds the version that the
   first one caused.
-- Both the number of attempts and the time in which they begin are limited.
+- Both the number of attempts and the time in which they begin are limited; time counts while this process runs.
 
 (aiohttp by itself asks once more for a file when a connection ends before any answer; nothing is lost or waited for.)
 """
@@ -19,6 +19,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
     FdtccError,
@@ -81,24 +82,23 @@ async def retrying(
     Raises:
         FdtccError: The last attempt's failure, or the first one after which none follows.
     """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + within
     number = 1
-    while True:
-        began = clock()
-        try:
-            return await attempt()
-        except FdtccError as error:
-            whole = min(delay * 2.0 ** min(number - 1, 32), max(delay, _LONGEST_SECONDS))
-            if settle:
-                whole = max(whole, min(clock() - began, _LONGEST_SECONDS))
-            # Jitter keeps many runs that failed together from coming back together.
-            seconds = whole * random.uniform(0.5, 1.0)  # noqa: S311 (no secret is made of it)
-            if number >= attempts or not _asks_again(error) or clock() + seconds >= deadline:
-                raise
-            await on_retry(error, number, seconds)
-            await asyncio.sleep(seconds)
-            number += 1
+    with AwakeClock(within) as clock:
+        while True:
+            began = clock()
+            try:
+                return await attempt()
+            except FdtccError as error:
+                whole = min(delay * 2.0 ** min(number - 1, 32), max(delay, _LONGEST_SECONDS))
+                if settle:
+                    whole = max(whole, min(clock() - began, _LONGEST_SECONDS))
+                # Jitter keeps many runs that failed together from coming back together.
+                seconds = whole * random.uniform(0.5, 1.0)  # noqa: S311 (no secret is made of it)
+                if number >= attempts or not _asks_again(error) or clock() + seconds >= clock.until:
+                    raise
+                await on_retry(error, number, seconds)
+                await asyncio.sleep(seconds)
+                number += 1
 
 
 def _asks_again(error: FdtccError) -> bool:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Literal
 
 from fdtcc_dagster.client.arriving import ArrivingFile
+from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     ChecksumMismatchError,
@@ -54,7 +55,7 @@ async def download(
         endpoint: The container.
         arriving: The file; it may be read in the meantime. To be closed by the caller after the last attempt.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
-        limits: Of which all but `job_timeout` count here.
+        limits: Of which all but `job_timeout` count here; times while this process runs.
         on_progress: Called about once a second with the number of bytes that have arrived and how many there will be.
 
     Raises:
@@ -123,56 +124,89 @@ async def _body(
 ) -> AsyncGenerator[bytes, None]:
     import aiohttp  # here, because it takes long: code locations load without it
 
-    timeout = aiohttp.ClientTimeout(
-        total=limits.transfer_timeout, connect=limits.open_timeout, sock_read=limits.idle_timeout
-    )
+    # Not aiohttp's own limits of silence and of the whole, which count while this process is stopped, too.
+    timeout = aiohttp.ClientTimeout(total=None, connect=limits.open_timeout)
     # A proxy is not to compress on its own: transport="zip" does, and what it inflates to is counted.
     headers = {"Accept-Encoding": "identity", **endpoint.headers}
     received = 0
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, read_bufsize=_READ_BYTES, headers=headers) as session,
-            session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False) as response,
-        ):
-            if response.status != 200:
-                raise refused(endpoint, response.status, handshake=False)
-            if (error := unreadable(endpoint, response.headers)) is not None:
-                raise error
-            _receive_more(response.connection and response.connection.transport)
-            told = time.monotonic()
-            # As they came: `iter_any` would copy them into one.
-            async for chunk, _ in response.content.iter_chunks():
-                received += len(chunk)
-                if received > limits.max_bytes:
-                    raise too_large(limits.max_bytes)
-                yield chunk
-                if on_progress is not None and time.monotonic() - told > 1.0:
-                    told = time.monotonic()
-                    on_progress(received, response.content_length)
-    except aiohttp.SocketTimeoutError as error:
-        raise IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s") from error
-    except aiohttp.ConnectionTimeoutError as error:
-        raise ServiceUnavailableError(
-            f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
-        ) from error
-    except asyncio.TimeoutError as error:
-        raise IdleTimeoutError(
-            f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
-            "for a slow link, raise transfer_timeout or set transport='zip'"
-        ) from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        # In older versions of aiohttp it has no `os_error`.
-        cause = error.certificate_error
-        raise unreachable(endpoint, cause if isinstance(cause, OSError) else OSError(str(cause))) from None
-    except aiohttp.ClientConnectorError as error:
-        raise unreachable(endpoint, error.os_error) from None
-    except aiohttp.ClientError as error:
-        # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
-        if is_malformed(error):
-            raise malformed(endpoint, error) from None
-        raise ServiceConnectionLostError(
-            f"the connection ended inside the download, after {received} bytes ({type(error).__name__})"
-        ) from None
+    total: int | None = None
+    response: aiohttp.ClientResponse | None = None
+
+    async def begin(session: aiohttp.ClientSession) -> tuple[aiohttp.StreamReader, bytes]:
+        nonlocal response, total
+        response = await session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False)
+        if response.status != 200:
+            raise refused(endpoint, response.status, handshake=False)
+        if (refusal := unreadable(endpoint, response.headers)) is not None:
+            raise refusal
+        _receive_more(response.connection and response.connection.transport)
+        total = response.content_length
+        wait_for_bytes()
+        # At once: aiohttp forgets what is wrong with a body as soon as the connection has ended.
+        return response.content, (await response.content.readchunk())[0]
+
+    def check() -> None:
+        if response is not None and clock.is_up:
+            response.close()
+
+    def wait_for_bytes() -> None:
+        clock.until = min(clock() + limits.idle_timeout, limits.transfer_timeout)
+
+    async def asked(*_: object) -> None:
+        wait_for_bytes()
+
+    def too_late() -> IdleTimeoutError:
+        if clock() >= limits.transfer_timeout:
+            return IdleTimeoutError(
+                f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
+                "for a slow link, raise transfer_timeout or set transport='zip'"
+            )
+        return IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s")
+
+    # Before it is asked, there is a connection to make, which has a limit of its own.
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(asked)
+    with AwakeClock(limits.transfer_timeout, check) as clock:
+        try:
+            async with aiohttp.ClientSession(
+                timeout=timeout, read_bufsize=_READ_BYTES, headers=headers, trace_configs=[tracing]
+            ) as session:
+                content, chunk = await clock.within(begin(session))
+                told = time.monotonic()
+                while True:
+                    clock.until = limits.transfer_timeout
+                    received += len(chunk)
+                    if received > limits.max_bytes:
+                        raise too_large(limits.max_bytes)
+                    if chunk:
+                        yield chunk
+                    if on_progress is not None and time.monotonic() - told > 1.0:
+                        told = time.monotonic()
+                        on_progress(received, total)
+                    wait_for_bytes()
+                    # As they came: `iter_any` would copy them into one.
+                    chunk, more = await content.readchunk()
+                    if not (chunk or more):
+                        break
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ServiceUnavailableError(
+                f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
+            ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            # In older versions of aiohttp it has no `os_error`.
+            cause = error.certificate_error
+            raise unreachable(endpoint, cause if isinstance(cause, OSError) else OSError(str(cause))) from None
+        except aiohttp.ClientConnectorError as error:
+            raise unreachable(endpoint, error.os_error) from None
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            if clock.is_up:
+                raise too_late() from None
+            # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
+            if isinstance(error, aiohttp.ClientError) and is_malformed(error):
+                raise malformed(endpoint, error) from None
+            raise ServiceConnectionLostError(
+                f"the connection ended inside the download, after {received} bytes ({type(error).__name__})"
+            ) from None
 
 
 def _receive_more(transport: asyncio.Transport | None) -> None:

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.frames import CloseCode
 
+from fdtcc_dagster.client.awake import AwakeClock, settled
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import (
     IdleTimeoutError,
@@ -20,15 +21,17 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.excerpts import excerpt
 from fdtcc_dagster.client.handshakes import handshake
 from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.protocol import excerpt
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.refusals import malformed, refused, slow, unreachable
 
 _FRAME_BYTES = 1 << 20
 _CLOSE_SECONDS = 1.0
+_UNREAD_BYTES = 1 << 20
+"""What the container may leave unread of our pongs, which websockets queues without a limit."""
 # At level DEBUG, websockets logs all headers and frames as they are: credentials, RIDs.
 _logger = logging.getLogger("fdtcc_dagster.client.websockets")
 _logger.setLevel(logging.INFO)
@@ -58,8 +61,11 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
     """
     async with handshake(endpoint.identity, limits.max_handshakes, 2 * limits.open_timeout):
         connection = await _open(endpoint, limits)
-    async with connection:
+    try:
         yield connection
+    finally:
+        # websockets alone would wait without a limit until a server that reads nothing takes the close frame.
+        await settled(connection.close(), 2 * _CLOSE_SECONDS, connection.transport.abort)
 
 
 async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
@@ -99,7 +105,7 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
     Args:
         connection: The open connection.
         request: The text frame to send.
-        limits: Of which `idle_timeout` and `job_timeout` count here.
+        limits: Of which `idle_timeout` and `job_timeout` count here, while this process runs.
 
     Yields:
         The payload of each frame.
@@ -109,22 +115,27 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
         ServiceConnectionLostError: The connection ended; the message says how.
         ProtocolError: A frame is longer than 1 MiB.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + limits.job_timeout
-    try:
-        await connection.send(request)
-        while True:
-            seconds = min(limits.idle_timeout, deadline - loop.time())
-            yield await asyncio.wait_for(connection.recv(), max(seconds, 0.0))
-    except (TimeoutError, asyncio.TimeoutError) as error:
-        if loop.time() >= deadline:
-            raise IdleTimeoutError(f"the container gave no result within {limits.job_timeout:g} s") from error
-        raise IdleTimeoutError(f"the container sent nothing for {limits.idle_timeout:g} s") from error
-    except ConnectionClosed as error:
-        if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
-            raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
-        # Without a cause: its text has the server's reason as it is.
-        raise ServiceConnectionLostError(_how(error)) from None
+    with AwakeClock(on_tick=lambda: _check_unread(connection.transport)) as clock:
+        try:
+            clock.until = min(limits.idle_timeout, limits.job_timeout)
+            await clock.within(connection.send(request))
+            while True:
+                clock.until = min(clock() + limits.idle_timeout, limits.job_timeout)
+                yield await clock.within(connection.recv())
+        except asyncio.TimeoutError as error:
+            if clock() >= limits.job_timeout:
+                raise IdleTimeoutError(f"the container gave no result within {limits.job_timeout:g} s") from error
+            raise IdleTimeoutError(f"the container sent nothing for {limits.idle_timeout:g} s") from error
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
+            # Without a cause: its text has the server's reason as it is.
+            raise ServiceConnectionLostError(_how(error)) from None
+
+
+def _check_unread(transport: asyncio.Transport) -> None:
+    if transport.get_write_buffer_size() > _UNREAD_BYTES:
+        transport.abort()
 
 
 def _how(error: ConnectionClosed) -> str:

@@ -20,7 +20,7 @@ from fastapi import APIRouter, FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from fdtcc_dagster import FDTCC, FoundryDevToolsContainerClient, Schedule
+from fdtcc_dagster import FDTCC, FoundryDevToolsContainerClient, IdleTimeoutError, Schedule
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
@@ -210,6 +210,24 @@ async def test_functions_that_fail_do_not_change_what_is_documented(
     await make_client().get(OuterSocket(), "orders", fail)
     assert (await make_client().get_single(OuterSocket(), "orders", today.from_dt, today.to_dt, fail))[1] is False
     assert caplog.text.count("failed: a function of the user") == 2
+
+
+async def test_functions_that_never_return_are_not_waited_for_without_a_limit(
+    container: SandboxContainer, make_client: ClientMaker, today: Window, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    began = time.monotonic()
+    client = make_client(idle_timeout=0.1)
+    with pytest.raises(IdleTimeoutError, match=r"'orders', window .* a function that was passed to the client did"):
+        await client.request("orders", today.from_dt, today.to_dt, on_message=hang)
+    await client.get(OuterSocket(), "orders", hang)
+    assert "get('orders') failed: a function that was passed" in caplog.text
+    # A logger that hangs does not end a pull.
+    client.log_func = hang
+    assert (await client.get_single(None, "orders", today.from_dt, today.to_dt))[1]
+    assert time.monotonic() - began < 10
 
 
 async def test_download_gives_a_frame_or_failed(
