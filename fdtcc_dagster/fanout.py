@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.evidence import Evidence
@@ -128,12 +128,12 @@ def pull_each(
     if limit < 1:
         raise ValueError(f"max_concurrency={limit} must be at least 1")
 
-    async def work(report: Callable[[Said | Received | Unchanged | Done[Result] | Failed], None]) -> None:
+    async def work(report: Callable[[Said | Received | Unchanged | Done[Result] | Failed], Any]) -> None:
         slots, turn = asyncio.Semaphore(limit), asyncio.Lock()
 
         async def pull(key: str, window: Window, directory: Path) -> Unchanged | Done[Result]:
-            def said(message: Message) -> None:
-                report(Said(key, message))
+            def said(message: Message) -> Any:
+                return report(Said(key, message))
 
             # That these wait for each other is nothing to be told.
             async with turn:

@@ -86,6 +86,7 @@ def rows_of(
         missing_version=dataset.missing_version,
         evidence=evidence,
     )
+    told.end()
     if dataset.time is None:
         rows = snapshot.scan(dataset.schema)
         return rows, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256

@@ -6,17 +6,22 @@ import time
 
 import dagster as dg
 
+from fdtcc_dagster.client.excerpts import LOGGED, excerpt
 from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.fanout import Received, Said
 
 _PROGRESS_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 300.0
+_MOST_MESSAGES = 100
+_THINNED_SECONDS = 60.0
 
 
 class PullLog:
     """Writes the container's messages and a download's progress to a run's log.
 
-    Messages are shown as they arrive, but keepalives at most every five minutes; progress at most every ten seconds.
+    Messages are shown as they arrive, up to a thousand characters of each; after the first hundred at most one a
+    minute, with the number of those that are left out: Dagster takes tens of milliseconds to write one. Keepalives are
+    shown at most every five minutes, and progress every ten seconds.
 
     Args:
         log: The log.
@@ -28,6 +33,8 @@ class PullLog:
         self._prefix = prefix
         self._began = self._alive = self._told = time.monotonic()
         self._downloading: float | None = None
+        self._shown = self._left_out = 0
+        self._shown_at = self._began
 
     def show(self, item: Said | Received) -> None:
         """Show what was reported of a pull."""
@@ -38,11 +45,13 @@ class PullLog:
 
     def message(self, message: Message) -> None:
         """Show a message of the container, or one of the client itself, whose type is `client`."""
-        kind, text = message.get("type"), f"{self._prefix}container: {message.get('message')}"
-        if kind == "client":
-            text = f"{self._prefix}{message.get('message')}"
+        kind, now = message.get("type"), time.monotonic()
+        if kind not in ("client", "keepalive") and not self._is_shown(now):
+            self._left_out += 1
+            return
+        said = excerpt(message.get("message"), LOGGED)
+        text = f"{self._prefix}{said}" if kind == "client" else f"{self._prefix}container: {said}"
         if kind == "keepalive":
-            now = time.monotonic()
             if now - self._alive >= _KEEPALIVE_SECONDS:
                 self._alive = now
                 self._log.info(f"{text} ({(now - self._began) / 60:.0f} minutes so far)")
@@ -50,6 +59,19 @@ class PullLog:
             self._log.warning(text)
         else:
             self._log.info(text)
+
+    def end(self) -> None:
+        """Tell at the end of the pull how many messages were left out since the last one that was shown."""
+        if self._left_out:
+            self._log.info(f"{self._prefix}{self._left_out:,} messages were left out")
+            self._left_out = 0
+
+    def _is_shown(self, now: float) -> bool:
+        if self._shown >= _MOST_MESSAGES and now - self._shown_at < _THINNED_SECONDS:
+            return False
+        self.end()
+        self._shown, self._shown_at = self._shown + 1, now
+        return True
 
     def progress(self, size_bytes: int, total_bytes: int | None = None) -> None:
         """Show how much of a download has arrived.

@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.client.evidence import Evidence
+from fdtcc_dagster.client.excerpts import ERROR, excerpt
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.typed import TypedCsv
 from fdtcc_dagster.dataset import FoundryDataset
@@ -144,9 +145,11 @@ class PartitionsPull:
             for item in pulls:
                 if isinstance(item, (Said, Received)):
                     logs[item.key].show(item)
-                elif isinstance(item, Failed):
+                    continue
+                logs[item.key].end()
+                if isinstance(item, Failed):
                     if len(keys) > 1:
-                        self._log.error(f"{item.key}: {item.error}")
+                        self._log.error(f"{item.key}: {excerpt(item.error, ERROR)}")
                     yield NotStored(item.key, item.error)
                 elif isinstance(item, Unchanged):
                     yield self._unchanged(item.key, item.announcement)
@@ -191,6 +194,7 @@ class PartitionsPull:
                 if isinstance(item, (Said, Received)):
                     log.show(item)
                     continue
+                log.end()
                 for announcement in announced:
                     yield from (self._unchanged(key, announcement) for key in keys if key not in wanted)
                 if isinstance(item, Failed):

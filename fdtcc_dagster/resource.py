@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
@@ -265,7 +265,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             FdtccError: As `FoundryDevToolsContainerClient.pull` does.
         """
 
-        async def work(report: Callable[[Callable[[], None]], None]) -> Snapshot:
+        async def work(report: Callable[[Callable[[], None]], Any]) -> Snapshot:
             return await self.get_client().pull(
                 name,
                 window.from_dt,

@@ -12,7 +12,7 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,9 @@ Result = TypeVar("Result")
 
 _DONE: Any = object()
 _SLICE_SECONDS = 0.5
+_MOST_WAITING = 32
+"""Items that are reported and not taken yet, of up to a frame's size."""
+_POLL_SECONDS = 0.005
 
 
 class Work(Generic[Item, Result]):
@@ -31,10 +34,11 @@ class Work(Generic[Item, Result]):
     cancels the coroutine and waits until it has cleaned up.
 
     Args:
-        work: Called with a function that reports an item; returns the coroutine.
+        work: Called with a function that reports an item; returns the coroutine. What the function returns may be
+            awaited, until this thread has taken enough of the items.
     """
 
-    def __init__(self, work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, Result]]) -> None:
+    def __init__(self, work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]]) -> None:
         self._work = work
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._result: Future[Result] = Future()
@@ -84,7 +88,22 @@ class Work(Generic[Item, Result]):
     async def _main(self) -> Result:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._running.set()
-        return await self._work(self._items.put)
+        return await self._work(self._report)
+
+    def _report(self, item: Item) -> Awaitable[None]:
+        self._items.put(item)
+        return _Backpressure(self._items)
+
+
+class _Backpressure:
+    """Waits until few items are in a queue; it need not be awaited."""
+
+    def __init__(self, items: queue.SimpleQueue[Any]) -> None:
+        self._items = items
+
+    def __await__(self) -> Generator[Any, None, None]:
+        while self._items.qsize() > _MOST_WAITING:
+            yield from asyncio.sleep(_POLL_SECONDS).__await__()
 
 
 def interruptibly(function: Callable[[], Result], stop: Callable[[], None]) -> Result:
@@ -172,12 +191,12 @@ def _give_signals_back(ours: int, previous: int) -> None:
 
 
 def wait_for(
-    work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
+    work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
 ) -> Result:
     """Run a coroutine to its end, and pass on what it reports in the meantime.
 
     Args:
-        work: Called with a function that reports an item; returns the coroutine.
+        work: Called with a function that reports an item; returns the coroutine. See `Work`.
         on_item: Called in this thread with every item, in order.
 
     Returns:

@@ -66,3 +66,22 @@ def test_a_download_tells_its_bytes_and_rate_every_ten_seconds(
         (logging.INFO, "2026-01-05: 800 MB arrived, 80 MB/s"),
         (logging.INFO, "2026-01-05: 1,600 MB arrived, 80 MB/s"),
     ]
+
+
+def test_a_flood_of_messages_is_thinned_out_and_counted(
+    clock: Clock, pull_log: PullLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(20_000):
+        clock.now += 0.01  # 200 seconds altogether
+        pull_log.message({"type": "update", "success": number % 2 == 0, "message": f"\x1b[2J{number}\n" + "x" * 5000})
+    pull_log.message({"type": "client", "success": True, "message": "Waiting for another pull"})
+    pull_log.end()
+    pull_log.end()
+    lines = [text.removeprefix("2026-01-05: ") for _, text in said(caplog)]
+    counts = [int(line.split()[0].replace(",", "")) for line in lines if line.endswith("messages were left out")]
+    shown = [line for line in lines if line.startswith(r"container: \x1b[2J")]
+    assert 100 < len(shown) < 110
+    assert len(shown) + sum(counts) == 20_000
+    assert max(map(len, lines)) < 1_100
+    assert "Waiting for another pull" in lines

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import polars as pl
@@ -54,6 +54,24 @@ def test_an_error_of_the_work_is_raised_after_the_last_item() -> None:
     with pytest.raises(LookupError, match="gone"):
         wait_for(work, seen.append)
     assert seen == [1]
+
+
+def test_work_that_waits_for_its_items_to_be_taken_does_not_pile_them_up() -> None:
+    waiting: list[int] = []
+    taken: list[int] = []
+
+    async def work(report: Callable[[int], Awaitable[None]]) -> None:
+        for number in range(500):
+            await report(number)
+            waiting.append(number - len(taken))
+
+    def take(number: int) -> None:
+        taken.append(number)
+        time.sleep(0.0005)
+
+    wait_for(work, take)
+    assert taken == list(range(500))
+    assert max(waiting) < 50
 
 
 def forever(cleaned: list[bool]) -> Callable[[Callable[[int], None]], object]:
