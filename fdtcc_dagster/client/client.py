@@ -32,7 +32,7 @@ from fdtcc_dagster.client.protocol import (
     request_all,
 )
 from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
-from fdtcc_dagster.client.redaction import redact
+from fdtcc_dagster.client.redaction import MOST_SHOWN, redact
 from fdtcc_dagster.client.schema import SchemaLike, to_overrides
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.temporary import spool_directory
@@ -183,12 +183,13 @@ class FoundryDevToolsContainerClient:
                 frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
                 async for frame in frames:
                     message = parse_frame(frame)
-                    last = excerpt(redact(message.get("message", "")))
+                    shown: Message = redact(message, MOST_SHOWN)
+                    last = excerpt(shown.get("message", ""))
                     if len(wanted) == 1:
                         first.receive(frame)
                         self._puller.note(first)
-                    await self._watch_names(message, wanted)
-                    await respond(redact(message))
+                    await self._watch_names(message, shown, wanted)
+                    await respond(shown)
                     if is_terminal(message):
                         return
         except FdtccError as error:
@@ -412,8 +413,8 @@ class FoundryDevToolsContainerClient:
         check_transport(transport)
         return await self._puller.fetch(arriving, transport, on_progress, on_notice)
 
-    async def _watch_names(self, message: Message, wanted: Sequence[str]) -> None:
-        await self._log(f"Received: {excerpt(redact(message), LOGGED)}")
+    async def _watch_names(self, message: Message, shown: Message, wanted: Sequence[str]) -> None:
+        await self._log(f"Received: {excerpt(shown, LOGGED)}")
         accepted = message.get("datasets")
         if message.get("type") == "update" and isinstance(accepted, list):
             unknown = [name for name in wanted if name not in accepted]

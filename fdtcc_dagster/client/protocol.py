@@ -25,11 +25,14 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
 )
 from fdtcc_dagster.client.excerpts import excerpt
-from fdtcc_dagster.client.redaction import redact
+from fdtcc_dagster.client.redaction import MOST_SHOWN, redact
 from fdtcc_dagster.client.window import Window
 
 Message = dict[str, Any]
-"""A frame as a JSON object, with RIDs and uuids redacted: `{"type": …, "success": …, "message": …}`."""
+"""A frame as a JSON object, `{"type": …, "success": …, "message": …}`, with RIDs and uuids redacted.
+
+Texts of more than 64 KiB are cut.
+"""
 
 Origin = Literal["cached", "fetched"]
 """Whether the container had a version of the window (S10b) or pulled today's data from Foundry (S3, S10)."""
@@ -113,9 +116,11 @@ def parse_frame(data: str | bytes) -> Message:
         # Very deep nesting ends in a RecursionError.
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"the container sent a frame that is not JSON: {excerpt(redact(data))}") from error
+        raise ProtocolError(
+            f"the container sent a frame that is not JSON: {excerpt(redact(data, MOST_SHOWN))}"
+        ) from error
     if not isinstance(message, dict):
-        raise ProtocolError(f"the container sent a frame that is not an object: {excerpt(redact(data))}")
+        raise ProtocolError(f"the container sent a frame that is not an object: {excerpt(redact(data, MOST_SHOWN))}")
     return message
 
 
@@ -183,7 +188,7 @@ class Conversation:
         except ProtocolError as error:
             self.outcome = self._error(ProtocolError, f"{error}; is another service listening at this address?")
             return None
-        shown: Message = redact(message)
+        shown: Message = redact(message, MOST_SHOWN)
         kind, text = message.get("type"), str(shown.get("message", ""))
         if kind != "keepalive":
             self._last = excerpt(text)
@@ -261,7 +266,7 @@ class Conversation:
         named = message.get("datasets")
         pointer = named[0] if isinstance(named, list) and len(named) == 1 else named
         if not (isinstance(pointer, str) and _POINTER.fullmatch(pointer)):
-            return self._failed(str(redact(pointer)))
+            return self._failed(str(redact(pointer, MOST_SHOWN)))
         if self._guarded and self._origin != "cached":
             return self._error(
                 NoVersionInWindowError,

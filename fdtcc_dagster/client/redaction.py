@@ -21,28 +21,37 @@ _RID = re.compile(
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """What JSON can spell, and no log, file or database can hold."""
 _DEPTH = 32
+_LONGEST_UUID = 64
+"""Characters that one has at most, however its hyphens are written."""
+
+MOST_SHOWN = 1 << 16
+"""How many characters of a text in a frame are looked at: to search a megabyte takes a fifth of a second."""
 
 
-def redact(value: Any) -> Any:
+def redact(value: Any, most: int | None = None) -> Any:
     """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7); and make these strings valid text.
 
     Args:
         value: A JSON value.
+        most: How many characters of each text are kept; None: all.
 
     Returns:
         The same value with `<rid>` and `<uuid>` in their places, with `…` for what is nested too deeply, and with
         U+FFFD for lone surrogates.
     """
-    return _redacted(value, _DEPTH)
+    return _redacted(value, _DEPTH, most)
 
 
-def _redacted(value: Any, depth: int) -> Any:
+def _redacted(value: Any, depth: int, most: int | None) -> Any:
     if isinstance(value, str):
+        if most is not None and len(value) > most:
+            # One that is cut off at the end would not be found, so the end goes.
+            return _redacted(value[: most + _LONGEST_UUID], depth, None)[:-_LONGEST_UUID] + "…"
         return _LONE_SURROGATE.sub("\ufffd", _RID.sub("<rid>", _UUID.sub("<uuid>", value)))
     if isinstance(value, (list, dict)) and depth == 0:
         return "…"
     if isinstance(value, list):
-        return [_redacted(item, depth - 1) for item in value]
+        return [_redacted(item, depth - 1, most) for item in value]
     if isinstance(value, dict):
-        return {_redacted(key, depth - 1): _redacted(item, depth - 1) for key, item in value.items()}
+        return {_redacted(key, depth - 1, most): _redacted(item, depth - 1, most) for key, item in value.items()}
     return value

@@ -35,6 +35,15 @@ def test_rids_and_uuids_are_redacted_however_they_are_written(text: str, shown: 
     assert redact(json.loads(json.dumps({text: [text]}))) == {shown: [shown]}
 
 
+def test_a_long_text_is_cut_and_what_stands_across_the_cut_is_not_seen() -> None:
+    uuid = UUID.replace("-", "\\u002d")
+    for begin in range(30, 110):
+        shown = redact({"message": ["x" * begin + f"{uuid} {UUID}" + "y" * 500]}, 100)["message"][0]
+        assert len(shown) <= 101
+        assert shown.strip("x…") in ("", "<uuid>", "<uuid> ") or shown.startswith("x" * 30 + "<uuid> <uuid>")
+    assert redact("x" * 100, 100) == "x" * 100
+
+
 def test_redaction_takes_no_longer_than_the_text() -> None:
     """Nothing is found, however much looks like its beginning; with quadratic time, each would take minutes."""
     size = 1 << 18
