@@ -235,7 +235,8 @@ class CsvSource:
             row = rows + misfit.row + 1
             raise self._mismatch(
                 f"column {quoted(misfit.column)}, row {row}: {misfit.value[:100]!r} is not a {excerpt(misfit.dtype)}; "
-                f"declare another type for the column, such as {_KEEPS_DIGITS if misfit.dtype.is_float() else 'String'}",
+                "declare another type for the column, such as "
+                f"{_KEEPS_DIGITS if misfit.dtype.is_float() else 'String'}",
                 column=misfit.column,
                 row=row,
                 value=misfit.value,
