@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-_MOST_NAMES = 10
-_MOST_CHARACTERS = 100
+from fdtcc_dagster.client.excerpts import listed
 
 
 class ColumnsError(ValueError):
@@ -42,7 +41,7 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
     first: dict[str, int] = {}
     for number, name in enumerate(found, start=1):
         if (other := first.setdefault(name, number)) != number:
-            named = f", {_listed([name])}" if is_header else ""
+            named = f", {listed([name])}" if is_header else ""
             raise ColumnsError(
                 f"columns {other} and {number} of the CSV have the same name{named}", name if is_header else None
             )
@@ -51,18 +50,12 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
     missing, extra = [c for c in declared if c not in first], [c for c in found if c not in known]
     if is_header:
         raise ColumnsError(
-            f"the CSV's columns are not those of the schema: missing {_listed(missing)}, not declared "
-            f"{_listed(extra)}; adapt the schema to the dataset",
+            f"the CSV's columns are not those of the schema: missing {listed(missing)}, not declared "
+            f"{listed(extra)}; adapt the schema to the dataset",
             (missing or extra)[0],
         )
     raise ColumnsError(
-        f"the CSV's columns are not those of the schema: missing {_listed(missing)}, which are all, and its first line "
+        f"the CSV's columns are not those of the schema: missing {listed(missing)}, which are all, and its first line "
         f"has {len(found)} others, which may be a row: adapt the schema, or have the dataset written with a header",
         missing[0],
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:_MOST_CHARACTERS]) for name in names[:_MOST_NAMES])
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"[{shown}]{more}"
