@@ -26,6 +26,10 @@ _HELD_BYTES = 48 << 20
 """Rows of slices in memory; beyond it, they are written to files."""
 
 
+_FIRST_NANOSECONDS, _LAST_NANOSECONDS = map(dt.datetime.fromisoformat, ("1677-09-22", "2262-04-11"))
+"""Days within what 64 bits of nanoseconds have; windows may reach beyond."""
+
+
 @dataclass(frozen=True)
 class TimeColumn:
     """The column that says to which slice a row belongs.
@@ -277,7 +281,10 @@ def _bound(instant: dt.datetime, dtype: DataType, timezone: str) -> pl.Expr:
         day = utc.astimezone(zone).date()
         # A date begins at its midnight: of a bound within a day, the first date that begins later.
         return pl.lit(day if instant_of(zone, day, dt.time()) >= utc else day + dt.timedelta(days=1))
-    value = pl.lit(utc.replace(tzinfo=None), dtype=pl.Datetime("us"))
+    naive = utc.replace(tzinfo=None)
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        naive = min(max(naive, _FIRST_NANOSECONDS), _LAST_NANOSECONDS)
+    value = pl.lit(naive, dtype=pl.Datetime("us"))
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         value = value.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
     return value.cast(dtype)

@@ -55,7 +55,7 @@ def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl
     value = pl.col(text.name)
     refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
     every = pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(text.name)
-    readable = with_four_digit_years(text) if dtype.is_temporal() else text
+    readable = with_four_digit_years(text, declared=True) if dtype.is_temporal() else text
     typed = readable.to_frame().select(every).to_series()
     wrong = [int(row) for row in (typed.is_null() & text.is_not_null()).arg_true().head(1)]
     if dtype.is_float() and (row := first_changed(text, typed)) is not None:

@@ -260,16 +260,22 @@ def read_instants(text: pl.Series) -> pl.Series:
         `Datetime("us", "UTC")`, rounded down to microseconds, null where the text is no timestamp.
     """
     known, c = _datetime_cast(pl.Datetime("us", "UTC")), pl.col(text.name)
-    short = with_four_digit_years(text).str.replace(r"(\.\d{6})\d{1,3}", "$1")
+    short = with_four_digit_years(text, declared=False).str.replace(r"(\.\d{6})\d{1,3}", "$1")
     assert known.refuse is not None  # noqa: S101  datetimes have a spelling
     return short.to_frame().select(pl.when(known.refuse(c)).then(None).otherwise(known.every(c))).to_series()
 
 
-def with_four_digit_years(text: pl.Series) -> pl.Series:
-    """Give the years of dates and timestamps their zeros, which pandas 2 leaves out before 1000: `1-01-01 00:00:00`."""
+def with_four_digit_years(text: pl.Series, *, declared: bool) -> pl.Series:
+    """Give the years of dates and timestamps their zeros, which pandas 2 leaves out before 1000: `1-01-01 00:00:00`.
+
+    Two digits are rather the end of a year, or a day (`31-12-24`), unless a time is declared and follows.
+    """
     if not text.str.contains(r"^[1-9]\d{0,2}-").any():
         return text
-    return text.str.replace(r"^([1-9]\d{0,2})-", "000${1}-").str.replace(r"^0+(\d{4}-)", "$1")
+    years = r"^([1-9]|[1-9]\d\d)(-)"
+    if declared:
+        text = text.str.replace(r"^([1-9]\d)(-\d\d-\d\d \d\d:)", "00$1$2")
+    return text.str.replace(years, "00${1}$2").str.replace(r"^00(\d)-", "000$1-").str.replace(r"^00(\d{3}-)", "0$1")
 
 
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:

@@ -57,9 +57,10 @@ _DTYPES: dict[_Kind, DataType] = {
 }
 
 _DAY = r"\d{4}-\d\d-\d\d"
-# ISO 8601's T and Z are none of pandas'. It may leave out the zeros of a year; without a time, 1-01-01 may be a number.
+# ISO 8601's T and Z are none of pandas'. It may leave out the zeros of a year; without a time, 1-01-01 may be a number,
+# and two digits are rather the end of a year.
 _CLOCK = r" \d\d:\d\d:\d\d"
-_SHORT_DAY = r"[1-9]\d{0,2}-\d\d-\d\d"
+_SHORT_DAY = r"[1-9](?:\d\d)?-\d\d-\d\d"
 _OFFSET = r"[+-]\d\d:\d\d"
 # A float holds 15 digits exactly; a longer integer must not meet a fraction in its column.
 _EXACT_DIGITS = 15

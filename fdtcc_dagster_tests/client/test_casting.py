@@ -59,7 +59,8 @@ ACCEPTED: list[tuple[DataType, dict[str, Any]]] = [
     (pl.Date(), {"2024-02-29": date(2024, 2, 29), "0001-01-01": date(1, 1, 1), "9999-12-31": date(9999, 12, 31)}),
     (pl.Date(), {"2024-01-02 00:00:00": date(2024, 1, 2), "2024-01-02T00:00:00.000Z": date(2024, 1, 2)}),
     # Years below 1000 as pandas 2 writes them.
-    (pl.Date(), {"1-01-01": date(1, 1, 1), "24-01-01": date(24, 1, 1), "999-12-31 00:00:00.000000": date(999, 12, 31)}),
+    (pl.Date(), {"1-01-01": date(1, 1, 1), "999-12-31 00:00:00.000000": date(999, 12, 31)}),
+    (pl.Date(), {"24-01-01 00:00:00": date(24, 1, 1), "124-01-01": date(124, 1, 1)}),
     (pl.Time(), {"00:00:00": time(), "23:59:59.999999": time(23, 59, 59, 999999), "01:02:03.5": time(1, 2, 3,
     500000)}),
     (MS, {"2024-01-02": naive(2024, 1, 2), "2024-01-02 03:04:05.678": naive(2024, 1, 2, 3, 4, 5, 678000)}),
@@ -114,8 +115,8 @@ REFUSED: list[tuple[DataType, list[str]]] = [
     (
         pl.Date(),
         [
-            "2024-02-30", "2023-02-29", "2024-1-1", "01-01-01", "1-02-29", " 2024-01-01", "2024-01-01 ",
-            "20240101", "01.01.2024",
+            "2024-02-30", "2023-02-29", "2024-1-1", "01-01-01", "24-01-01", "31-12-24", "1-02-29",
+            " 2024-01-01", "2024-01-01 ", "20240101", "01.01.2024",
             "2024-01-01 00:00:01", "2024-01-01 00:00:00+02:00", "2024-01-01 00:00", "0000-01-01", "-001-01-01",
             "2024-01-01 00:00:00.001", "10000-01-01", "+2024-01-01", "2024-01-01x",
         ],
@@ -142,7 +143,7 @@ REFUSED: list[tuple[DataType, list[str]]] = [
     (
         NS,
         [
-            "2024-01-01 00:00:00.0000000001", "9999-12-31", "0001-01-01 00:00:00", "1-01-01", "1677-09-21",
+            "2024-01-01 00:00:00.0000000001", "9999-12-31", "0001-01-01 00:00:00", "1-01-01", "24-01-01", "1677-09-21",
             "1677-09-21 00:12:43", "1677-09-21 00:12:43.145224192", "1677-09-20 23:59:59.999999999",
             "2262-04-11 23:47:16.854775808", "2262-04-11 23:47:17", "2262-04-12",
         ],
@@ -262,11 +263,11 @@ def test_no_text_is_taken_for_another_value(text: str, dtype: DataType) -> None:
     elif isinstance(value, Decimal):
         assert value == Decimal(text)
     elif isinstance(value, datetime):
-        text = with_four_digit_years(pl.Series([text])).item()
+        text = with_four_digit_years(pl.Series([text]), declared=True).item()
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00").ljust(19, "0") if len(text) > 19 else text)
         assert value == (parsed if parsed.tzinfo or dtype == US else parsed.replace(tzinfo=UTC))
     elif isinstance(value, date):
-        assert value.isoformat() == with_four_digit_years(pl.Series([text])).item()[:10]
+        assert value.isoformat() == with_four_digit_years(pl.Series([text]), declared=True).item()[:10]
     else:
         assert value.isoformat()[:8] == text[:8]
 
