@@ -247,7 +247,7 @@ class _Plan:
         if newest is None or _start(definition, newest) < _start(definition, key):
             stored = f"the newest stored one is {newest}" if newest else "none is stored"
             text = f"Partition {key}, available since {since}, is missing; {stored}."
-        elif newest == key and not is_there(history.instance, self.key, [due])[key]:
+        elif newest == key and not is_there(history.instance, self.dataset, self.key, [due])[key]:
             # A date with several refreshes has one partition, which must be of the latest of them.
             text = f"Partition {key} is stored, but of a refresh before the one available since {since}."
         else:

@@ -19,6 +19,9 @@ from fdtcc_dagster.schedule import Refresh, Schedule
 DECLARATION = "foundry/declaration"
 """Where stored partitions keep it: its digest in a file, the digest and its parts in a materialization's metadata."""
 
+DATASET = "foundry/dataset"
+"""Where a stored file says of which dataset it is, by a digest of the name."""
+
 _DIGITS = 16
 
 
@@ -29,8 +32,9 @@ class Declaration:
     Attributes:
         digest: The same for equal declarations, whatever the process, the machine and the versions of Python, Polars
             and Dagster.
-        parts: What it is made of, in words, so that it can be told what changed: `partitions`, `rows`, `schema`, and
-            `buffer` and `missing_version` where they matter. A RID or uuid in a name is not shown.
+        parts: What it is made of, in words, so that it can be told what changed: `dataset`, a digest of its name, as
+            that may be an id; `partitions`, `rows`, `schema`, and `buffer` and `missing_version` where they matter. A
+            RID or uuid in a column's name is not shown.
     """
 
     digest: str
@@ -44,7 +48,7 @@ class Declaration:
 def declaration_of(dataset: FoundryDataset) -> Declaration:
     """Tell what decides the rows of a dataset's partitions.
 
-    That is the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the time
+    That is its name; the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the time
     column and whether rows may have none; the schema; and for snapshots `missing_version`. Not the order of the
     calendar's rules, the start, or how the asset is described.
 
@@ -55,6 +59,7 @@ def declaration_of(dataset: FoundryDataset) -> Declaration:
         Its declaration.
     """
     parts = {
+        "dataset": dataset_digest(dataset),
         "partitions": _calendar(dataset.schedule) if dataset.schedule else _windows(dataset.partitions_def),
         "rows": _rows(dataset),
         "schema": "inferred" if dataset.schema is None else _digest(_columns(dataset.schema)),
@@ -64,6 +69,17 @@ def declaration_of(dataset: FoundryDataset) -> Declaration:
     if dataset.time is None:
         parts["missing_version"] = dataset.missing_version
     return Declaration(_digest(parts), {name: redact(text) for name, text in parts.items()})
+
+
+def dataset_digest(dataset: FoundryDataset) -> str:
+    """Which Foundry dataset it is: an asset key may come to be that of another one."""
+    return _digest(dataset.name)
+
+
+def is_of_another(dataset: FoundryDataset, recorded: object) -> bool:
+    """Tell whether a recorded declaration is of another Foundry dataset; of what recorded no dataset, nobody can."""
+    said = recorded.get("dataset") if isinstance(recorded, Mapping) else None
+    return said is not None and said != dataset_digest(dataset)
 
 
 def _calendar(schedule: Schedule) -> str:

@@ -10,6 +10,7 @@ from itertools import islice
 import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import DECLARATION, is_of_another
 from fdtcc_dagster.localtime import UTC, instant_of, zone_of
 from fdtcc_dagster.schedule import Schedule
 from fdtcc_dagster.ticks import key_delay, tick_of
@@ -98,11 +99,14 @@ def next_due(dataset: FoundryDataset, now: dt.datetime) -> dt.datetime | None:
     return max(schedule.get_next_refresh(now), available, key=dt.datetime.timestamp)
 
 
-def is_there(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]) -> dict[str, bool]:
+def is_there(
+    instance: dg.DagsterInstance, dataset: FoundryDataset, asset_key: dg.AssetKey, dues: Sequence[Due]
+) -> dict[str, bool]:
     """Tell which partitions have been materialized since they are due.
 
     Args:
         instance: The Dagster instance, which is asked once.
+        dataset: The dataset; what is known to be of another one under the same key does not count.
         asset_key: The asset.
         dues: Partitions of it.
 
@@ -117,7 +121,7 @@ def is_there(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequenc
     # The newest first. A partition that is hidden behind this many others is asked for a second time, and no more.
     for record in instance.fetch_materializations(filters, limit=100).records:
         key = record.partition_key
-        if key is not None and _pulled_since(record, since[key]):
+        if key is not None and _pulled_since(record, since[key]) and not _is_of_another(dataset, record):
             there[key] = True
     return there
 
@@ -129,6 +133,12 @@ def _pulled_since(record: dg.EventLogRecord, since: float) -> bool:
     if isinstance(window_to, dg.TimestampMetadataValue):
         return window_to.value > since
     return record.timestamp >= since
+
+
+def _is_of_another(dataset: FoundryDataset, record: dg.EventLogRecord) -> bool:
+    materialization = record.asset_materialization
+    declared = None if materialization is None else materialization.metadata.get(DECLARATION)
+    return declared is not None and is_of_another(dataset, declared.value)
 
 
 def runs_requested(

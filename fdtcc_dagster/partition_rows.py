@@ -15,7 +15,7 @@ from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.client.stopping import stop_scans
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import DECLARATION, declaration_of
+from fdtcc_dagster.declaration import DATASET, DECLARATION, dataset_digest, declaration_of, is_of_another
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
 from fdtcc_dagster.outgrown import check_slice
@@ -157,6 +157,7 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
         _SHA256: announcement.sha256,
         "foundry/types": "inferred" if dataset.schema is None else "declared",
         DECLARATION: declaration_of(dataset).digest,
+        DATASET: dataset_digest(dataset),
     }
     if dataset.time is not None:
         provenance[_SLICE] = f"{_rows_of_slice(dataset, key)}{_OR_NONE if dataset.time.allow_nulls else ''}"
@@ -199,12 +200,13 @@ def slice_rows_before(
         history: What was recorded of the asset.
 
     Returns:
-        The rows; None if there are none, or they are those of another time column or window.
+        The rows; None if there are none, or they are those of another dataset, time column or window.
     """
     if stored is not None and _SHA256 in stored.provenance:
         is_same_slice = stored.provenance.get(_SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
-        return stored.rows if is_same_slice else None
-    if key not in history.stored:
+        is_same_dataset = stored.provenance.get(DATASET, dataset_digest(dataset)) == dataset_digest(dataset)
+        return stored.rows if is_same_slice and is_same_dataset else None
+    if key not in history.stored or is_of_another(dataset, history.value(key, DECLARATION)):
         return None
     window = dataset.window(key)
     recorded = [history.value(key, name) for name in ("foundry/window_from", "foundry/window_to")]

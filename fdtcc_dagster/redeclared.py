@@ -12,7 +12,7 @@ import dagster as dg
 
 from fdtcc_dagster.client import Window
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import Declaration, declaration_of
+from fdtcc_dagster.declaration import Declaration, declaration_of, is_of_another
 from fdtcc_dagster.due import Due
 from fdtcc_dagster.findings import compare_columns
 from fdtcc_dagster.localtime import UTC, instant_of, zone_of
@@ -151,6 +151,9 @@ def _windows_of_today(
 def _differences(
     dataset: FoundryDataset, today: Declaration, windows: Sequence[Window], record: Recorded, held: Window
 ) -> Iterator[str]:
+    if is_of_another(dataset, record.parts):
+        yield "is of another Foundry dataset"
+        return
     is_slice = dataset.time is not None
     if record.is_slice != is_slice:
         yield "is a slice and not a snapshot" if record.is_slice else "is a snapshot and not a slice"

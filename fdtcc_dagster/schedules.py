@@ -152,7 +152,7 @@ def _missed(
 ) -> list[Due]:
     """What earlier ticks would have requested, had the daemon been there."""
     dues = newest_due(dataset, before, limit)
-    runs, there = runs_requested(instance, key, dues), is_there(instance, key, dues)
+    runs, there = runs_requested(instance, key, dues), is_there(instance, dataset, key, dues)
     # Behind the newest one that somebody took care of, an earlier tick has looked already.
     handled = [due.run_key in runs or there[due.partition_key] for due in dues]
     missed = dues[: handled.index(True)] if True in handled else dues

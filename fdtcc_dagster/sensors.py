@@ -109,7 +109,7 @@ def _missing(
     found: list[tuple[int, float, _Missing]] = []
     for dataset, key in targets:
         dues = newest_due(dataset, now, lookback)
-        there = is_there(instance, key, dues)
+        there = is_there(instance, dataset, key, dues)
         absent = [due for due in dues if not there[due.partition_key]]
         if redeclared:
             absent += redeclared_dues(instance, dataset, key, [due for due in dues if there[due.partition_key]])

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.ticks import exact_cron, key_delay, tick_of, waits
@@ -116,11 +117,29 @@ def test_a_materialization_counts_if_its_window_ends_later() -> None:
             metadata = {} if window_to is None else {"foundry/window_to": dg.MetadataValue.timestamp(at(window_to))}
             instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition=key, metadata=metadata))
 
-        assert is_there(instance, ORDERS, dues) == {"2026-03-02": False, "2026-03-01": False, "2026-02-28": False}
+        assert is_there(instance, dataset, ORDERS, dues) == {
+            "2026-03-02": False,
+            "2026-03-01": False,
+            "2026-02-28": False,
+        }
         materialize("2026-03-02", "2026-03-02 20:00")  # pulled for the refresh in the morning, however late it ended
         materialize("2026-03-01", "2026-03-02 08:00")
         materialize("2026-02-28", None)  # reported by somebody else, now
-        assert is_there(instance, ORDERS, dues) == {"2026-03-02": False, "2026-03-01": True, "2026-02-28": True}
+        assert is_there(instance, dataset, ORDERS, dues) == {
+            "2026-03-02": False,
+            "2026-03-01": True,
+            "2026-02-28": True,
+        }
+
+
+@pytest.mark.parametrize(("stored", "counts"), [("orders", True), ("returns", False)])
+def test_a_materialization_of_another_dataset_under_the_same_key_does_not_count(stored: str, counts: bool) -> None:
+    dataset, other = (FoundryDataset(name, TWICE, "2026-01-01") for name in ("orders", stored))
+    (due,) = newest_due(dataset, at("2026-03-02 21:00"), 1)
+    with dg.DagsterInstance.ephemeral() as instance:
+        recorded = declaration_of(other).metadata()
+        instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition="2026-03-02", metadata=recorded))
+        assert is_there(instance, dataset, ORDERS, [due]) == {"2026-03-02": counts}
 
 
 @pytest.mark.parametrize(
@@ -138,8 +157,8 @@ def test_records_of_a_date_with_two_refreshes_count_for_their_own(window_to: str
     metadata = {"foundry/window_to": dg.MetadataValue.timestamp(at(window_to))}
     with dg.DagsterInstance.ephemeral() as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition="2026-03-02", metadata=metadata))
-        assert is_there(instance, ORDERS, [morning]) == {"2026-03-02": True}
-        assert is_there(instance, ORDERS, [evening]) == {"2026-03-02": counts}
+        assert is_there(instance, dataset, ORDERS, [morning]) == {"2026-03-02": True}
+        assert is_there(instance, dataset, ORDERS, [evening]) == {"2026-03-02": counts}
 
 
 @pytest.mark.parametrize("name", CALENDARS)

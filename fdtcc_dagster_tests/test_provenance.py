@@ -131,6 +131,7 @@ def test_a_file_says_of_which_snapshot_it_is(site: Site) -> None:
         "foundry/sha256": SHA256,
         "foundry/types": "declared",
         "foundry/declaration": declaration_of(snapshots()).digest,
+        "foundry/dataset": declaration_of(snapshots()).parts["dataset"],
     }
     site.run(slices(), KEYS[:1])
     said = pl.read_parquet_metadata(site.file(KEYS[0]))

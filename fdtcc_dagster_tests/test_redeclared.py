@@ -262,6 +262,24 @@ def test_what_is_unchanged_becomes_fresh_when_it_is_recorded_again(site: Site) -
     assert site.status(declared(), WEEK) == [*[FRESH] * 4, *[STALE] * 3]
 
 
+def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replaced(site: Site) -> None:
+    site.run(declared(), WEEK[:2])
+    site.container.set_live("visits", ROWS.filter(pl.col("id") % 2 == 0))
+    daily = Schedule([DAILY], dt.timedelta(0))
+    visits = FoundryDataset("visits", daily, "2026-01-01", SCHEMA, time_column="at", asset_key="events")
+    found = site.check(visits)
+    assert found.description is not None
+    assert found.description.startswith(
+        "2 of 2 partitions do not fit the declaration: 2026-01-05 is of another Foundry dataset; "
+    )
+    assert site.status(visits, WEEK[:2]) == [STALE] * 2
+    site.run(visits, WEEK[:1])  # although it has fewer rows
+    assert site.rows(WEEK[:2]) == [12, 24]
+    (site.directory / "events" / f"{WEEK[1]}.parquet").unlink()  # now only the event log knows
+    site.run(visits, WEEK[1:2])
+    assert site.check(visits).description == "2 of 2 partitions fit the declaration."
+
+
 def test_what_an_older_version_stored_is_stored_again_and_then_says_its_declaration(site: Site) -> None:
     dataset = declared()
     site.run(dataset, WEEK[:1])
