@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,8 +29,11 @@ else:
 
 logger = logging.getLogger(__name__)
 
-_BARE_KEY = re.compile(r"^([ \t]*)([\w.-]*[^\x00-\x7f][\w.-]*)(?=[ \t]*=)", re.MULTILINE)
-"""A key that is not in quotes, and has a letter beyond ASCII; the service's own parser takes it for text."""
+_STRING_OR_COMMENT = r'"""(?:[^\\]|\\.)*?"""|' + r"'''.*?'''|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*"
+_BARE_PART = r"(?P<bare>[A-Za-z0-9_-]*[^\x00-\x7f](?:[A-Za-z0-9_-]|[^\x00-\x7f])*)(?=[ \t]*[.=\]])"
+_TOKEN = re.compile(f"{_STRING_OR_COMMENT}|{_BARE_PART}", re.DOTALL)
+"""What is in quotes or a comment; or a part of a key that is not, and has a letter beyond ASCII, which the service's own
+parser takes for text."""
 _REPLACES = {"partitions_def": ("schedule", "start"), "schedule": ("partitions_def",), "start": ("partitions_def",)}
 
 
@@ -52,8 +56,9 @@ def datasets_from_toml(
         **settings: Arguments of `FoundryDataset` that all of them share, such as `schedule` and `start`.
 
     Returns:
-        The datasets, in the order of the file. Of names that lead to one asset key, the first in the file has it, and
-        each other one has a key with eight hex digits after it.
+        The datasets, in the order of the file. Of names that lead to one asset key none has it: each has a key with
+        eight hex digits of its name after it, whatever else is selected and overridden. So no name that joins or leaves
+        gives a dataset's key, and its stored partitions, to another one.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -94,6 +99,7 @@ def datasets_from_toml(
             raise ValueError(f"overrides has {name!r}, which {why}; {_known(chosen)}{did_you_mean(name, chosen)}")
     # Of all names: what is selected must not change the keys.
     keys = _alike(names)
+    _warn_of_alike(path, [name for name in chosen if keys[name] and "asset_key" not in overrides.get(name, {})])
     return [FoundryDataset(name, **_merged({**settings, **keys[name]}, overrides.get(name, {}))) for name in chosen]
 
 
@@ -131,7 +137,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        quoted = _BARE_KEY.sub(lambda key: key[1] + ".".join(f'"{part}"' for part in key[2].split(".")), text)
+        quoted = _TOKEN.sub(lambda token: f'"{token["bare"].strip()}"' if token["bare"] else token[0], text)
         if quoted == text:
             raise
         return tomllib.loads(quoted)
@@ -150,14 +156,20 @@ def _is_usable(path: Path, name: str, identifier: object) -> bool:
 
 
 def _alike(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name → the asset key that tells it from an earlier one with the same; nothing where there is none."""
-    keys: dict[str, dict[str, Any]] = {}
-    taken = set()
-    for name in names:
-        key = asset_key_of(name)
-        keys[name] = {"asset_key": distinguished(key, name)} if key in taken else {}
-        taken.add(key)
-    return keys
+    """Name → the asset key that tells it from others with the same; nothing where there are none."""
+    keys = {name: asset_key_of(name) for name in names}
+    times = Counter(keys.values())
+    return {name: {"asset_key": distinguished(key, name)} if times[key] > 1 else {} for name, key in keys.items()}
+
+
+def _warn_of_alike(path: Path, names: Sequence[str]) -> None:
+    if names:
+        logger.warning(
+            "%s: other names in it lead to the same asset keys as %s, so eight hex digits are added to these keys: to "
+            "keep a key and its stored partitions, give asset_key in overrides",
+            path,
+            ", ".join(repr(redact(name)) for name in names),
+        )
 
 
 def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def test_the_prefix_is_optional_and_a_path_may_be_text(write: Write) -> None:
 
 def test_a_byte_order_mark_and_any_letters_are_read(write: Write) -> None:
     assert read_dataset_names(write(f'\ufeff[datasets]\n"Größen 数据" = "{ID}"\n')) == ["Größen 数据"]
+    text = f'[größe."x]"]\ntext = """\nö="""\n[datasets]\norders = "{ID}"\nMaße\u00a0= "ö = 1"\n[datasets.größe]\n'
+    assert read_dataset_names(write(text)) == ["orders", "Maße"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,12 @@ def test_what_the_service_accepts_is_read(write: Write, entry: str, name: str) -
     ("entry", "warning"),
     [
         (f'foundry.hr.salaries = "{ID}"', "'foundry', which is left out: it has no id; a name with dots needs quotes"),
-        (f'foundry.größe = "{ID}"', "'foundry', which is left out: it has no id; a name with dots needs quotes"),
+        *(
+            (f'{key} = "{ID}"', "'foundry', which is left out: it has no id; a name with dots needs quotes")
+            for key in ("foundry.größe", '"foundry".größe', 'foundry . größe."# x"', "'foundry'.x.größe")
+        ),
+        (f'größe."x" = "{ID}"', "'größe', which is left out: it has no id; a name with dots needs quotes"),
+        (f'sales = {{ größe = "{ID}" }} # ö="', "'sales', which is left out: it has no id"),
         (f'sales = ["{ID}"]', "'sales', which is left out: it has no id"),
         (f'"" = "{ID}"', "'', which is left out: a dataset's name must be a string that is not empty"),
         (f'"{ID}" = "orders"', "which is left out: a dataset's name is needed"),
@@ -84,18 +91,35 @@ def test_an_entry_that_cannot_be_used_is_left_out_with_a_warning(
     assert ID not in caplog.text
 
 
-def test_names_that_lead_to_one_key_have_keys_of_their_own_whatever_is_selected(write: Write) -> None:
+def test_names_that_lead_to_one_key_have_keys_of_their_own_whatever_is_selected(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write("".join(["[datasets]\n", *(f'"{name}" = "x"\n' for name in ("Größe", "groesse", "GRÖSSE", "b"))]))
     datasets = datasets_from_toml(path, schedule=WEEKLY, start=START)
     keys = [asset.key.to_user_string() for asset in build_foundry_assets(datasets)]
-    assert [key.rpartition("_")[0] for key in keys] == ["", "groesse", "groesse", ""]
-    assert [keys[0], keys[3]] == ["groesse", "b"]
+    assert [key.rpartition("_")[0] for key in keys] == ["groesse", "groesse", "groesse", ""]
+    assert (len({*keys}), keys[3]) == (4, "b")
+    assert "the same asset keys as 'Größe', 'groesse', 'GRÖSSE', so eight hex digits are added" in caplog.text
     (third,) = datasets_from_toml(path, select=["GRÖSSE"], schedule=WEEKLY, start=START)
     assert third == datasets[2]
     (given,) = datasets_from_toml(
         path, select=["GRÖSSE"], schedule=WEEKLY, start=START, overrides={"GRÖSSE": {"asset_key": "size"}}
     )
     assert given.asset_key == dg.AssetKey("size")
+    assert caplog.text.count("lead to the same asset keys") == 2  # not where a key is given
+
+
+def test_a_name_that_joins_leaves_or_moves_gives_no_key_to_another_dataset(write: Write) -> None:
+    names = ["Größe", "groesse", "GRÖSSE"]
+    owners: dict[object, set[str]] = {}
+    for order in (names[:1], names[:2], names[1::-1], names[1:], names):
+        path = write("".join(["[datasets]\n", *(f'"{name}" = "x"\n' for name in order)]))
+        for dataset in datasets_from_toml(path, schedule=WEEKLY, start=START):
+            if dataset.asset_key is not None:
+                owners.setdefault(dataset.asset_key, set()).add(dataset.name)
+            else:
+                assert len(order) == 1  # the plain key, which nobody has beside another name
+    assert [*owners.values()] == [{name} for name in names]
 
 
 @pytest.mark.parametrize(
