@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fdtcc_dagster.arguments import members
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.pulling import check_name
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.suggestions import did_you_mean
@@ -32,8 +33,8 @@ logger = logging.getLogger(__name__)
 _STRING_OR_COMMENT = r'"""(?:[^\\]|\\.)*?"""|' + r"'''.*?'''|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*"
 _BARE_PART = r"(?P<bare>[A-Za-z0-9_-]*[^\x00-\x7f](?:[A-Za-z0-9_-]|[^\x00-\x7f])*)(?=[ \t]*[.=\]])"
 _TOKEN = re.compile(f"{_STRING_OR_COMMENT}|{_BARE_PART}", re.DOTALL)
-"""What is in quotes or a comment; or a part of a key that is not, and has a letter beyond ASCII, which the service's own
-parser takes for text."""
+"""What is in quotes or a comment; or a part of a key that is neither, and has a letter beyond ASCII: the service's own
+parser takes it for text."""
 _REPLACES = {"partitions_def": ("schedule", "start"), "schedule": ("partitions_def",), "start": ("partitions_def",)}
 
 
@@ -78,7 +79,7 @@ def datasets_from_toml(
         )
         ```
     """
-    path, overrides = Path(path).expanduser(), overrides or {}
+    path, overrides = expand_home("path", path), overrides or {}
     select = None if select is None else members("select", select, "names and patterns")
     exclude = members("exclude", exclude, "names and patterns")
     names = read_dataset_names(path)
@@ -116,7 +117,7 @@ def read_dataset_names(path: str | Path) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: It is not TOML, or has no table `[datasets]`.
     """
-    path = Path(path).expanduser()
+    path = expand_home("path", path)
     try:
         # TOML may begin with a byte order mark on Windows, which the standard does not know.
         text = path.read_text(encoding="utf-8-sig")

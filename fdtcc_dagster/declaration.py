@@ -48,8 +48,8 @@ class Declaration:
 def declaration_of(dataset: FoundryDataset) -> Declaration:
     """Tell what decides the rows of a dataset's partitions.
 
-    That is its name; the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the time
-    column and whether rows may have none; the schema; and for snapshots `missing_version`. Not the order of the
+    That is its name; the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the
+    time column and whether rows may have none; the schema; and for snapshots `missing_version`. Not the order of the
     calendar's rules, the start, or how the asset is described.
 
     Args:

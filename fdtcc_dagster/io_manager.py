@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from dagster_polars import PolarsParquetIOManager
 from fdtcc_dagster import checksums, object_store, reading
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
@@ -70,7 +72,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
         if is_local(self._base_path):
             # Without `file://` and `~`, which not all of Polars and pathlib understand, or each in its own way.
-            self._base_path = UPath(os.path.expanduser(self._base_path.path))
+            self._base_path = UPath(expand_home("base_dir", self._base_path.path))
         else:
             # A listing that is kept does not show what other processes have stored since.
             options = {"use_listings_cache": False, **self.storage_options}
@@ -195,6 +197,31 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             **_described(path, published.rows, published.checksum),
             "foundry/store_seconds": round(time.monotonic() - started, 3),
         }
+
+    def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
+        """Make sure that a partition can be stored, by making its directory; object stores are not asked.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+
+        Raises:
+            OSError: Its directory cannot be made or written to.
+            ValueError: A key cannot be a path.
+        """
+        directory = self._partition_path(asset_key, partition_key).parent
+        if not is_local(directory):
+            return
+        try:
+            self.make_directory(directory)
+            if not os.access(directory.path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"{directory} cannot be written to ({error.strerror}); set base_dir to a directory that this user can "
+                "write to",
+            ) from error
 
     def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
         """Say what is stored as a partition.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from fdtcc_dagster.outside_window import explained
 from fdtcc_dagster.partition_rows import now_in_utc, rows_of
 from fdtcc_dagster.pulling import NotStored, PartitionsPull, Stored
 from fdtcc_dagster.resource import FoundryContainerResource
-from fdtcc_dagster.storing import STORED, StoresPartitions
+from fdtcc_dagster.storing import STORED, ChecksPlaces, StoresPartitions
 from fdtcc_dagster.version_tags import version_tags
 from fdtcc_dagster.waiting import when_interrupted
 
@@ -79,6 +80,7 @@ class PartitionsRun:
         """
         # Another IO manager reads the spooled file after the yield, and this function goes on when it has stored the
         # rows.
+        self._check_store(io_manager, key)
         with interrupts_end_the_run(self._retry_policy), self._spool() as spool:
             try:
                 if isinstance(io_manager, StoresPartitions):
@@ -125,6 +127,7 @@ class PartitionsRun:
                 "max_partitions_per_run=1, or use FoundryParquetIOManager",
                 allow_retries=False,
             )
+        self._check_store(io_manager, keys[0])
         recorded = self._recorded_before()
         left = [key for key in keys if key not in recorded]
         failures: dict[str, Exception] = {}
@@ -140,14 +143,27 @@ class PartitionsRun:
         # more, with one data version for all. What depends on the asset in this run needs an output all the same.
         yield dg.Output(STORED, metadata={_EVENTS_ARE_LOGGED: True})
 
+    def _check_store(self, io_manager: object, key: str) -> None:
+        """Fail before anything is pulled where it cannot be stored: no other attempt helps, as for the spool."""
+        if not isinstance(io_manager, ChecksPlaces):
+            return
+        try:
+            io_manager.check_writable(self._asset_key, key)
+        except OSError as error:
+            passes = may_pass(error) and error.errno != errno.ENOENT
+            raise dg.Failure(f"dataset {self._dataset.name!r}: {error}", allow_retries=passes) from error
+        except ValueError:
+            pass  # of this partition alone, of which it is told when it is stored
+
     @contextmanager
     def _spool(self) -> Iterator[Path]:
         """The directory for snapshots; where it cannot be made, no other attempt helps, but on a full disk."""
         with ExitStack() as stack:
             try:
                 spool = stack.enter_context(self._container.spool())
-            except OSError as error:
-                raise dg.Failure(f"dataset {self._dataset.name!r}: {error}", allow_retries=is_full(error)) from error
+            except (OSError, ValueError) as error:
+                passes = isinstance(error, OSError) and is_full(error)
+                raise dg.Failure(f"dataset {self._dataset.name!r}: {error}", allow_retries=passes) from error
             yield spool
 
     def _pull(self, io_manager: StoresPartitions) -> PartitionsPull:

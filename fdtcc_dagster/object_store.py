@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import polars as pl
 
 from fdtcc_dagster import checksums, reading
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.temporary import spool_directory
 
 if TYPE_CHECKING:
@@ -77,13 +78,15 @@ def check_place(base_dir: str) -> None:
         base_dir: A directory, or a URL.
 
     Raises:
-        ValueError: It is neither a directory nor in an object store that is known; or there are credentials in it.
+        ValueError: It is neither a directory nor in an object store that is known; or there are credentials in it; or
+            it begins with `~` and the name of nobody.
     """
     protocol, separator, rest = base_dir.partition("://")
     if not separator:
         protocol, rest = ("", base_dir) if "::" not in base_dir else (base_dir.partition("::")[0], "")
     _check_protocol(protocol)
     if protocol not in _STORES:
+        expand_home("base_dir", rest)
         return
     # A secret may have slashes. In Azure's URLs, tokens come after a question mark.
     is_user = ":" in rest.partition("/")[0] and "@" in rest.partition(":")[2]

@@ -72,6 +72,24 @@ class StoresPartitions(Protocol):
 
 
 @runtime_checkable
+class ChecksPlaces(Protocol):
+    """An IO manager that can say, before anything is pulled, whether there is a place for it."""
+
+    def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
+        """Make sure that a partition can be stored.
+
+        Args:
+            asset_key: The asset.
+            partition_key: The partition.
+
+        Raises:
+            OSError: It cannot.
+            ValueError: A key cannot be a path.
+        """
+        ...
+
+
+@runtime_checkable
 class VerifiesPartitions(Protocol):
     """An IO manager that can say whether what it has stored is still what it has stored."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fdtcc_dagster.client.hosts import check_host, identity_of
+from fdtcc_dagster.client.paths import expand_home
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,8 @@ def make_endpoint(
         if any(str(name).lower() == "authorization" for name in all_headers):
             raise ValueError("bearer_token is sent as the header Authorization, which is in headers too: give one")
         all_headers["Authorization"] = f"Bearer {bearer_token}"
-    return Endpoint(host, port, secure, None if ca_file is None else os.path.expanduser(ca_file), all_headers)
+    file = None if ca_file is None else str(expand_home("ca_file", ca_file))
+    return Endpoint(host, port, secure, file, all_headers)
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import platformdirs
 
+from fdtcc_dagster.client.paths import expand_home
+
 STATE_DIRECTORY = "FDTCC_STATE_DIRECTORY"
 """The environment variable that names the directory."""
 
@@ -28,7 +30,10 @@ def state_directory() -> Path:
         OSError: It cannot be made, or others may write to it.
     """
     if given := os.environ.get(STATE_DIRECTORY):
-        return _made(Path(given).expanduser())
+        try:
+            return _made(expand_home(STATE_DIRECTORY, given))
+        except ValueError as error:
+            raise NotADirectoryError(errno.ENOTDIR, str(error)) from None
     with suppress(OSError, RuntimeError):  # no home directory, or a read-only one
         return _made(platformdirs.user_state_path("fdtcc-dagster", appauthor=False))
     return _made(Path(tempfile.gettempdir()) / f"fdtcc-state-{os.getuid() if hasattr(os, 'getuid') else 'user'}")

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.state import lock_directory
 
 try:
@@ -51,8 +52,9 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
 
     Raises:
         OSError: `parent` does not exist or cannot be written to.
+        ValueError: It begins with `~` and the name of nobody.
     """
-    parent = Path(parent or tempfile.gettempdir()).expanduser()
+    parent = expand_home("spool_directory", parent or tempfile.gettempdir())
     remove_leftovers(parent)
     with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
         try:

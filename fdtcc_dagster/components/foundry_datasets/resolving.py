@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import dagster as dg
 from pydantic import BaseModel, model_validator
 
 from fdtcc_dagster.client.errors import FdtccError
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_dataset
 from fdtcc_dagster.components.foundry_datasets.sharing import shared
 from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
@@ -53,7 +53,7 @@ def resolve_toml(context: dg.ResolutionContext, models: Sequence[Any]) -> list[F
     def declare(values: dict[str, Any]) -> list[FoundryDataset]:
         settings = dict(values)
         # Of an absolute path, nothing is put before it.
-        path = context.resolve_source_relative_path(os.path.expanduser(settings.pop("path")))
+        path = context.resolve_source_relative_path(str(expand_home("path", settings.pop("path"))))
         overrides = {name: to_arguments(own) for name, own in settings.pop("overrides", {}).items()}
         return datasets_from_toml(path, overrides=overrides, **to_arguments(settings))
 
