@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -36,7 +36,38 @@ def whole_number(name: str, value: object, least: int) -> int:
     raise ValueError(f"{name}={shown(value)} is not allowed; give a whole number of at least {least}")
 
 
-def instance_of(name: str, value: object, kind: type[Any] | tuple[type[Any], ...], meant: str) -> None:
+def flag(name: str, value: object) -> None:
+    """Make sure that something is True or False.
+
+    Raises:
+        ValueError: It is not, but something that Python would take for True.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={shown(value)} must be True or False")
+
+
+def kind_of(value: object) -> str:
+    """The class of a value, for an error about something that may hold secrets."""
+    if value is None:
+        return "None"
+    return f"<class {value.__qualname__}>" if isinstance(value, type) else f"<{type(value).__qualname__}>"
+
+
+def shown(value: object) -> str:
+    """A value for an error; of others' objects only the class, for they may hold secrets."""
+    if isinstance(value, (str, bytes, int, float, list, tuple, dict, set, frozenset)):
+        text = repr(value)
+        return text if len(text) <= 200 else f"{text[:199]}…"
+    return kind_of(value)
+
+
+def instance_of(
+    name: str,
+    value: object,
+    kind: type[Any] | tuple[type[Any], ...],
+    meant: str,
+    written: Callable[[object], str] = shown,
+) -> None:
     """Make sure that something is an object of a class.
 
     Raises:
@@ -45,16 +76,8 @@ def instance_of(name: str, value: object, kind: type[Any] | tuple[type[Any], ...
     if isinstance(value, kind):
         return
     if isinstance(value, type):
-        raise ValueError(f"{name}={shown(value)} is the class, and not an object: give {value.__name__}(…)")
-    raise ValueError(f"{name}={shown(value)} is no {meant}")
-
-
-def shown(value: object) -> str:
-    """A value for an error; of others' objects only the class, for they may hold secrets."""
-    if value is None or isinstance(value, (str, bytes, int, float, list, tuple, dict, set, frozenset)):
-        text = repr(value)
-        return text if len(text) <= 200 else f"{text[:199]}…"
-    return f"<class {value.__qualname__}>" if isinstance(value, type) else f"<{type(value).__qualname__}>"
+        raise ValueError(f"{name}={kind_of(value)} is the class, and not an object: give {value.__name__}(…)")
+    raise ValueError(f"{name}={written(value)} is no {meant}")
 
 
 def check_appearance(

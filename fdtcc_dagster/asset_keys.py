@@ -18,8 +18,10 @@ def check_asset_key(key: dg.AssetKey) -> dg.AssetKey:
         The key.
 
     Raises:
-        ValueError: A part of it is empty, `.` or `..`, or holds a slash, a backslash or NUL.
+        ValueError: It has no part; or one of them is empty, `.` or `..`, or holds a slash, a backslash or NUL.
     """
+    if not key.path:
+        raise ValueError("the asset key [] is empty: give it at least one part")
     for part in key.path:
         if part in _NOWHERE or any(separator in part for separator in _SEPARATORS):
             raise ValueError(

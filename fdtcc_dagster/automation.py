@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.arguments import instance_of, whole_number
 from fdtcc_dagster.automation_state import AllOf
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
@@ -34,7 +35,12 @@ class RefreshBecameAvailable(dg.AutomationCondition[dg.AssetKey]):
         Args:
             dataset: The dataset.
             max_catchup: How many partitions may become due in one evaluation; the newest count.
+
+        Raises:
+            ValueError: An argument is not one of these.
         """
+        instance_of("dataset", dataset, FoundryDataset, "FoundryDataset")
+        whole_number("max_catchup", max_catchup, 0)
         self.dataset = dataset
         self.max_catchup = max_catchup
 
@@ -89,6 +95,9 @@ def foundry_automation_condition(
 
     Returns:
         The condition. Like Dagster's `on_cron`, it requests nothing that was available before its first evaluation.
+
+    Raises:
+        ValueError: An argument is not one of these.
     """
     # Nothing is due at the first evaluation, so unlike `on_cron` it needs no `initial_evaluation`, which is true for
     # all partitions: of hard calendars Dagster would count them one by one, for seconds.
@@ -157,10 +166,11 @@ def foundry_freshness_policy(
         The policy, or None for a dataset with a partitions definition of its own.
 
     Raises:
-        ValueError: The grace is shorter than a minute.
+        ValueError: The grace is shorter than a minute, or an argument is not one of these.
     """
-    if grace < _ONE_MINUTE:
-        raise ValueError(f"grace={grace!r} is not allowed; give a minute or more")
+    instance_of("dataset", dataset, FoundryDataset, "FoundryDataset")
+    if not isinstance(grace, dt.timedelta) or grace < _ONE_MINUTE:
+        raise ValueError(f"grace={grace!r} is not allowed; give a minute or more, as a timedelta")
     if dataset.schedule is None:
         return None
     schedule = dataset.schedule

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, shown
+from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.client.protocol import MissingVersion
@@ -260,8 +260,7 @@ def _check_time(column: object, allow_null_times: object, complete_history: obje
     if not isinstance(column, str):
         raise ValueError(f"time_column={shown(column)} must be the name of one column")
     for name, value in {"allow_null_times": allow_null_times, "complete_history": complete_history}.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}={shown(value)} must be True or False")
+        flag(name, value)
     if schema is not None and column not in schema:
         raise ValueError(f"time_column={column!r} is no column of the schema{did_you_mean(column, schema)}")
     if schema is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
+from dagster._config.pythonic_config.io_manager import ConfigurableIOManagerFactory
+from dagster._config.pythonic_config.resource import PartialResource
 
-from fdtcc_dagster.arguments import instance_of, members
+from fdtcc_dagster.arguments import flag, instance_of, kind_of, members
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
 from fdtcc_dagster.automation import (
     AutomatedTranslator,
@@ -74,6 +75,8 @@ def build_foundry_definitions(
     check_automation(automation)
     check_resource(resource)
     check_io_manager(io_manager)
+    flag("sensor", sensor)
+    flag("checks", checks)
     datasets, translator = members("datasets", datasets, "FoundryDataset"), checked_translator(translator)
     described = AutomatedTranslator(
         translator,
@@ -122,14 +125,12 @@ def check_automation(automation: object) -> None:
 
 
 def check_io_manager(io_manager: object) -> None:
-    """Refuse what is a place or a class, and no IO manager.
+    """Refuse what is no IO manager and will be none, such as a place, a class or a dictionary.
 
     Raises:
         ValueError: It is.
     """
-    if isinstance(io_manager, (str, os.PathLike)):
-        raise ValueError(
-            f"io_manager={os.fspath(io_manager)!r} is no IO manager: give FoundryParquetIOManager(base_dir=…)"
-        )
-    if isinstance(io_manager, type):
-        instance_of("io_manager", io_manager, (), "IO manager")
+    kinds = (dg.IOManager, dg.ResourceDefinition, ConfigurableIOManagerFactory, PartialResource)
+    if io_manager is not None:
+        meant = "IO manager: give FoundryParquetIOManager(base_dir=…)"
+        instance_of("io_manager", io_manager, kinds, meant, kind_of)

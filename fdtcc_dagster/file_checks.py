@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from fdtcc_dagster.arguments import members
+from fdtcc_dagster.arguments import flag, members
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.findings import Finding, missing, shortened
 from fdtcc_dagster.history import History
@@ -48,6 +48,7 @@ def build_foundry_file_checks(
     Returns:
         The checks, one definition for each dataset, in the order of the datasets.
     """
+    flag("blocking", blocking)
     translator = checked_translator(translator)
     checks = []
     for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import dagster as dg
 from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
-from fdtcc_dagster.arguments import instance_of, shown
+from fdtcc_dagster.arguments import instance_of, kind_of
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.hosts import check_host
+from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.waiting import wait_for
@@ -57,7 +58,8 @@ def check_resource(resource: object) -> None:
     """
     if not (isinstance(resource, PartialResource) and issubclass(resource.resource_cls, FoundryContainerResource)):
         kinds = (FoundryContainerResource, dg.ResourceDefinition)
-        instance_of("resource", resource, kinds, "FoundryContainerResource, such as FoundryContainerResource(host=…)")
+        meant = "FoundryContainerResource, such as FoundryContainerResource(host=…)"
+        instance_of("resource", resource, kinds, meant, kind_of)
 
 
 def check_container(dataset: str, container: object) -> None:
@@ -72,7 +74,7 @@ def check_container(dataset: str, container: object) -> None:
     """
     if not isinstance(container, FoundryContainerResource):
         raise dg.Failure(
-            f"dataset {dataset!r}: the resource 'foundry_container' is {shown(container)}; "
+            f"dataset {dataset!r}: the resource 'foundry_container' is {kind_of(container)}; "
             "give a FoundryContainerResource in the definitions' resources",
             allow_retries=False,
         )
@@ -148,17 +150,29 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     def _check_host(cls, host: object) -> object:
         return host if isinstance(host, dg.EnvVar) else check_host(host)
 
-    @field_validator("port", mode="before")
+    @field_validator(
+        "port", "attempts", "max_concurrency", "max_bytes", "max_handshakes", "max_record_bytes", mode="before"
+    )
     @classmethod
-    def _check_port(cls, port: object) -> object:
-        # Until a run resolves it, an `EnvVar.int` is 0, too.
-        if type(port) is int and port == 0:
-            raise ValueError("port=0 must be an integer from 1 to 65535")
-        return port
+    def _check_count(cls, value: object, info: ValidationInfo) -> object:
+        # Until a run resolves it, an `EnvVar.int` is 0, too. To pydantic, True is 1.
+        if isinstance(value, bool) or (type(value) in (int, str) and value in (0, "0")):
+            to = " from 1 to 65535" if info.field_name == "port" else " of at least 1"
+            raise ValueError(f"{info.field_name}={value!r} must be an integer{to}")
+        return value
+
+    @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", mode="before")
+    @classmethod
+    def _check_seconds(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool):
+            raise ValueError(f"{info.field_name}={value!r} must be a positive number of seconds")
+        return value
 
     @field_validator("spool_directory", "ca_file", mode="before")
     @classmethod
-    def _take_path(cls, path: object) -> object:
+    def _take_path(cls, path: object, info: ValidationInfo) -> object:
+        if isinstance(path, (str, os.PathLike)) and not isinstance(path, dg.EnvVar):
+            expand_home(str(info.field_name), path)
         return os.fspath(path) if isinstance(path, os.PathLike) else path
 
     def get_resource_definition(self) -> ConfigurableResourceFactoryResourceDefinition:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import dagster as dg
 
-from fdtcc_dagster.arguments import whole_number
+from fdtcc_dagster.arguments import flag, whole_number
 from fdtcc_dagster.client.errors import ScheduleError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
@@ -63,9 +63,10 @@ def build_foundry_schedules(
 
     Raises:
         ScheduleError: Two datasets would share a schedule's name, or a calendar cannot be rendered.
-        ValueError: `max_catchup` is negative.
+        ValueError: `max_catchup` is negative, or `shared` is no bool.
     """
     whole_number("max_catchup", max_catchup, 0)
+    flag("shared", shared)
     groups: dict[Hashable, list[Target]] = {}
     for number, (dataset, key) in enumerate(targets_of(datasets, translator)):
         # Dagster wants one partitions definition for all assets of a job.

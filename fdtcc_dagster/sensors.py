@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from fdtcc_dagster.arguments import whole_number
+from fdtcc_dagster.arguments import flag, whole_number
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.localtime import UTC
@@ -62,10 +62,11 @@ def build_foundry_sensor(
         The sensor.
 
     Raises:
-        ValueError: `lookback` or `max_runs` is less than one, or there are no datasets.
+        ValueError: `lookback` or `max_runs` is less than one, `redeclared` is no bool, or there are no datasets.
     """
     whole_number("lookback", lookback, 1)
     whole_number("max_runs", max_runs, 1)
+    flag("redeclared", redeclared)
     targets = targets_of(datasets, translator)
     if not targets:
         raise ValueError(f"the sensor {name!r} needs at least one dataset")

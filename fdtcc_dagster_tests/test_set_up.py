@@ -25,7 +25,14 @@ from fdtcc_dagster import (
     build_foundry_sensor,
     datasets_from_toml,
 )
-from fdtcc_dagster.automation import build_foundry_automation_sensors
+from fdtcc_dagster.automation import (
+    RefreshBecameAvailable,
+    build_foundry_automation_sensors,
+    foundry_automation_condition,
+    foundry_freshness_policy,
+)
+from fdtcc_dagster.client.state import state_directory
+from fdtcc_dagster.client.temporary import spool_directory
 from fdtcc_dagster.file_checks import build_foundry_file_checks
 
 DAILY = Schedule([Refresh("daily", None, "04:00:00")])
@@ -56,6 +63,8 @@ ONE: Any = {"cycle": "daily", "time": "04:00:00"}
         ({"description": 3}, "description=3 must be text"),
         ({"asset_key": 3}, "asset_key=3 must be text"),
         ({"asset_key": [3]}, r"asset_key=\[3\] must be text"),
+        ({"asset_key": []}, r"the asset key \[\] is empty"),
+        ({"asset_key": dg.AssetKey([])}, r"the asset key \[\] is empty"),
         ({"start": "0001-01-01"}, "give a year from 1800 to 8999"),
         ({"schedule": Schedule}, "is no Schedule; give Schedule"),
         ({"schedule": [{"cycle": "daily", "time": "04:00:00"}]}, "is no Schedule; give Schedule"),
@@ -118,9 +127,15 @@ def test_a_wrong_element_among_the_datasets_is_named(build: Callable[[Any], Any]
         ({"resource": None}, "resource=None is no FoundryContainerResource"),
         ({"resource": FoundryContainerResource}, "is the class, and not an object: give FoundryContainerResource"),
         ({"resource": FDTCC()}, "resource=<FoundryDevToolsContainerClient> is no FoundryContainerResource"),
-        ({"resource": "localhost"}, "resource='localhost' is no FoundryContainerResource"),
+        ({"resource": "https://u:word@h"}, "resource=<str> is no FoundryContainerResource"),
+        ({"resource": {"bearer_token": "word"}}, "resource=<dict> is no FoundryContainerResource"),
         ({"io_manager": FoundryParquetIOManager}, "is the class, and not an object: give FoundryParquetIOManager"),
-        ({"io_manager": Path("data")}, r"io_manager='data' is no IO manager: give FoundryParquetIOManager\(base_dir"),
+        ({"io_manager": Path("data")}, r"io_manager=<PosixPath> is no IO manager: give FoundryParquetIOManager\(base"),
+        ({"io_manager": "s3://u:word@h"}, r"io_manager=<str> is no IO manager: give FoundryParquetIOManager\(base_dir"),
+        ({"io_manager": {"secret": "word"}}, "io_manager=<dict> is no IO manager"),
+        ({"io_manager": 5}, "io_manager=<int> is no IO manager"),
+        ({"checks": "yes"}, "checks='yes' must be True or False"),
+        ({"sensor": 1}, "sensor=1 must be True or False"),
         ({"translator": FoundryDatasetTranslator}, "translator=<class FoundryDatasetTranslator> is the class"),
         ({"translator": lambda dataset: dataset}, "translator=<function> is no FoundryDatasetTranslator"),
         ({"retry_policy": 3}, "retry_policy=3 is no dagster.RetryPolicy"),
@@ -131,6 +146,59 @@ def test_a_wrong_element_among_the_datasets_is_named(build: Callable[[Any], Any]
 def test_definitions_refuse_what_fails_only_in_runs(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_foundry_definitions([ORDERS], **{"resource": RESOURCE, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            ({name: value}, rf"{name}={value!r} must be an integer of at least 1")
+            for name in ("attempts", "max_concurrency", "max_bytes", "max_handshakes", "max_record_bytes")
+            for value in (0, True)
+        ),
+        *(
+            ({f"{name}_timeout": True}, f"{name}_timeout=True must be a positive number of seconds")
+            for name in ("open", "idle", "job", "transfer")
+        ),
+        *(
+            ({name: value}, f"{name}='~nobody-has-this/x' begins with the home directory of a user who has none")
+            for name in ("spool_directory", "ca_file")
+            for value in ("~nobody-has-this/x", Path("~nobody-has-this/x"))
+        ),
+    ],
+)
+def test_a_resource_refuses_at_once_what_no_run_can_use(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FoundryContainerResource(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: foundry_automation_condition("orders"), "dataset='orders' is no FoundryDataset"),  # type: ignore[arg-type]
+        (lambda: foundry_automation_condition(ORDERS, max_catchup="5"), "max_catchup='5' is not allowed"),  # type: ignore[arg-type]
+        (lambda: RefreshBecameAvailable(FoundryDataset), "dataset=<class FoundryDataset> is the class"),  # type: ignore[arg-type]
+        (lambda: foundry_freshness_policy("orders"), "dataset='orders' is no FoundryDataset"),  # type: ignore[arg-type]
+        (lambda: foundry_freshness_policy(ORDERS, grace=5), "grace=5 is not allowed; give a minute"),  # type: ignore[arg-type]
+        (lambda: build_foundry_sensor([ORDERS], redeclared="yes"), "redeclared='yes' must be True or False"),  # type: ignore[arg-type]
+        (lambda: build_foundry_schedules([ORDERS], shared="yes"), "shared='yes' must be True or False"),  # type: ignore[arg-type]
+        (lambda: build_foundry_file_checks([ORDERS], blocking="yes"), "blocking='yes' must be True or False"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_automation_is_given_is_checked(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_other_io_managers_are_allowed() -> None:
+    class Own(dg.IOManager):
+        def handle_output(self, context: dg.OutputContext, obj: object) -> None: ...
+        def load_input(self, context: dg.InputContext) -> None: ...
+
+    later = FoundryParquetIOManager.configure_at_launch()
+    for given in (None, Own(), dg.mem_io_manager, FoundryParquetIOManager(), later):
+        io_manager: Any = given
+        dg.Definitions.validate_loadable(build_foundry_definitions([ORDERS], resource=RESOURCE, io_manager=io_manager))
 
 
 def test_a_resource_that_is_configured_at_launch_is_allowed() -> None:
@@ -156,6 +224,30 @@ def test_a_path_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Monke
         resource = FoundryContainerResource(spool_directory=given)  # type: ignore[arg-type]  # a path is taken, too
         with resource.spool() as spool:
             assert spool.parent == tmp_path / "spool"
+
+
+NOBODY = "~nobody-has-this/x"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: FoundryParquetIOManager(base_dir=NOBODY),
+        lambda: FoundryParquetIOManager(base_dir=f"file://{NOBODY}"),
+        lambda: spool_directory(NOBODY).__enter__(),
+        lambda: datasets_from_toml(NOBODY, schedule=DAILY, start=START),
+        lambda: FDTCC(secure=True, ca_file=NOBODY),
+        state_directory,
+    ],
+)
+def test_a_tilde_of_nobody_is_no_directory(
+    use: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FDTCC_STATE_DIRECTORY", NOBODY)
+    with pytest.raises((ValueError, NotADirectoryError), match="begins with the home directory of a user who has none"):
+        use()
+    assert not list(tmp_path.iterdir())
 
 
 class _Retries(dg.RetryPolicy):
@@ -195,6 +287,14 @@ def test_a_spool_directory_that_cannot_be_used_fails_without_retries(tmp_path: P
     message = _failure({"foundry_container": resource}, tmp_path)
     assert re.search(f"dataset 'orders': .*the spool directory {tmp_path / place} {why}", message)
     assert "set spool_directory to an existing directory" in message
+
+
+@pytest.mark.parametrize(("place", "why"), [("file", "Not a directory"), ("/proc", "No such file or directory")])
+def test_a_store_that_cannot_be_used_fails_without_retries(tmp_path: Path, place: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    store = FoundryParquetIOManager(base_dir=str(tmp_path / place / "store"))
+    message = _failure({"foundry_container": RESOURCE, "io_manager": store}, tmp_path)
+    assert re.search(rf"dataset 'orders': .*{place}/store/orders cannot be written to \({why}\); set base_dir", message)
 
 
 def test_a_resource_of_another_type_fails_without_retries(tmp_path: Path) -> None:

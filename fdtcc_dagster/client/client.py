@@ -107,7 +107,8 @@ class FoundryDevToolsContainerClient:
     ) -> None:
         if missing_version not in ("raise", "accept"):
             raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
-        self.host = host
+        endpoint = make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token)
+        self.host = endpoint.host
         self.port = port
         self.log = log
         if log:
@@ -120,7 +121,7 @@ class FoundryDevToolsContainerClient:
             _checked_callable("log_func", function)
         )
         self._puller = Puller(
-            make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token),
+            endpoint,
             Limits(
                 open_timeout,
                 idle_timeout,

@@ -6,7 +6,11 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-_LABEL = re.compile(r"[\w-]{1,63}")
+_LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+_NUMBER = re.compile(r"0x[0-9a-f]*|\d+", re.IGNORECASE)
+"""A last label that systems take for an IPv4 address, or a part of one."""
+_MAY_HOLD_SECRETS = re.compile(r"[@?#/\\]")
+_MOST_SHOWN = 300
 _THIS_MACHINE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -24,9 +28,16 @@ def check_host(host: object) -> str:
     """
     if isinstance(host, str) and _is_host(host):
         return str(_address(host) or host)
-    # What stands before an @ may be a password.
-    shown = "…" if isinstance(host, str) and "@" in host else repr(host)
-    raise ValueError(f"host={shown} must be a host name or an address, without scheme, port and path{_meant(host)}")
+    raise ValueError(
+        f"host={_shown(host)} must be a host name or an address, without scheme, port and path{_meant(host)}"
+    )
+
+
+def _shown(host: object) -> str:
+    if not isinstance(host, str):
+        return "None" if host is None else f"<{type(host).__name__}>"
+    # What stands before an @ may be a password, and what stands in a path or behind it a token.
+    return "…" if _MAY_HOLD_SECRETS.search(host.partition("://")[2] or host) else repr(host[:_MOST_SHOWN])
 
 
 def identity_of(host: str, port: int) -> str:
@@ -49,7 +60,7 @@ def _is_host(host: str) -> bool:
         return "%" not in str(address)
     # What looks like an IPv4 address, and is none, is no name either.
     labels = host.removesuffix(".").split(".")
-    return len(host) < 254 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+    return len(host) < 254 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.fullmatch(labels[-1])
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
@@ -72,5 +83,7 @@ def _meant(host: object) -> str:
         return ""
     if not _is_host(meant):
         return ""
+    if port == 0:
+        return f": give host={meant!r} and a port from 1 to 65535"
     arguments = [f"host={meant!r}", *([f"port={port}"] if port else []), *["secure=True"] * (url.scheme == "https")]
     return f": give {', '.join(arguments)}"

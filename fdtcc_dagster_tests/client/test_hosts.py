@@ -40,6 +40,12 @@ def test_names_and_addresses_are_hosts(given: str, host: str) -> None:
         ("https://container", ": give host='container', secure=True"),
         ("container/path", ": give host='container'"),
         ("user:word@container", ": give host='container'"),
+        ("container?word", ": give host='container'"),
+        ("container#word", ": give host='container'"),
+        ("https://container/word", ": give host='container', secure=True"),
+        ("localhost:0", ": give host='localhost' and a port from 1 to 65535"),
+        *((host, "") for host in ("0x7f000001", "0X7F.1", "127.0.0.0x1", "-a", "a-", "a.-b", "//word word")),
+        *((host, "") for host in ({"word": 1}, ["word"])),
         *((host, "") for host in ("", " ", "a b", "a\x00b", "a\nb", "a\u200bb", "a..b", "x" * 64, "999.1.1.1", "1.2")),
         *((host, "") for host in ("localhost:99999", "[::1", "fe80::1%eth0", "http://", None, 3, b"host")),
     ],
@@ -52,13 +58,16 @@ def test_what_is_no_host_is_refused_at_once_with_what_was_meant(host: Any, meant
         assert "word" not in str(caught.value)
 
 
-@pytest.mark.parametrize("port", [0, -1, 65536, True, "x", None])
+def test_the_brackets_of_an_address_are_no_part_of_it() -> None:
+    assert FDTCC("[::1]").host == FoundryContainerResource(host="[::1]").host == "::1"
+
+
+@pytest.mark.parametrize("port", [0, "0", -1, 65536, True, "x", None])
 def test_a_port_beyond_the_range_is_refused_at_once(port: Any) -> None:
     with pytest.raises(ValueError, match="port"):
         FDTCC(port=port)
-    if port is not True:  # which pydantic takes for 1
-        with pytest.raises(ValueError, match="port"):
-            FoundryContainerResource(port=port)
+    with pytest.raises(ValueError, match="port"):
+        FoundryContainerResource(port=port)
 
 
 def test_yaml_says_it_at_its_line() -> None:
