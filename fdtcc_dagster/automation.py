@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,10 +14,13 @@ from fdtcc_dagster.arguments import instance_of, whole_number
 from fdtcc_dagster.automation_state import AllOf
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
+from fdtcc_dagster.findings import shortened
 from fdtcc_dagster.schedule import Schedule
-from fdtcc_dagster.targets import FoundryTarget, targets_of
+from fdtcc_dagster.targets import FoundryTarget, checked_translator, datasets_in, targets_of
 from fdtcc_dagster.ticks import exact_cron, waits
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+logger = logging.getLogger(__name__)
 
 _ONE_MINUTE = dt.timedelta(minutes=1)
 _ASSETS_OF_A_SENSOR = 500  # Dagster's limit
@@ -127,9 +131,12 @@ def build_foundry_automation_sensors(
 
     Returns:
         The sensors: one for up to 500 datasets. Several partitions of an asset that are due at once become one
-        backfill.
+        backfill. Conditions that are evaluated slowly, because `foundry_automation_condition` is not the left-most
+        operand of their `&`, are named in a warning.
     """
+    datasets = datasets_in(datasets)
     keys = [key for _, key in targets_of(datasets, translator)]
+    _warn_of_long(datasets, checked_translator(translator))
     sensors = []
     with warnings.catch_warnings():
         # Evaluation in the code location is marked as beta, which no user of this function could act on.
@@ -146,6 +153,35 @@ def build_foundry_automation_sensors(
                 )
             )
     return sensors
+
+
+def _warn_of_long(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator) -> None:
+    """Name the assets whose conditions contain ours, of a calendar that no cron can say, but do not begin with it."""
+    specs: list[dg.AssetSpec] = []
+    for target in targets:
+        if isinstance(target, FoundryDataset):
+            specs.append(translator.get_asset_spec(target))
+        elif isinstance(target, dg.AssetsDefinition):
+            specs += target.specs
+    # What an `AllOf` at the root has is kept as keys.
+    conditions = {
+        spec.key.to_user_string(): spec.automation_condition
+        for spec in specs
+        if spec.automation_condition is not None and not isinstance(spec.automation_condition, AllOf)
+    }
+    named = [key for key, condition in conditions.items() if _contains_long(condition)]
+    if named:
+        logger.warning(
+            "the automation conditions of %s are evaluated slowly, and what is kept of them is large: combine "
+            "foundry_automation_condition(dataset) & other in this order; see docs/automation.md",
+            shortened(named, ", "),
+        )
+
+
+def _contains_long(condition: dg.AutomationCondition[Any]) -> bool:
+    if isinstance(condition, RefreshBecameAvailable):
+        return bool(condition.dataset.partitions_def.exclusions)
+    return any(map(_contains_long, condition.children))
 
 
 def foundry_freshness_policy(

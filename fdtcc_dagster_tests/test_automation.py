@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._serdes import serialize_value
 
+from fdtcc_dagster import build_foundry_assets
 from fdtcc_dagster.automation import (
     build_foundry_automation_sensors,
     foundry_automation_condition,
@@ -17,6 +18,7 @@ from fdtcc_dagster.automation import (
 )
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster.translator import FoundryDatasetTranslator
 from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at
 from fdtcc_dagster_tests.test_schedules import CALENDARS
 
@@ -159,6 +161,27 @@ def test_500_hard_calendars_fit_into_one_answer_of_grpc(
         automated.evaluate(moment)
         # Of the 100 MB that gRPC takes by default.
         assert 500 * (automated.cursor_bytes() + automated.evaluation_bytes()) < 10_000_000
+
+
+@pytest.mark.parametrize("as_assets", [True, False])
+def test_a_condition_that_does_not_begin_with_ours_is_named(caplog: pytest.LogCaptureFixture, as_assets: bool) -> None:
+    easy, hard = (Schedule([Refresh("monthly", day, "12:00:00")]) for day in (1, -2))
+    stored = ~dg.AutomationCondition.missing()
+
+    class Combined(FoundryDatasetTranslator):
+        def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+            ours: Any = foundry_automation_condition(dataset)
+            combined = {"left": ours & stored, "right": stored & ours, "either": ours | stored, "none": stored}
+            spec = super().get_asset_spec(dataset)
+            return spec.replace_attributes(automation_condition=combined[dataset.name.split()[0]])
+
+    names = [("right easy", easy), *((name, hard) for name in ("left", "right", "either", "none"))]
+    datasets = [FoundryDataset(name, schedule, "2020-01-01") for name, schedule in names]
+    if as_assets:
+        build_foundry_automation_sensors(build_foundry_assets(datasets, translator=Combined()))
+    else:
+        build_foundry_automation_sensors(datasets, translator=Combined())
+    assert "the automation conditions of right, either are evaluated slowly" in caplog.text
 
 
 def test_a_condition_goes_on_where_another_version_or_calendar_left_off(instance: dg.DagsterInstance) -> None:
