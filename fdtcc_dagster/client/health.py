@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from urllib.parse import urlsplit
 
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.refusals import unreadable
+from fdtcc_dagster.client.errors import ServiceUnavailableError
+from fdtcc_dagster.client.refusals import is_repeated, malformed, refused, unreadable
 
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)")
+_STATUS_LINE_BYTES = len("HTTP/1.1 200")
 _LONGEST_SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
@@ -30,3 +35,46 @@ async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
             return b'"online"' in await response.content.read(_MOST_BYTES)
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
         return False
+
+
+async def lasting_failure(
+    endpoint: Endpoint, error: Exception, open_timeout: float, *, handshake: bool
+) -> ServiceUnavailableError | None:
+    """Make the error for an answer that a library of HTTP cannot read: its status, if it has one, comes first.
+
+    The library does not tell it, so the container is asked for it.
+
+    Args:
+        endpoint: Where the answer came from.
+        error: The failure of reading it.
+        open_timeout: Seconds for a connection.
+        handshake: Whether it answered a handshake.
+
+    Returns:
+        The error; None where all is well but for that one answer.
+    """
+    try:
+        status = await asyncio.wait_for(_status(endpoint), min(open_timeout, _LONGEST_SECONDS))
+    except (OSError, EOFError, asyncio.TimeoutError):
+        return None
+    if status is not None and status != 200:
+        return refused(endpoint, status, handshake=handshake)
+    return malformed(endpoint, error) if status is None or is_repeated(error) else None
+
+
+async def _status(endpoint: Endpoint) -> int | None:
+    """The status that an answer begins with, whatever follows; None where it is no HTTP."""
+    url = urlsplit(endpoint.health_url)
+    headers = {"Host": url.netloc, "Accept-Encoding": "identity", "Connection": "close", **endpoint.headers}
+    request = [f"GET {url.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.ssl_context)
+    try:
+        writer.write("\r\n".join([*request, "", ""]).encode())
+        begin = _STATUS_LINE.match(await reader.readexactly(_STATUS_LINE_BYTES))
+    except asyncio.IncompleteReadError as ended:
+        if b"HTTP/1.".startswith(ended.partial[:7]):
+            raise
+        return None
+    finally:
+        writer.transport.abort()
+    return int(begin[1]) if begin else None

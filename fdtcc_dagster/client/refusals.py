@@ -6,18 +6,17 @@ written is quoted without redaction, nothing of a body, and no header that was s
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import ServiceUnavailableError
 from fdtcc_dagster.client.excerpts import excerpt
 from fdtcc_dagster.client.redaction import redact
 
-_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed, whatever is asked for."""
 _KNOWN_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
-"""A body is asked for as it is; those that need no optional package are read all the same."""
+"""A body is asked for as it is; those that aiohttp undoes without an optional package are read all the same."""
 _TOO_LONG = "one of its headers has more than 8 KiB"
 _NO_HTTP = "it is no valid HTTP, or goes on after the end that its Content-Length or last chunk names"
 _MALFORMED = {
@@ -30,6 +29,9 @@ _MALFORMED = {
     "TooManyHeaders": "it has too many headers",
 }
 """What is wrong, by the names of the errors of aiohttp and websockets, whose own texts quote the answer."""
+_REPEATED = frozenset(_MALFORMED) - {"BadHttpMessage", "BadStatusLine"}
+_OF_HEADERS = re.compile(r"[^:]*(header|line too long|content-length|transfer-encoding)", re.IGNORECASE)
+"""An error's own words, in front of what it quotes, where its type does not say what is wrong."""
 
 _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 
@@ -47,7 +49,11 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
         The error; `permanent` where the same request would be refused again.
     """
     where = f"{endpoint} answers with HTTP {status}"
-    if status == 404 and not handshake:
+    if status == 404 and handshake:
+        return ServiceUnavailableError(
+            f"{where}: it may be restarting behind a proxy, or something else listens there: check host and port"
+        )
+    if status == 404:
         # For a moment, between its unlinking and moving the file (S17).
         return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
     if 300 <= status < 400:
@@ -67,7 +73,15 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
         return ServiceUnavailableError(
             f"{where}; if a proxy in front of it speaks TLS, set secure=True", permanent=True
         )
-    return ServiceUnavailableError(f"{where}; its log may say why", permanent=status not in _PASSING_STATUSES)
+    return ServiceUnavailableError(f"{where}; its log may say why", permanent=not _may_pass(status))
+
+
+def _may_pass(status: int) -> bool:
+    """Tell whether the same request may succeed after a status, whatever is asked for.
+
+    Proxies have statuses of their own beyond 511 for a container that is not there, and 404 while none is registered.
+    """
+    return status in (404, 408, 425, 429) or (status >= 500 and status not in (501, 505))
 
 
 def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavailableError | None:
@@ -89,39 +103,61 @@ def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavail
 
 def is_malformed(error: Exception) -> bool:
     """Tell whether aiohttp has failed because of what an answer is, and not because the connection ended."""
-    return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(_names(error))
+    return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(map(_name, _chain(error)))
 
 
-def malformed(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError:
+def is_repeated(error: Exception) -> bool:
+    """Tell whether an answer cannot be read because of its headers, which the next one has, too.
+
+    What is wrong with a body or a status line may be of this answer alone.
+
+    Args:
+        error: The failure of reading it, of aiohttp or websockets.
+
+    Returns:
+        True where that is known.
+    """
+    return any(_name(each) in _REPEATED or _OF_HEADERS.match(_words(each)) for each in _chain(error))
+
+
+def malformed(endpoint: Endpoint, error: Exception, *, permanent: bool = True) -> ServiceUnavailableError:
     """Make the error for an answer that is no valid HTTP.
 
     Args:
         endpoint: Where it came from.
         error: The failure of reading it. Its text quotes the answer, so the new error is to be raised without a cause.
+        permanent: Whether the next answer will be no better.
 
     Returns:
-        The error, `permanent`.
+        The error.
     """
-    names = _names(error)
+    names = [_name(each) for each in _chain(error)]
     seen = next((_MALFORMED[name] for name in names if name in _MALFORMED), f"it is no valid HTTP ({names[-1]})")
-    return _malformed(endpoint, seen)
+    return _malformed(endpoint, seen, permanent=permanent)
 
 
-def _names(error: BaseException | None) -> list[str]:
-    """The names of an error and its causes; that of aiohttp is wrapped twice."""
-    names = []
-    while error is not None:
-        names.append(type(error).__name__)
-        error = error.__cause__
-    return names
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and its causes; that of aiohttp is wrapped twice."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
-def _malformed(endpoint: Endpoint, seen: str) -> ServiceUnavailableError:
+def _name(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    return str(getattr(error, "message", error))
+
+
+def _malformed(endpoint: Endpoint, seen: str, *, permanent: bool = True) -> ServiceUnavailableError:
     advice = "" if endpoint.secure else "; if it speaks TLS, set secure=True"
     return ServiceUnavailableError(
         f"the answer of {endpoint} cannot be read: {seen}. Something else may listen there, or a proxy in front of it "
         f"changes its answers: check host, port and that proxy{advice}",
-        permanent=True,
+        permanent=permanent,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Literal
 
 from fdtcc_dagster.client.arriving import ArrivingFile
@@ -18,8 +18,9 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.client.health import lasting_failure
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.refusals import is_malformed, malformed, refused, unreachable, unreadable
+from fdtcc_dagster.client.refusals import is_malformed, refused, unreachable, unreadable
 from fdtcc_dagster.client.room import Room, too_large
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 
@@ -132,18 +133,17 @@ async def _body(
     total: int | None = None
     response: aiohttp.ClientResponse | None = None
 
-    async def begin(session: aiohttp.ClientSession) -> tuple[aiohttp.StreamReader, bytes]:
+    async def begin(session: aiohttp.ClientSession) -> aiohttp.StreamReader:
         nonlocal response, total
         response = await session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False)
+        closed.callback(response.close)
         if response.status != 200:
             raise refused(endpoint, response.status, handshake=False)
         if (refusal := unreadable(endpoint, response.headers)) is not None:
             raise refusal
         _receive_more(response.connection and response.connection.transport)
         total = response.content_length
-        wait_for_bytes()
-        # At once: aiohttp forgets what is wrong with a body as soon as the connection has ended.
-        return response.content, (await response.content.readchunk())[0]
+        return response.content
 
     def check() -> None:
         if response is not None and clock.is_up:
@@ -166,14 +166,19 @@ async def _body(
     # Before it is asked, there is a connection to make, which has a limit of its own.
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(asked)
-    with AwakeClock(limits.transfer_timeout, check) as clock:
+    with AwakeClock(limits.transfer_timeout, check) as clock, ExitStack() as closed:
         try:
             async with aiohttp.ClientSession(
                 timeout=timeout, read_bufsize=_READ_BYTES, headers=headers, trace_configs=[tracing]
             ) as session:
-                content, chunk = await clock.within(begin(session))
+                content = await clock.within(begin(session))
                 told = time.monotonic()
                 while True:
+                    wait_for_bytes()
+                    # As they came: `iter_any` would copy them into one.
+                    chunk, more = await content.readchunk()
+                    if not (chunk or more):
+                        break
                     clock.until = limits.transfer_timeout
                     received += len(chunk)
                     if received > limits.max_bytes:
@@ -183,11 +188,6 @@ async def _body(
                     if on_progress is not None and time.monotonic() - told > 1.0:
                         told = time.monotonic()
                         on_progress(received, total)
-                    wait_for_bytes()
-                    # As they came: `iter_any` would copy them into one.
-                    chunk, more = await content.readchunk()
-                    if not (chunk or more):
-                        break
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnavailableError(
                 f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
@@ -202,11 +202,13 @@ async def _body(
             if clock.is_up:
                 raise too_late() from None
             # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
-            if isinstance(error, aiohttp.ClientError) and is_malformed(error):
-                raise malformed(endpoint, error) from None
-            raise ServiceConnectionLostError(
-                f"the connection ended inside the download, after {received} bytes ({type(error).__name__})"
-            ) from None
+            damaged = is_malformed(error)
+            if damaged and response is None:
+                lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=False)
+                if lasting is not None:
+                    raise lasting from None
+            seen = "the answer to the download is damaged" if damaged else "the connection ended inside the download"
+            raise ServiceConnectionLostError(f"{seen}, after {received} bytes ({type(error).__name__})") from None
 
 
 def _receive_more(transport: asyncio.Transport | None) -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.frames import CloseCode
 
 from fdtcc_dagster.client.awake import AwakeClock, settled
@@ -23,7 +23,7 @@ from fdtcc_dagster.client.errors import (
 )
 from fdtcc_dagster.client.excerpts import excerpt
 from fdtcc_dagster.client.handshakes import handshake
-from fdtcc_dagster.client.health import is_online
+from fdtcc_dagster.client.health import is_online, lasting_failure
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.redaction import redact
 from fdtcc_dagster.client.refusals import malformed, refused, slow, unreachable
@@ -94,9 +94,13 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
         dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
         if dropped and await is_online(endpoint, limits.open_timeout):
             raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
-        if isinstance(error, InvalidHandshake) and not dropped:
+        if dropped or isinstance(error, OSError):
+            raise unreachable(endpoint, error) from None
+        if not isinstance(error, InvalidMessage):
             raise malformed(endpoint, error) from None
-        raise unreachable(endpoint, error) from None
+        # websockets reads few answers but its own: none of HTTP/1.0, without a reason or with a long body.
+        lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=True)
+        raise lasting or malformed(endpoint, error, permanent=False) from None
 
 
 async def converse(connection: ClientConnection, request: str, limits: Limits) -> AsyncGenerator[str | bytes, None]:

@@ -18,7 +18,7 @@ CASES: list[tuple[str, str, faults.Fault | None, dict[str, Any]]] = [
     ("has more than 200 bytes", f'id,mail\n{ROWS}1,"{ROWS * 5}', None, TEXTS),
     ("'one' is not a Int64", f"id,mail\none,{MAIL}\n", None, {"schema": {"id": "Int64", "mail": "String"}}),
     # The rest of the body may be read with what came before it, or be dropped with the connection.
-    ("no valid HTTP|SHA-256", f"id,mail\n{ROWS}", faults.WrongLength(-10), TEXTS),
+    ("is damaged|SHA-256", f"id,mail\n{ROWS}", faults.WrongLength(-10), TEXTS),
 ]
 """A pattern of what the error says, the CSV, what befalls its download, and the declaration."""
 
