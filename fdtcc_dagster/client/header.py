@@ -1,7 +1,7 @@
 """Comparing a CSV's header with the declared columns.
 
 Where the header is missing, what stands in its place is the first row, of which nothing may be shown. So the names that
-were found are shown only where a declared one is among them.
+were found are shown only where at least half of the declared ones are among them: a row may have one by coincidence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
     """
     declared = [] if schema is None else list(schema)
     known = set(declared)
-    is_header = not known.isdisjoint(found)
+    is_header = bool(known) and 2 * len(known.intersection(found)) >= len(known)
     first: dict[str, int] = {}
     for number, name in enumerate(found, start=1):
         if (other := first.setdefault(name, number)) != number:
@@ -55,7 +55,8 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
             (missing or extra)[0],
         )
     raise ColumnsError(
-        f"the CSV's columns are not those of the schema: missing {listed(missing)}, which are all, and its first line "
-        f"has {len(found)} others, which may be a row: adapt the schema, or have the dataset written with a header",
+        f"the CSV's columns are not those of the schema: missing {listed(missing)}, which are {len(missing)} of "
+        f"{len(declared)}, and its first line has {len(extra)} others, which may be a row: adapt the schema, or have "
+        "the dataset written with a header",
         missing[0],
     )
