@@ -50,6 +50,8 @@ def record_blocks(
             if filled == len(buffer):
                 # A record that is longer than a block.
                 if filled >= longest:
+                    if not _fill(stream, bytearray(1), 0):
+                        break
                     raise LongRecordError(
                         f"the record that begins at byte {position} has more than {longest} bytes; a quote in it may "
                         "lack the one that closes it, or raise max_record_bytes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import chain
 
@@ -13,6 +14,8 @@ import polars as pl
 from fdtcc_dagster.client.arriving import Readable
 from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES, record_blocks, split_header
 from fdtcc_dagster.client.quoting import record_at, row_of_stray_quote
+
+_BARE_RETURN = re.compile(r"\r(?!\n)")
 
 
 class UnreadableError(Exception):
@@ -123,7 +126,9 @@ def _undecodable_record(block: bytes) -> int | None:
 def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
     """The 1-based number within the block, and the number of fields, of the first record that has not `width`."""
     try:
-        for row, record in enumerate(csv.reader(io.StringIO(block.decode(), newline="")), start=1):
+        # To Python, a bare carriage return ends a record, too.
+        text = _BARE_RETURN.sub(" ", block.decode())
+        for row, record in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
             if len(record) != width:
                 return row, len(record)
     except (csv.Error, UnicodeDecodeError):

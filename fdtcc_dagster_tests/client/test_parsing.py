@@ -115,6 +115,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(write: Write, first: byt
         (b'a,b\n"1,2",3\n"4,5"\n6,\n', 2),
         (b'a,b\n"1,2"\n"4,5",\n', 1),
         (b"a,b\n1,2\n3,4\n5", 3),
+        (b"a,b\n1,x\r2,y\r3\n", 1),
+        (b"a,b\n1,x\ry\n2,y\r3,z\n", 2),
     ],
 )
 @pytest.mark.usefixtures("block_bytes")
