@@ -18,7 +18,6 @@ from dagster_polars import PolarsParquetIOManager
 from fdtcc_dagster import checksums, object_store, reading
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
-from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
@@ -72,7 +71,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
         if is_local(self._base_path):
             # Without `file://` and `~`, which not all of Polars and pathlib understand, or each in its own way.
-            self._base_path = UPath(expand_home("base_dir", self._base_path.path))
+            self._base_path = UPath(os.path.expanduser(self._base_path.path))
         else:
             # A listing that is kept does not show what other processes have stored since.
             options = {"use_listings_cache": False, **self.storage_options}

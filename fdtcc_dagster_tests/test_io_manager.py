@@ -218,7 +218,7 @@ def test_a_directory_of_the_user_s_home_is_there_and_may_be_a_path(
     def copy(orders: pl.LazyFrame) -> pl.LazyFrame:
         return orders
 
-    for base_dir in ("~/text", Path("~/path"), tmp_path / "absolute", "~nobody-of-that-name/x"):
+    for base_dir in ("~/text", Path("~/path"), tmp_path / "absolute", "./~nobody-of-that-name/x"):
         io_manager: Any = FoundryParquetIOManager(base_dir=base_dir)
         assert dg.materialize([orders, copy], resources={"io_manager": io_manager}).success
     names = [f"{name}/{each}.parquet" for name in ("path", "text") for each in ("copy", "orders")]
