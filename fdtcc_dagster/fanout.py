@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
 from fdtcc_dagster.client.evidence import Evidence
+from fdtcc_dagster.client.excerpts import LOGGED, excerpt
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.client.transfer import Transport
@@ -27,11 +29,13 @@ class Said:
 
     Attributes:
         key: The partition whose pull it belongs to.
-        message: The message, redacted; its type is `client` if it is of the client.
+        message: The message, redacted, with no more of it than is shown.
+        is_notice: Whether the client says it; a container could claim that.
     """
 
     key: str
     message: Message
+    is_notice: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,13 @@ def pull_each(
         slots, turn = asyncio.Semaphore(limit), asyncio.Lock()
 
         async def pull(key: str, window: Window, directory: Path) -> Unchanged | Done[Result]:
-            def said(message: Message) -> Any:
-                return report(Said(key, message))
+            def said(message: Message, *, is_notice: bool = False) -> Any:
+                shown = {
+                    "type": excerpt(message.get("type")),
+                    "success": message.get("success") is not False,
+                    "message": excerpt(message.get("message"), LOGGED),
+                }
+                return report(Said(key, shown, is_notice))
 
             # That these wait for each other is nothing to be told.
             async with turn:
@@ -142,7 +151,7 @@ def pull_each(
                     window.from_dt,
                     window.to_dt,
                     on_message=said,
-                    on_notice=said,
+                    on_notice=partial(said, is_notice=True),
                     missing_version=missing_version,
                     evidence=evidence(key),
                 )
@@ -157,7 +166,7 @@ def pull_each(
                     directory=directory,
                     transport=transport,
                     on_progress=lambda size, total: report(Received(key, size, total)),
-                    on_notice=said,
+                    on_notice=partial(said, is_notice=True),
                 )
             finally:
                 shutil.rmtree(directory, ignore_errors=True)

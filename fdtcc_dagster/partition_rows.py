@@ -76,17 +76,19 @@ def rows_of(
     window = request_window(dataset, [key])
     log.info(f"Pulling {dataset.name!r}, window {window}")
     told = PullLog(log)
-    snapshot = container.pull(
-        dataset.name,
-        window,
-        directory=spool,
-        on_message=told.message,
-        on_progress=told.progress,
-        on_notice=told.message,
-        missing_version=dataset.missing_version,
-        evidence=evidence,
-    )
-    told.end()
+    try:
+        snapshot = container.pull(
+            dataset.name,
+            window,
+            directory=spool,
+            on_message=told.message,
+            on_progress=told.progress,
+            on_notice=told.notice,
+            missing_version=dataset.missing_version,
+            evidence=evidence,
+        )
+    finally:
+        told.end()
     if dataset.time is None:
         rows = snapshot.scan(dataset.schema)
         return rows, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import dagster as dg
@@ -38,27 +39,34 @@ class PullLog:
 
     def show(self, item: Said | Received) -> None:
         """Show what was reported of a pull."""
-        if isinstance(item, Said):
-            self.message(item.message)
-        else:
+        if isinstance(item, Received):
             self.progress(item.size_bytes, item.total_bytes)
+        elif item.is_notice:
+            self.notice(item.message)
+        else:
+            self.message(item.message)
+
+    def notice(self, message: Message) -> None:
+        """Show what the client itself says."""
+        self._write(message, "")
 
     def message(self, message: Message) -> None:
-        """Show a message of the container, or one of the client itself, whose type is `client`."""
-        kind, now = message.get("type"), time.monotonic()
-        if kind not in ("client", "keepalive") and not self._is_shown(now):
-            self._left_out += 1
-            return
-        said = excerpt(message.get("message"), LOGGED)
-        text = f"{self._prefix}{said}" if kind == "client" else f"{self._prefix}container: {said}"
-        if kind == "keepalive":
+        """Show a message of the container."""
+        now = time.monotonic()
+        if message.get("type") == "keepalive":
             if now - self._alive >= _KEEPALIVE_SECONDS:
                 self._alive = now
-                self._log.info(f"{text} ({(now - self._began) / 60:.0f} minutes so far)")
-        elif message.get("success") is False and kind != "neutral":
-            self._log.warning(text)
+                minutes = (now - self._began) / 60
+                self._write({**message, "success": True}, "container: ", f" ({minutes:.0f} minutes so far)")
+        elif self._is_shown(now):
+            self._write(message, "container: ")
         else:
-            self._log.info(text)
+            self._left_out += 1
+
+    def _write(self, message: Message, speaker: str, more: str = "") -> None:
+        failed = message.get("success") is False and message.get("type") != "neutral"
+        text = f"{self._prefix}{speaker}{excerpt(message.get('message'), LOGGED)}{more}"
+        self._log.log(logging.WARNING if failed else logging.INFO, text)
 
     def end(self) -> None:
         """Tell at the end of the pull how many messages were left out since the last one that was shown."""

@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 
 _DONE: Any = object()
 _SLICE_SECONDS = 0.5
-_MOST_WAITING = 32
-"""Items that are reported and not taken yet, of up to a frame's size."""
+_MOST_WAITING = 4
+"""Items that are reported and not taken yet: the objects of a frame of 1 MiB may take 27."""
 _POLL_SECONDS = 0.005
 
 
