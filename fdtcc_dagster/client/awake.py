@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
@@ -110,6 +109,7 @@ async def settled(work: Awaitable[object], seconds: float, abort: Callable[[], o
     finally:
         if not task.done():
             abort()
-            with suppress(asyncio.CancelledError):
+            try:
                 await asyncio.wait({task}, timeout=seconds)
-            task.cancel()
+            finally:
+                task.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import re
 from urllib.parse import urlsplit
 
+from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.errors import ServiceUnavailableError
 from fdtcc_dagster.client.refusals import is_repeated, malformed, refused, unreadable
@@ -54,7 +55,8 @@ async def lasting_failure(
         The error; None where all is well but for that one answer.
     """
     try:
-        status = await asyncio.wait_for(_status(endpoint), min(open_timeout, _LONGEST_SECONDS))
+        with AwakeClock(min(open_timeout, _LONGEST_SECONDS)) as clock:
+            status = await clock.within(_status(endpoint))
     except (OSError, EOFError, asyncio.TimeoutError):
         return None
     if status is not None and status != 200:
