@@ -23,10 +23,12 @@ from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.awake import AwakeClock
 from fdtcc_dagster.client.errors import IdleTimeoutError
-from fdtcc_dagster.client.state import lock_directory
+from fdtcc_dagster.client.state import acquire, lock_directory
 
 _POLL_SECONDS = 0.05
 _SIGN_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 10.0
+"""For so long a holder on a busy machine may show no sign of life."""
 
 
 @dataclass
@@ -89,9 +91,9 @@ async def _acquire(
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
-            lock.acquire(blocking=False)
+            acquire(lock)
             # A holder whose file was deleted goes on showing life; what a killed one has left does not.
-            if waited >= 2 * _SIGN_SECONDS or not _says_other_file(sign, Path(lock.lock_file)):
+            if waited >= min(patience / 2, _LONGEST_PAUSE_SECONDS) or not _says_other_file(sign, Path(lock.lock_file)):
                 return
             lock.release()
         except Timeout:
@@ -110,16 +112,17 @@ async def _acquire(
 async def _go_on_showing_life(sign: Path, path: Path, locks: list[FileLock]) -> None:
     while True:
         await asyncio.sleep(_SIGN_SECONDS)
+        with suppress(OSError):
+            os.utime(sign)
+        # Somebody who waits holds the lock for moments.
         with suppress(OSError, Timeout):
             if _says_other_file(sign, path):
                 lock = _lock(path)
-                lock.acquire(blocking=False)
+                acquire(lock)
                 locks.append(lock)
-                _sign(sign, path)
-            try:
-                os.utime(sign)
-            except FileNotFoundError:
-                _sign(sign, path)
+            elif _last(sign) is not None:
+                continue
+            _sign(sign, path)
 
 
 def _lock(path: Path) -> FileLock:
@@ -145,7 +148,11 @@ def _signed(sign: Path) -> tuple[int, int] | None:
 def _says_other_file(sign: Path, path: Path) -> bool:
     """Tell whether the file that is said to be locked was deleted."""
     signed = _signed(sign)
-    return not path.exists() or (signed is not None and signed[1] != path.stat().st_ino)
+    try:
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return True
+    return signed is not None and signed[1] != inode
 
 
 def _last(sign: Path) -> int | None:

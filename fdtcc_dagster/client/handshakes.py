@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.awake import AwakeClock
-from fdtcc_dagster.client.state import lock_directory
+from fdtcc_dagster.client.state import acquire, lock_directory
 
 _POLL_SECONDS = 0.05
 
@@ -61,7 +61,7 @@ async def _acquire(paths: list[Path], progress: Path, timeout: float) -> FileLoc
             lock = FileLock(path, mode=0o600, thread_local=False)
             with suppress(Timeout):
                 # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
-                lock.acquire(blocking=False)
+                acquire(lock)
                 return lock
         await asyncio.sleep(_POLL_SECONDS)
         waited = clock() - since

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock
 
 from fdtcc_dagster.client.paths import expand_home
 
@@ -43,6 +44,15 @@ def lock_directory() -> Path:
     """The directory of this machine's file locks: a home directory may be that of several machines."""
     machine = re.sub(r"[^A-Za-z0-9_-]", "_", platform.node()) or "machine"
     return _made(state_directory() / f"locks-{machine}")
+
+
+def acquire(lock: FileLock) -> None:
+    """Lock a file of the lock directory, or raise `Timeout` at once.
+
+    The directory may have been deleted: filelock would make it so that others might write to it.
+    """
+    lock_directory()
+    lock.acquire(blocking=False)
 
 
 def _made(directory: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,14 +144,35 @@ async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
         assert (await again).path.exists()
 
 
-@pytest.mark.parametrize("deleted", ["*.lock", "*"], ids=["the lock", "all that is in the directory"])
-async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another(deleted: str) -> None:
+async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another_even_if_its_holder_pauses() -> None:
     with holder("h", 7, seconds=60) as process:
-        for path in lock_directory().glob(deleted):
+        process.send_signal(signal.SIGSTOP)
+        for path in lock_directory().glob("*.lock"):
             path.unlink()
-        await asyncio.sleep(1.5 if deleted == "*" else 0)  # that nobody lives was not to be seen for a second
         waiting = asyncio.create_task(turn(7, patience=60))
-        await asyncio.sleep(3)
+        await asyncio.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(1.5)
         assert not waiting.done()
         process.kill()
-        assert await waiting >= 2.9
+        assert await waiting >= 3.9
+
+
+@pytest.mark.usefixtures("group_may_write")
+async def test_a_turn_is_kept_and_others_can_be_had_when_the_state_directory_is_deleted(state: Path) -> None:
+    with holder("h", 8, seconds=60) as process:
+        shutil.rmtree(state)
+        await asyncio.sleep(1.5)  # that somebody lives was not to be seen for a second
+        waiting = asyncio.create_task(turn(8, patience=60))
+        await turn(9, patience=60)
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        process.kill()
+        assert await waiting >= 0.4
+
+
+@pytest.fixture
+def group_may_write() -> Iterator[None]:
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
