@@ -16,7 +16,7 @@ import polars as pl
 from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.client.endpoint import make_endpoint
-from fdtcc_dagster.client.errors import FdtccError, ProtocolError, ServiceConnectionLostError
+from fdtcc_dagster.client.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.excerpts import LOGGED, excerpt
 from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
@@ -440,6 +440,9 @@ class FoundryDevToolsContainerClient:
     async def _log(self, message: str) -> None:
         try:
             await finished(self.log_func(self, message), self._puller.limits.idle_timeout)
+        except IdleTimeoutError:
+            logger.warning("log_func does not return, and is not called any more", exc_info=True)
+            self.log_func = awaitable(lambda *_: None)
         except Exception:  # a logger that fails must not end a pull
             logger.warning("log_func failed", exc_info=True)
 

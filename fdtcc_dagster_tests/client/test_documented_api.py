@@ -224,9 +224,10 @@ async def test_functions_that_never_return_are_not_waited_for_without_a_limit(
         await client.request("orders", today.from_dt, today.to_dt, on_message=hang)
     await client.get(OuterSocket(), "orders", hang)
     assert "get('orders') failed: a function that was passed" in caplog.text
-    # A logger that hangs does not end a pull.
+    # A logger that hangs does not end a pull, and makes it wait once.
     client.log_func = hang
     assert (await client.get_single(None, "orders", today.from_dt, today.to_dt))[1]
+    assert caplog.text.count("log_func does not return") == 1
     assert time.monotonic() - began < 10
 
 
