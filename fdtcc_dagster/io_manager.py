@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         }
 
     def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
-        """Make sure that a partition can be stored, by making its directory; object stores are not asked.
+        """Make sure that a partition can be stored, by a file without a name; object stores are not asked.
 
         Args:
             asset_key: The asset.
@@ -208,14 +209,16 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             OSError: Its directory cannot be made or written to.
             ValueError: A key cannot be a path.
         """
-        directory = self._partition_path(asset_key, partition_key).parent
-        if not is_local(directory):
+        path = self._partition_path(asset_key, partition_key)
+        if not is_local(path):
             return
+        directory = Path(path.path).absolute().parent
+        existing = next(each for each in (directory, *directory.parents) if each.exists())
         try:
-            self.make_directory(directory)
-            if not os.access(directory.path, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            tempfile.TemporaryFile(dir=existing).close()
         except OSError as error:
+            if error.errno == errno.ENOSPC:  # there may be room when it is needed
+                return
             raise type(error)(
                 error.errno,
                 f"{directory} cannot be written to ({error.strerror}); set base_dir to a directory that this user can "
