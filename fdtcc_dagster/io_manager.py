@@ -7,7 +7,7 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
@@ -19,10 +19,10 @@ from dagster_polars import PolarsParquetIOManager
 from fdtcc_dagster import checksums, object_store, reading
 from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.client.errors import FdtccError
-from fdtcc_dagster.client.temporary import remove_leftovers
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
 from fdtcc_dagster.object_store import is_local
+from fdtcc_dagster.outputs import frame_of, of_each
 from fdtcc_dagster.publishing import ParquetOptions, Published, publish
 from fdtcc_dagster.storing import STORED, StoredPartition
 
@@ -102,7 +102,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             context.log.warning("The output is None: nothing is stored, and what was stored before stays")
             return
         each = keys and (isinstance(obj, Mapping) or len(keys) > 1)
-        frames = [_frame(frame, key) for key, frame in _of_each(keys, obj)] if each else [_frame(obj, "the output")]
+        frames = [frame_of(frame, key) for key, frame in of_each(keys, obj)] if each else [frame_of(obj, "the output")]
         if len(frames) == 1:
             super().handle_output(context, frames[0])
             return
@@ -238,7 +238,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         path = self._partition_path(asset_key, partition_key)
         try:
-            footer = object_store.footer_of(path) if not is_local(path) else _local_footer(Path(path.path))
+            footer = object_store.footer_of(path) if not is_local(path) else reading.footer_of(Path(path.path))
         except (OSError, pl.exceptions.PolarsError):
             return None
         if checksums.rows_of(footer.metadata) not in (None, footer.rows):
@@ -265,7 +265,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         with path.open("rb") as file:
             said, found = checksums.read_to_end(file)
         if said is None:
-            _read_to_end(self._scan(path), path)
+            reading.read_all(self._scan(path), path)
         elif said != found:
             raise ValueError(f"{path} is damaged: its checksum is {found}, and it was stored with {said}")
         return said
@@ -337,7 +337,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         if not path.exists():
             raise FileNotFoundError(f"no partition is stored at {path}; materialize it first")
-        return _as_asked(self._scan(path), context.definition_metadata or {})
+        return reading.as_asked(self._scan(path), context.definition_metadata or {})
 
     def _scan(self, path: UPath) -> pl.LazyFrame:
         return reading.scan(Path(path.path)) if is_local(path) else object_store.scan(path)
@@ -384,63 +384,9 @@ class _Partition:
     has_asset_partitions: bool = True
 
 
-def _frame(obj: object, what: str) -> pl.DataFrame | pl.LazyFrame:
-    if isinstance(obj, (pl.DataFrame, pl.LazyFrame)):
-        return obj
-    if obj is None:
-        raise TypeError(
-            f"{what} is None: annotate the asset with `-> None` if it stores its rows itself, or with Optional[...] if "
-            "there may be none"
-        )
-    module = type(obj).__module__.partition(".")[0]
-    way_out = "convert it by polars.from_pandas" if module == "pandas" else "return a LazyFrame or DataFrame of Polars"
-    raise TypeError(f"{what} is a {type(obj).__name__} of {module}, no frame of Polars: {way_out}")
-
-
-def _of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
-    if not isinstance(obj, Mapping) or set(obj) != set(keys):
-        has = f" with {', '.join(map(_named, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
-        raise ValueError(
-            f"this run has the partitions {', '.join(keys)}: return a dict with a frame for each of them and no other; "
-            f"the output is a {type(obj).__name__}{has}"
-        )
-    return [(key, obj[key]) for key in keys]
-
-
-def _named(key: object) -> str:
-    return key if isinstance(key, str) else f"{key} (of the type {type(key).__name__}: make it a str)"
-
-
-def _local_footer(path: Path) -> object_store.Footer:
-    # Where nothing is stored again, nobody else would remove what a killed run has left.
-    remove_leftovers(path.parent)
-    # All of one file, which another run may be replacing.
-    with path.open("rb") as file:
-        frame = pl.scan_parquet(file)
-        schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
-        return object_store.Footer(pl.read_parquet_metadata(file), schema, rows)
-
-
 def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.MetadataValue]:
     """What the UI shows as columns, unless the asset has said so itself."""
     return {} if "dagster/column_schema" in (context.output_metadata or {}) else column_metadata(schema)
-
-
-def _as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
-    """Do what dagster-polars' options in the metadata of an input ask for; others of them change no row."""
-    if (rows := metadata.get("n_rows")) is not None:
-        frame = frame.head(rows)
-    if (name := metadata.get("row_index_name")) is not None:
-        frame = frame.with_row_index(name, metadata.get("row_index_offset", 0))
-    return frame
-
-
-def _read_to_end(rows: pl.LazyFrame, path: UPath) -> None:
-    """Read all values of a file that has no checksum."""
-    try:
-        rows.select(pl.all().null_count()).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ValueError(f"{path} is damaged: it cannot be read to its end ({type(error).__name__})") from error
 
 
 def _described(path: UPath, rows: int, checksum: str | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -54,21 +53,6 @@ _READ_BYTES = 8 << 20
 _FOOTER_BYTES = 64 << 10
 _POLL_SECONDS = 0.2
 _ABORT_SECONDS = 4.0
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What a Parquet file says of itself.
-
-    Attributes:
-        metadata: Its key-value metadata.
-        schema: The columns.
-        rows: How many rows there are.
-    """
-
-    metadata: Mapping[str, str]
-    schema: pl.Schema
-    rows: int
 
 
 def check_place(base_dir: str) -> None:
@@ -256,7 +240,7 @@ async def _abort(store: Any, place: Mapping[str, str], created: asyncio.Future[A
         )
 
 
-def footer_of(path: UPath) -> Footer:
+def footer_of(path: UPath) -> reading.Footer:
     """Read what a stored object says of itself, without its rows.
 
     Args:
@@ -302,7 +286,7 @@ def _open(path: UPath) -> IO[bytes]:
     return cast("IO[bytes]", path.fs.open(path.path, "rb", block_size=_READ_BYTES, cache_type="readahead"))
 
 
-def _read_footer(file: IO[bytes]) -> Footer:
+def _read_footer(file: IO[bytes]) -> reading.Footer:
     size = file.seek(0, io.SEEK_END)
     wanted = min(size, _FOOTER_BYTES)
     while True:
@@ -316,4 +300,4 @@ def _read_footer(file: IO[bytes]) -> Footer:
     tail = end[-needed:] if needed else end
     frame = pl.scan_parquet(io.BytesIO(tail))
     schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
-    return Footer(pl.read_parquet_metadata(io.BytesIO(tail)), schema, rows)
+    return reading.Footer(pl.read_parquet_metadata(io.BytesIO(tail)), schema, rows)

@@ -7,14 +7,18 @@ import errno
 import functools
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
-from fdtcc_dagster.client.temporary import spool_directory
+from fdtcc_dagster.client.temporary import remove_leftovers, spool_directory
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 try:
     import resource
@@ -25,6 +29,21 @@ _SHARE = 4
 """Polars 2 opens each file three times while it reads many at once, and others need descriptors, too."""
 _LIMIT_WITHOUT_RESOURCE = 512
 _numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a Parquet file says of itself.
+
+    Attributes:
+        metadata: Its key-value metadata.
+        schema: The columns.
+        rows: How many rows there are.
+    """
+
+    metadata: Mapping[str, str]
+    schema: pl.Schema
+    rows: int
 
 
 def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:
@@ -95,3 +114,31 @@ def _in_process(process: int, function: Callable[[], None]) -> None:
     """Call a function, but not in a process that was forked from the one it is for."""
     if os.getpid() == process:
         function()
+
+
+def footer_of(path: Path) -> Footer:
+    """Read what a stored file says of itself."""
+    # Where nothing is stored again, nobody else would remove what a killed run has left.
+    remove_leftovers(path.parent)
+    # All of one file, which another run may be replacing.
+    with path.open("rb") as file:
+        frame = pl.scan_parquet(file)
+        schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
+        return Footer(pl.read_parquet_metadata(file), schema, rows)
+
+
+def as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
+    """Do what dagster-polars' options in the metadata of an input ask for; others of them change no row."""
+    if (rows := metadata.get("n_rows")) is not None:
+        frame = frame.head(rows)
+    if (name := metadata.get("row_index_name")) is not None:
+        frame = frame.with_row_index(name, metadata.get("row_index_offset", 0))
+    return frame
+
+
+def read_all(rows: pl.LazyFrame, path: UPath) -> None:
+    """Read all values of a file that has no checksum."""
+    try:
+        rows.select(pl.all().null_count()).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"{path} is damaged: it cannot be read to its end ({type(error).__name__})") from error
