@@ -1,4 +1,4 @@
-"""The client of the Foundry DevTools Container: the documented face, and `pull`, on which everything else stands."""
+"""The client of the Foundry DevTools Container: the documented face of the reference client, on top of `pull`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from fdtcc_dagster.client.arriving import ArrivingFile
 from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.client.endpoint import make_endpoint
 from fdtcc_dagster.client.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
-from fdtcc_dagster.client.evidence import Evidence
 from fdtcc_dagster.client.excerpts import LOGGED, excerpt
-from fdtcc_dagster.client.hooks import OnMessage, OuterWebSocket, awaitable, finished
+from fdtcc_dagster.client.hooks import OuterWebSocket, awaitable, checked_callable, finished
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import (
@@ -31,12 +30,11 @@ from fdtcc_dagster.client.protocol import (
     parse_frame,
     request_all,
 )
-from fdtcc_dagster.client.pulling import Puller, check_directory, check_name, check_transport
+from fdtcc_dagster.client.pulling import Puller, check_name
+from fdtcc_dagster.client.pulls_snapshots import PullsSnapshots
 from fdtcc_dagster.client.redaction import MOST_SHOWN, redact
 from fdtcc_dagster.client.schema import SchemaLike, to_overrides
-from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.temporary import spool_directory
-from fdtcc_dagster.client.transfer import OnProgress, Transport
 from fdtcc_dagster.client.window import Window
 
 logger = logging.getLogger("fdtcc_dagster.client")
@@ -49,7 +47,7 @@ ResponseFunc = Callable[["FoundryDevToolsContainerClient", Any, Message], Awaita
 """`response_func(client, outer_ws, message)`, sync or async."""
 
 
-class FoundryDevToolsContainerClient:
+class FoundryDevToolsContainerClient(PullsSnapshots):
     """A client of the Foundry DevTools Container; `FDTCC` for short.
 
     Args:
@@ -118,7 +116,7 @@ class FoundryDevToolsContainerClient:
         function = FoundryDevToolsContainerClient.default_logger if self._logs_itself else log_func
         # The documented examples await `self.log_func(self, …)` even where the function is sync.
         self.log_func: Callable[[FoundryDevToolsContainerClient, str], Awaitable[None]] = awaitable(
-            _checked_callable("log_func", function)
+            checked_callable("log_func", function)
         )
         self._puller = Puller(
             endpoint,
@@ -294,126 +292,6 @@ class FoundryDevToolsContainerClient:
             return "Failed", False
         return frame, True
 
-    async def pull(
-        self,
-        name: str,
-        from_dt: datetime | str,
-        to_dt: datetime | str,
-        *,
-        directory: Path | str,
-        on_message: OnMessage | None = None,
-        transport: Transport = "csv",
-        missing_version: MissingVersion = "raise",
-        now: datetime | None = None,
-        on_progress: OnProgress | None = None,
-        on_notice: OnMessage | None = None,
-        evidence: Evidence | None = None,
-    ) -> Snapshot:
-        """Pull one dataset into a verified CSV file, in flat memory.
-
-        Args:
-            name: The dataset's name.
-            from_dt: The window's first instant, an aware datetime or an ISO 8601 string with an offset.
-            to_dt: The instant after the window's last one, likewise.
-            directory: An existing directory for the CSV; a failure leaves nothing in it.
-            on_message: Called with every message of the container as it arrives, RIDs and uuids redacted.
-            transport: `"csv"`, or `"zip"` for links of less than some 300 MB/s.
-            missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
-                that it has no version of it, `"accept"` takes today's data.
-            now: The current aware instant; None asks the clock.
-            on_progress: Called about once a second of the download with the number of bytes that have arrived, as they
-                travel, and with their total, or None where the service does not tell it.
-            on_notice: Called with what the client itself waits for, as a message of type `"client"`: another pull of
-                the dataset that has to end, or, with `success` False, the time before another attempt or a message
-                that it does not understand.
-            evidence: Keeps how many rows the container announced and the CSV had, for all requests to come; by default
-                in files of this user. See `fdtcc_dagster.client.evidence`.
-
-        Returns:
-            The snapshot; its file belongs to the caller.
-
-        Raises:
-            ValueError: An argument is not of the kind described here; raised before any work, as is:
-            NotYetAvailableError: The window has not begun.
-            ServiceUnavailableError: The container cannot be reached, refuses, or answers a download with a failure.
-            ServiceConnectionLostError: The connection ended before the result or inside the download.
-            IdleTimeoutError: The container stayed silent for longer than the limits allow.
-            DatasetNotFoundError: It does not know the name.
-            DatasetRetrievalError: Its own job failed, or the CSV is larger than `max_bytes`.
-            EmptyDatasetError: The dataset has no rows.
-            NoVersionInWindowError: A past window has no version, or the pull ended after its window.
-            RowCountMismatchError: The container's version is one that has lost rows, as an earlier request found out.
-                In a window that contains now, the container was asked for another one before.
-            ChecksumMismatchError: What arrived is not what was announced, in every attempt.
-            ProtocolError: It said something that its protocol does not know.
-            OSError: The file cannot be written, or would fill the disk.
-        """
-        check_directory(directory)
-        check_transport(transport)
-        announcement = await self.request(
-            name,
-            from_dt,
-            to_dt,
-            on_message=on_message,
-            missing_version=missing_version,
-            now=now,
-            on_notice=on_notice,
-            evidence=evidence,
-        )
-        arriving = ArrivingSnapshot.of(announcement, directory)
-        return await self.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
-
-    async def request(
-        self,
-        name: str,
-        from_dt: datetime | str,
-        to_dt: datetime | str,
-        *,
-        on_message: OnMessage | None = None,
-        missing_version: MissingVersion = "raise",
-        now: datetime | None = None,
-        on_notice: OnMessage | None = None,
-        evidence: Evidence | None = None,
-    ) -> Announcement:
-        """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
-
-        The arguments and errors are those of `pull`. Of one dataset, only one request at a time is made (S17).
-
-        Returns:
-            What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.
-        """
-        for argument, function in (("on_message", on_message), ("on_notice", on_notice)):
-            if function is not None:
-                _checked_callable(argument, function)
-        window = Window.of(from_dt, to_dt)
-        return await self._puller.request(name, window, on_message, missing_version, now, on_notice, evidence)
-
-    async def fetch(
-        self,
-        arriving: ArrivingSnapshot,
-        *,
-        transport: Transport = "csv",
-        on_progress: OnProgress | None = None,
-        on_notice: OnMessage | None = None,
-    ) -> Snapshot:
-        """Download what the container announced, and verify it: the second half of `pull`.
-
-        The errors are those of `pull`. Whatever ends the download, `arriving` is closed then: whoever reads it and
-        waits for more gets the error, too.
-
-        Args:
-            arriving: What `ArrivingSnapshot.of` made of the announcement, fetched once. Its rows may be read in other
-                threads meanwhile.
-            transport: As for `pull`.
-            on_progress: As for `pull`.
-            on_notice: As for `pull`.
-
-        Returns:
-            The snapshot; its file belongs to the caller.
-        """
-        check_transport(transport)
-        return await self._puller.fetch(arriving, transport, on_progress, on_notice)
-
     async def _watch_names(self, message: Message, shown: Message, wanted: Sequence[str]) -> None:
         await self._log(f"Received: {excerpt(shown, LOGGED)}")
         accepted = message.get("datasets")
@@ -429,7 +307,7 @@ class FoundryDevToolsContainerClient:
         if isinstance(response_func, EllipsisType):
             function = FoundryDevToolsContainerClient.default_send_message
         elif response_func is not None:
-            function = _checked_callable("response_func", response_func)
+            function = checked_callable("response_func", response_func)
 
         async def respond(message: Message) -> None:
             if function is not None:
@@ -483,12 +361,6 @@ class FoundryDevToolsContainerClient:
 
 FDTCC = FoundryDevToolsContainerClient
 """The short name of `FoundryDevToolsContainerClient`."""
-
-
-def _checked_callable(name: str, function: Any) -> Any:
-    if not callable(function):
-        raise ValueError(f"{name}={function!r} must be a function")
-    return function
 
 
 def _make_visible() -> None:

@@ -54,6 +54,13 @@ def awaitable(function: Callable[..., Awaitable[None] | None]) -> Callable[..., 
     return call
 
 
+def checked_callable(name: str, function: Any) -> Any:
+    """Give a function that was passed in, and refuse what is none."""
+    if not callable(function):
+        raise ValueError(f"{name}={function!r} must be a function")
+    return function
+
+
 class _Done:
     def __await__(self) -> Generator[Any, None, None]:
         return
