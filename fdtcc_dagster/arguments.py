@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.utils import normalize_group_name
 
 
 def members(name: str, value: object, of: str) -> list[Any]:
@@ -94,15 +93,15 @@ def check_appearance(
     people = members("owners", owners, "texts such as 'team:sales' or an e-mail address")
     if tags is not None and not isinstance(tags, Mapping):
         raise ValueError(f"tags={shown(tags)} must be a dictionary of texts")
-    for argument, value in {"description": description, "group_name": group_name}.items():
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"{argument}={shown(value)} must be text")
+    if description is not None and not isinstance(description, str):
+        raise ValueError(f"description={shown(description)} must be text")
+    if group_name is not None and not isinstance(group_name, str):
+        raise ValueError(f"group_name={shown(group_name)} must be text")
     if not all(isinstance(owner, str) for owner in people):
         raise ValueError(f"owners={shown(people)} must be texts such as 'team:sales' or an e-mail address")
     given: dict[str, Any] = dict(tags or {})
     try:
-        dg.AssetSpec([name], description=description, owners=people, tags=given)  # type: ignore[arg-type]  # checked
-        normalize_group_name(group_name)  # type: ignore[arg-type]  # checked above
+        dg.AssetSpec([name], group_name=group_name, owners=people, tags=given)
     except (dg.DagsterError, ValueError, TypeError) as error:
         raise ValueError(str(error)) from error
     return tuple(people), given
