@@ -97,9 +97,10 @@ async def _acquire(
                 return
             lock.release()
         except Timeout:
-            if not told:
-                told = True
-                await on_wait()
+            pass
+        if not told:
+            told = True
+            await on_wait()
         waited = clock() - since
         if _last(sign) != seen:
             seen, since, waited = _last(sign), clock(), 0.0
