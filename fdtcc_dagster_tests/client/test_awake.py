@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,22 @@ async def test_what_does_not_close_is_aborted() -> None:
     await settled(fails(), 60, lambda: aborted.append(False))
     assert aborted == [True]
     assert time.monotonic() - began < 5
+
+
+async def test_a_cancellation_during_the_wait_for_an_aborted_end_is_not_lost() -> None:
+    aborted = asyncio.Event()
+
+    async def outlives() -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.5)
+                return
+
+    task = asyncio.create_task(settled(outlives(), 0.05, aborted.set))
+    await aborted.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_an_attempt_begins_after_a_gap_that_was_longer_than_the_time_for_all() -> None:

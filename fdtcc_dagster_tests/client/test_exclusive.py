@@ -55,10 +55,15 @@ def holder(
             process.kill()
 
 
-async def turn(port: int, patience: float) -> float:
+async def turn(port: int, patience: float, told: asyncio.Event | None = None) -> float:
     """Wait for the turn, and tell for how long."""
     began = time.monotonic()
-    async with exclusive(f"h:{port}", "orders", lambda: asyncio.sleep(0), patience):
+
+    async def waits() -> None:
+        if told is not None:
+            told.set()
+
+    async with exclusive(f"h:{port}", "orders", waits, patience):
         return time.monotonic() - began
 
 
@@ -149,8 +154,10 @@ async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another_even_if_its
         process.send_signal(signal.SIGSTOP)
         for path in lock_directory().glob("*.lock"):
             path.unlink()
-        waiting = asyncio.create_task(turn(7, patience=60))
+        told = asyncio.Event()
+        waiting = asyncio.create_task(turn(7, patience=60, told=told))
         await asyncio.sleep(2.5)
+        assert told.is_set()
         process.send_signal(signal.SIGCONT)
         await asyncio.sleep(1.5)
         assert not waiting.done()
