@@ -491,6 +491,9 @@ def test_what_is_kept_of_frames_is_bounded_and_printable() -> None:
     frames = [frame("update", success=False, message=text) for text in (control, "STATUS = 400 " * 3000)]
     text = str(failure_of(talk(*frames * 10, frame("final", datasets=control))))
     assert len(text) < 5_000
+    shown = talk().receive(frame("update", message="x" * 1_000_000))
+    assert shown is not None
+    assert len(shown["message"]) < 70_000
     assert text.isprintable()
     assert r"\x1b[31m\x07\u202e" in text
 

@@ -116,9 +116,9 @@ async def test_a_pull_is_cancelled_under_frames_that_never_pause(
             assert pull.cancelled()
 
 
-@pytest.mark.parametrize("end", ["final", "error"])
+@pytest.mark.parametrize(("end", "whole_runs"), [("final", False), ("error", False), ("error", True)])
 def test_a_flood_of_frames_neither_fills_the_instance_nor_delays_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, whole_runs: bool
 ) -> None:
     async def flood(socket: web.WebSocketResponse) -> None:
         for _ in range(4):
@@ -130,12 +130,14 @@ def test_a_flood_of_frames_neither_fills_the_instance_nor_delays_the_run(
     # Dagster takes tens of milliseconds for each.
     monkeypatch.setattr(progress, "_MOST_MESSAGES", 5)
     dataset = FoundryDataset("orders", DAILY, TODAY - timedelta(days=3), {"id": "Int64"})
+    # One that stores what a run returns, and one that stores each partition as it arrives.
+    store = dg.mem_io_manager if whole_runs else FoundryParquetIOManager(base_dir=str(tmp_path / "parquet"))
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance, http_server(container(flood)) as port:
         result = dg.materialize(
             build_foundry_assets([dataset]),
             resources={
                 "foundry_container": FoundryContainerResource(host="127.0.0.1", port=port),
-                "io_manager": FoundryParquetIOManager(base_dir=str(tmp_path / "parquet")),
+                "io_manager": store,
             },
             instance=instance,
             partition_key=dataset.partitions_def.get_last_partition_key(),
