@@ -9,10 +9,11 @@ from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.client.excerpts import shortened
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration_check import CHECK, declaration_finding
 from fdtcc_dagster.due import is_there, newest_due
-from fdtcc_dagster.findings import Finding, compare_columns, missing, shortened
+from fdtcc_dagster.findings import Finding, compare_columns, missing
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.names import step_name

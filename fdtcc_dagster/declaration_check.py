@@ -10,9 +10,10 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fdtcc_dagster.client import Window
+from fdtcc_dagster.client.excerpts import shortened
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import DECLARATION, declaration_of
-from fdtcc_dagster.findings import Finding, shortened
+from fdtcc_dagster.findings import Finding
 from fdtcc_dagster.localtime import UTC
 from fdtcc_dagster.recorded import Known, Recorded
 from fdtcc_dagster.redeclared import compare, excluded_windows, is_beyond, slice_windows

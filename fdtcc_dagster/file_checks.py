@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from fdtcc_dagster.arguments import flag, members
+from fdtcc_dagster.client.excerpts import shortened
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.findings import Finding, missing, shortened
+from fdtcc_dagster.findings import Finding, missing
 from fdtcc_dagster.history import History
 from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
-from fdtcc_dagster.client.excerpts import quoted
-
-_MOST_SHOWN = 10
+from fdtcc_dagster.client.excerpts import quoted, shortened
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,6 @@ def compare_columns(
     named = [f"{quoted(row['column'])} is {row['stored']} instead of {row['expected']}" for row in differences]
     text = f"{partition}, compared with {source}: {shortened(named, ', ')}"
     return Finding(passed=False, text=text, differences=differences)
-
-
-def shortened(texts: Sequence[str], separator: str) -> str:
-    """Join the first texts, and count the others."""
-    more = [f"and {len(texts) - _MOST_SHOWN} more"] if len(texts) > _MOST_SHOWN else []
-    return separator.join([*texts[:_MOST_SHOWN], *more])
 
 
 def _types(schema: dg.TableSchema) -> dict[str, str]:

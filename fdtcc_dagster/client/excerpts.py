@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fdtcc_dagster.client.redaction import redact
 
@@ -13,7 +13,7 @@ ERROR = 4000
 """How many characters of an error are logged, or written into the failure of a run."""
 _EXCERPT = 200
 _NAME = 100
-_MOST_NAMES = 10
+_MOST_LISTED = 10
 
 
 def excerpt(value: object, most: int = _EXCERPT) -> str:
@@ -49,5 +49,10 @@ def quoted(name: str) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Quote the first ten names, and count the others."""
-    more = [f"and {len(names) - _MOST_NAMES:,} more"] if len(names) > _MOST_NAMES else []
-    return f"[{', '.join([*map(quoted, names[:_MOST_NAMES]), *more])}]"
+    return f"[{shortened(names, ', ', quoted)}]"
+
+
+def shortened(texts: Sequence[str], separator: str, written: Callable[[str], str] = str) -> str:
+    """Join the first ten texts, and count the others."""
+    more = [f"and {len(texts) - _MOST_LISTED:,} more"] if len(texts) > _MOST_LISTED else []
+    return separator.join([*map(written, texts[:_MOST_LISTED]), *more])
