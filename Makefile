@@ -54,7 +54,7 @@ test-instance: $(INSTALLED)
 
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=0 \
-		fdtcc_dagster_tests/client/*_fuzz.py fdtcc_dagster_tests/test_schedule_fuzz.py $(PYTEST_ARGS)
+		fdtcc_dagster_tests/client/*_fuzz.py fdtcc_dagster_tests/calendar/test_schedule_fuzz.py $(PYTEST_ARGS)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m fdtcc_dagster_tests.soak --minutes 30

@@ -14,7 +14,7 @@ import polars as pl
 from benchmarks.data import DATETIME_FORMAT, SCHEMA, VERSION_DAY
 from benchmarks.job import Work
 from benchmarks.processes import HOST
-from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.pandas_csv.schema import to_schema
 
 
 def sha256(directory: str, path: str) -> Work:

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from fdtcc_dagster.assets import build_foundry_assets
-from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.calendar.partition_mapping import RefreshPartitionMapping
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
+from fdtcc_dagster.checks.file_checks import build_foundry_file_checks
+from fdtcc_dagster.checks.partition_checks import build_foundry_checks
 from fdtcc_dagster.client import FDTCC, FoundryDevToolsContainerClient, Snapshot
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.datasets_toml import datasets_from_toml
+from fdtcc_dagster.definitions import build_foundry_definitions
+from fdtcc_dagster.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
     DatasetRetrievalError,
@@ -26,13 +32,7 @@ from fdtcc_dagster.client.errors import (
     ServiceUnavailableError,
     SliceOutgrownError,
 )
-from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.datasets_toml import datasets_from_toml
-from fdtcc_dagster.definitions import build_foundry_definitions
-from fdtcc_dagster.file_checks import build_foundry_file_checks
-from fdtcc_dagster.mapping import RefreshPartitionMapping
 from fdtcc_dagster.resource import FoundryContainerResource
-from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator

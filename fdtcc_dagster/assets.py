@@ -10,13 +10,12 @@ from dagster_shared.check import CheckError
 from pydantic import Field
 
 from fdtcc_dagster.arguments import instance_of, members, whole_number
-from fdtcc_dagster.asset_keys import check_asset_key
+from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.failures import UnlessInterrupted
-from fdtcc_dagster.mapping import inferred_mappings
-from fdtcc_dagster.materializing import AssetEvent, PartitionsRun
-from fdtcc_dagster.names import step_name
+from fdtcc_dagster.ingest.failures import UnlessInterrupted
+from fdtcc_dagster.ingest.step import AssetEvent, PartitionsRun
+from fdtcc_dagster.names import check_asset_key, step_name
 from fdtcc_dagster.resource import check_container
 from fdtcc_dagster.targets import check_dataset, checked_translator, remember
 from fdtcc_dagster.translator import FoundryDatasetTranslator

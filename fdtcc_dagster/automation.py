@@ -12,12 +12,12 @@ import dagster as dg
 
 from fdtcc_dagster.arguments import instance_of, whole_number
 from fdtcc_dagster.automation_state import AllOf
-from fdtcc_dagster.client.excerpts import shortened
+from fdtcc_dagster.calendar.schedule import Schedule
+from fdtcc_dagster.calendar.ticks import exact_cron, waits
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
-from fdtcc_dagster.schedule import Schedule
+from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.targets import FoundryTarget, checked_translator, datasets_in, targets_of
-from fdtcc_dagster.ticks import exact_cron, waits
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 logger = logging.getLogger(__name__)

@@ -12,17 +12,16 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown
-from fdtcc_dagster.asset_keys import check_asset_key
-from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
+from fdtcc_dagster.calendar.schedule import Schedule
+from fdtcc_dagster.calendar.timezones import zone_of
 from fdtcc_dagster.client.protocol import MissingVersion
-from fdtcc_dagster.client.pulling import check_name
-from fdtcc_dagster.client.schema import SchemaLike, to_schema
-from fdtcc_dagster.client.suggestions import did_you_mean
-from fdtcc_dagster.client.window import Window
-from fdtcc_dagster.localtime import zone_of
-from fdtcc_dagster.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
-from fdtcc_dagster.schedule import Schedule
-from fdtcc_dagster.slices import TimeColumn, check_time_dtype
+from fdtcc_dagster.client.pull import check_name
+from fdtcc_dagster.errors import ScheduleError, did_you_mean
+from fdtcc_dagster.names import check_asset_key
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
+from fdtcc_dagster.time_column import TimeColumn, check_time_dtype
+from fdtcc_dagster.window import Window
 
 
 @dataclass(frozen=True, init=False)

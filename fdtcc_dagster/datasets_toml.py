@@ -17,11 +17,11 @@ from typing import Any
 
 from fdtcc_dagster.arguments import members
 from fdtcc_dagster.client.paths import expand_home
-from fdtcc_dagster.client.pulling import check_name
-from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.suggestions import did_you_mean
+from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.names import asset_key_of, distinguished
+from fdtcc_dagster.redaction import redact
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.schema import dtype_arguments
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster.pandas_csv.schema import dtype_arguments
+from fdtcc_dagster.redaction import redact
 
 DECLARATION = "foundry/declaration"
 """Where stored partitions keep it: its digest in a file, the digest and its parts in a materialization's metadata."""

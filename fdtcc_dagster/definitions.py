@@ -18,9 +18,9 @@ from fdtcc_dagster.automation import (
     foundry_automation_condition,
     foundry_freshness_policy,
 )
-from fdtcc_dagster.checks import build_foundry_checks
-from fdtcc_dagster.client.suggestions import did_you_mean
+from fdtcc_dagster.checks.partition_checks import build_foundry_checks
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.resource import FoundryContainerResource, check_resource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor

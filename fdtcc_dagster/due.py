@@ -9,11 +9,11 @@ from itertools import islice
 
 import dagster as dg
 
+from fdtcc_dagster.calendar.schedule import Schedule
+from fdtcc_dagster.calendar.ticks import key_delay, tick_of
+from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import DECLARATION, is_of_another
-from fdtcc_dagster.localtime import UTC, instant_of, zone_of
-from fdtcc_dagster.schedule import Schedule
-from fdtcc_dagster.ticks import key_delay, tick_of
 
 ASSET_TAG = "foundry/asset"
 """The tag of a requested run that holds its asset's key: a run key alone names the dataset, not who declares it."""

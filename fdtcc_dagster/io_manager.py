@@ -16,14 +16,14 @@ import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
 
-from fdtcc_dagster import checksums, object_store, reading
-from fdtcc_dagster.asset_keys import check_asset_key
-from fdtcc_dagster.client.errors import FdtccError
-from fdtcc_dagster.failures import failure, interrupts_end_the_run
+from fdtcc_dagster.errors import FdtccError
+from fdtcc_dagster.ingest.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
-from fdtcc_dagster.object_store import is_local
-from fdtcc_dagster.outputs import frame_of, of_each
-from fdtcc_dagster.publishing import ParquetOptions, Published, publish
+from fdtcc_dagster.names import check_asset_key
+from fdtcc_dagster.storage import checksums, object_store, reading
+from fdtcc_dagster.storage.object_store import is_local
+from fdtcc_dagster.storage.outputs import frame_of, of_each
+from fdtcc_dagster.storage.publishing import ParquetOptions, Published, publish
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:

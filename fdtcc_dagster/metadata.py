@@ -8,14 +8,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client import Snapshot, Window
-from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.schema import dtype_name
+from fdtcc_dagster.client import Snapshot
 from fdtcc_dagster.client.snapshot import Announcement
+from fdtcc_dagster.pandas_csv.schema import dtype_name
+from fdtcc_dagster.redaction import redact
+from fdtcc_dagster.window import Window
 
 _MOST_COLUMN_CHARACTERS = 500_000
 FILE_CHECKSUM = "foundry/file_checksum"
-"""The checksum of a partition's file; see `fdtcc_dagster.checksums`."""
+"""The checksum of a partition's file; see `fdtcc_dagster.storage.checksums`."""
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:

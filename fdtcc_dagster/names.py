@@ -1,4 +1,4 @@
-"""Names in Dagster that are made of other names: of any name, and always the same."""
+"""Names in Dagster: asset keys that are places in a store of files, and names that are made of other names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import unicodedata
 import dagster as dg
 from dagster._core.definitions.utils import DISALLOWED_NAMES
 
+_NOWHERE = ("", ".", "..")
+_SEPARATORS = "/\\\0"
 _PLAIN_PART = re.compile("[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
 _LONGEST_PART = 100
 """A part is the name of a directory, and many of them that of a step."""
@@ -27,6 +29,30 @@ _WRITTEN = str.maketrans(
         "þ": "th",
     }
 )
+
+
+def check_asset_key(key: dg.AssetKey) -> dg.AssetKey:
+    """Refuse a key whose files would lie where those of another key do.
+
+    Args:
+        key: An asset's key.
+
+    Returns:
+        The key.
+
+    Raises:
+        ValueError: It has no part; or one of them is empty, `.` or `..`, or holds a slash, a backslash or NUL.
+    """
+    if not key.path:
+        raise ValueError("the asset key [] is empty: give it at least one part")
+    for part in key.path:
+        if part in _NOWHERE or any(separator in part for separator in _SEPARATORS):
+            raise ValueError(
+                f"the asset key {list(key.path)!r} has the part {part!r}, by which its files would lie where those of "
+                "another key do: give it another key, whose parts are not empty, '.' or '..' and hold no slash, "
+                "backslash or NUL"
+            )
+    return key
 
 
 def asset_key_of(name: str) -> dg.AssetKey:

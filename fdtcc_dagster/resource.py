@@ -16,13 +16,14 @@ from dagster._config.pythonic_config.resource import ConfigurableResourceFactory
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from fdtcc_dagster.arguments import instance_of, kind_of
-from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
-from fdtcc_dagster.client.evidence import Evidence
+from fdtcc_dagster.background import wait_for
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.hosts import check_host
 from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.protocol import Message, MissingVersion
-from fdtcc_dagster.client.temporary import spool_directory
-from fdtcc_dagster.waiting import wait_for
+from fdtcc_dagster.client.spool import spool_directory
+from fdtcc_dagster.evidence import Evidence
+from fdtcc_dagster.window import Window
 
 SECRETS = ("bearer_token", "headers")
 """The fields whose values are shown nowhere."""

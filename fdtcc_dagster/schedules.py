@@ -13,14 +13,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 import dagster as dg
 
 from fdtcc_dagster.arguments import flag, whole_number
-from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.calendar.schedule import Schedule
+from fdtcc_dagster.calendar.ticks import key_delay, render_crons
+from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
-from fdtcc_dagster.localtime import UTC
+from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.schedule import Schedule
 from fdtcc_dagster.targets import FoundryTarget, Target, targets_of
-from fdtcc_dagster.ticks import key_delay, render_crons
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 _ONE_SECOND = dt.timedelta(seconds=1)

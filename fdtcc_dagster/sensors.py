@@ -9,10 +9,10 @@ import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from fdtcc_dagster.arguments import flag, whole_number
+from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.checks.redeclared import redeclared_dues
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
-from fdtcc_dagster.localtime import UTC
-from fdtcc_dagster.redeclared import redeclared_dues
 from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 

@@ -12,8 +12,8 @@ import dagster as dg
 from dagster._core.definitions.module_loaders.load_assets_from_modules import AssetLoaderTypes
 
 from fdtcc_dagster.arguments import instance_of, members
-from fdtcc_dagster.asset_keys import check_asset_key
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 FoundryTarget: TypeAlias = FoundryDataset | AssetLoaderTypes

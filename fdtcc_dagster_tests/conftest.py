@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.window import Window
 
 # Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
 # CPython 3.11 miscounts its recursion where other threads do so too (a SystemError, in pytest's summary).

@@ -29,9 +29,9 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster import FdtccError, FoundryContainerResource, FoundryParquetIOManager
-from fdtcc_dagster.client import Window
 from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 
 PULLED_AT = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
 PAST = Window(PULLED_AT - timedelta(hours=1), PULLED_AT + timedelta(hours=1))

@@ -24,8 +24,8 @@ from fdtcc_dagster import (
     build_foundry_assets,
     build_foundry_definitions,
 )
-from fdtcc_dagster.checksums import read_to_end
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.storage.checksums import read_to_end
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 
 NAME = "foundry.sales.Orders"

@@ -16,10 +16,10 @@ from fdtcc_dagster.automation import (
     foundry_automation_condition,
     foundry_freshness_policy,
 )
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.schedule import Refresh, Schedule
 from fdtcc_dagster.translator import FoundryDatasetTranslator
-from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at
+from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at
 from fdtcc_dagster_tests.test_schedules import CALENDARS
 
 # Dagster's own evaluation uses what it calls beta.

@@ -22,8 +22,8 @@ from benchmarks.data import FIRST_DAY, SCHEMA, VERSION_DAY, WEEKS, make_csv, row
 from benchmarks.processes import HOST, serving
 from benchmarks.suite import GROUPS
 from benchmarks.table import figure, render
-from fdtcc_dagster.client.parsing import CsvSource
-from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.pandas_csv.schema import to_schema
+from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
 
 ROWS = {"one": 13, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4, "loading": 2}

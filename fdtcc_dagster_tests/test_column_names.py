@@ -23,12 +23,13 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.client import Window
-from fdtcc_dagster.client.columns import transform
-from fdtcc_dagster.client.parsing import CsvSource
+from fdtcc_dagster.ingest.slices import cut
+from fdtcc_dagster.pandas_csv.columns import transform
+from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.sandbox.pandas_csv import to_pandas_csv
-from fdtcc_dagster.slices import TimeColumn, cut
+from fdtcc_dagster.time_column import TimeColumn
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import examples
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 

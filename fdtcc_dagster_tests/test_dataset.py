@@ -7,10 +7,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.schedule import Refresh, Schedule
-from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, at
+from fdtcc_dagster.errors import ScheduleError
+from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, at
 
 UTC = dt.timezone.utc
 DAILY = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="Europe/Berlin", end_offset=1)

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_definitions
-from fdtcc_dagster.checks import DECLARATION
+from fdtcc_dagster.checks.partition_checks import DECLARATION
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
 DATASETS = [

@@ -6,12 +6,12 @@ from itertools import pairwise
 import dagster as dg
 import pytest
 
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
+from fdtcc_dagster.calendar.ticks import exact_cron, key_delay, tick_of, waits
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.due import is_there, newest_due
-from fdtcc_dagster.schedule import Refresh, Schedule
-from fdtcc_dagster.ticks import exact_cron, key_delay, tick_of, waits
-from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at
+from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at
 from fdtcc_dagster_tests.test_schedules import CALENDARS
 
 UTC = dt.timezone.utc

@@ -17,7 +17,7 @@ import dagster as dg
 import polars as pl
 import fdtcc_dagster as fd
 import fdtcc_dagster.demo.definitions
-from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.pandas_csv.schema import to_schema
 
 hard = fd.Schedule([{"cycle": "monthly", "day": -2, "time": "04:00:00"}], timezone="Europe/Berlin")
 schema = {

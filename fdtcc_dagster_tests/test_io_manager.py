@@ -17,8 +17,9 @@ import pytest
 from polars.io.plugins import register_io_source
 from upath import UPath
 
-from fdtcc_dagster import FoundryParquetIOManager, checksums
-from fdtcc_dagster.client.stopping import stop_scans
+from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster.interrupts import stop_scans
+from fdtcc_dagster.storage import checksums
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-02-01")
 
@@ -205,7 +206,7 @@ def test_columns_of_an_input_are_names_and_no_patterns(tmp_path: Path, columns: 
 def test_a_directory_of_the_user_s_home_is_there_and_may_be_a_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_held: int
 ) -> None:
-    monkeypatch.setattr("fdtcc_dagster.reading._most_held", lambda: most_held)
+    monkeypatch.setattr("fdtcc_dagster.storage.reading._most_held", lambda: most_held)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

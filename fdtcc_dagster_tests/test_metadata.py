@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from fdtcc_dagster.findings import compare_columns
+from fdtcc_dagster.checks.results import compare_columns
 from fdtcc_dagster.metadata import column_metadata, column_schema
 
 

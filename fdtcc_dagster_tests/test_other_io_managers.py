@@ -32,7 +32,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.checks import ROW_COUNT_CHANGE, SCHEMA_CHANGE, SCHEMA_DECLARED, build_foundry_checks
+from fdtcc_dagster.checks.partition_checks import ROW_COUNT_CHANGE, SCHEMA_CHANGE, SCHEMA_DECLARED, build_foundry_checks
 from fdtcc_dagster.sandbox import SandboxContainer
 
 NAME, KEY = "sales.Orders", dg.AssetKey(["sales", "orders"])

@@ -25,7 +25,7 @@ from fdtcc_dagster import (
     build_foundry_sensor,
 )
 from fdtcc_dagster.automation import AutomatedTranslator, build_foundry_automation_sensors, foundry_automation_condition
-from fdtcc_dagster.checks import ROW_COUNT_ANNOUNCED
+from fdtcc_dagster.checks.partition_checks import ROW_COUNT_ANNOUNCED
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 

@@ -23,7 +23,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
@@ -132,7 +132,7 @@ def test_a_download_is_told_with_bytes_percent_and_rate(
     days: list[str],
 ) -> None:
     # The figures come about once a second, and every ten seconds is soon enough for people, but not for this test.
-    monkeypatch.setattr("fdtcc_dagster.progress._PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr("fdtcc_dagster.ingest.run_log._PROGRESS_SECONDS", 0.1)
     with sized(container, seconds=3.5) as port:
         lines = run(instance, port, tmp_path, *days)
     for day in days:
@@ -166,7 +166,7 @@ def test_what_is_stored_or_unchanged_is_told(
 def test_keepalives_are_thinned_out(
     instance: dg.DagsterInstance, container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fdtcc_dagster.progress._KEEPALIVE_SECONDS", 0.5)
+    monkeypatch.setattr("fdtcc_dagster.ingest.run_log._KEEPALIVE_SECONDS", 0.5)
     container.inject("orders", faults.FrameDelay(0.7))
     lines = run(instance, container.port, tmp_path, DAYS[0])
     alive = [line for line in lines if "Still working..." in line]

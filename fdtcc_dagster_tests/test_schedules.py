@@ -10,14 +10,14 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.client.errors import ScheduleError
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
+from fdtcc_dagster.calendar.ticks import render_crons, tick_of
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
-from fdtcc_dagster.schedule import Refresh, Schedule
+from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster.schedules import build_foundry_schedules
-from fdtcc_dagster.ticks import render_crons, tick_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
-from fdtcc_dagster_tests.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at, rules
+from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, at, rules
 
 UTC = dt.timezone.utc
 NONE = dt.timedelta(0)

@@ -13,7 +13,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight

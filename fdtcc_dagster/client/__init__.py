@@ -2,6 +2,6 @@
 
 from fdtcc_dagster.client.client import FDTCC, FoundryDevToolsContainerClient
 from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.window import Window
 
 __all__ = ["FDTCC", "FoundryDevToolsContainerClient", "Snapshot", "Window"]

@@ -13,14 +13,9 @@ from typing import Any, Literal
 
 import polars as pl
 
-from fdtcc_dagster.client.arriving import ArrivingFile
-from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
+from fdtcc_dagster.client.callbacks import OuterWebSocket, awaitable, checked_callable, finished
 from fdtcc_dagster.client.endpoint import make_endpoint
-from fdtcc_dagster.client.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
-from fdtcc_dagster.client.excerpts import LOGGED, excerpt
-from fdtcc_dagster.client.hooks import OuterWebSocket, awaitable, checked_callable, finished
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import (
     Conversation,
     Message,
@@ -30,12 +25,16 @@ from fdtcc_dagster.client.protocol import (
     parse_frame,
     request_all,
 )
-from fdtcc_dagster.client.pulling import Puller, check_name
+from fdtcc_dagster.client.pull import Puller, check_name
 from fdtcc_dagster.client.pulls_snapshots import PullsSnapshots
-from fdtcc_dagster.client.redaction import MOST_SHOWN, redact
-from fdtcc_dagster.client.schema import SchemaLike, to_overrides
-from fdtcc_dagster.client.temporary import spool_directory
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.client.spool import spool_directory
+from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
+from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_overrides
+from fdtcc_dagster.pandas_csv.source import CsvSource
+from fdtcc_dagster.redaction import LOGGED, MOST_SHOWN, excerpt, redact
+from fdtcc_dagster.window import Window
 
 logger = logging.getLogger("fdtcc_dagster.client")
 
@@ -63,7 +62,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         attempts: How often a conversation or a download is tried at most when a failure is retryable.
         retry_delay: Seconds before the second attempt; the delay doubles each time, up to a minute. No attempt begins
             when `job_timeout` (for a download: `transfer_timeout`) has passed since the first one did. See
-            `fdtcc_dagster.client.retrying`.
+            `fdtcc_dagster.client.retry`.
         secure: Whether a reverse proxy in front of the container speaks TLS (`https`, `wss`). Its certificate and
             host name are then verified.
         ca_file: With `secure`: a PEM file with the certificates of the authorities to trust, instead of the system's.
@@ -162,7 +161,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             raise ValueError(f"names={names!r} must be a dataset's name or a list of names")
         wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
         # Here, because websockets takes long to import: code locations load without it.
-        from fdtcc_dagster.client.wire import connected, converse
+        from fdtcc_dagster.client.websocket import connected, converse
 
         respond = self._responder(outer_ws, response_func)
         last = "nothing"

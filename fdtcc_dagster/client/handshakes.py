@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from filelock import FileLock, Timeout
 
-from fdtcc_dagster.client.awake import AwakeClock
+from fdtcc_dagster.client.clock import AwakeClock
 from fdtcc_dagster.client.state import acquire, lock_directory
 
 _POLL_SECONDS = 0.05

@@ -6,10 +6,10 @@ import asyncio
 import re
 from urllib.parse import urlsplit
 
-from fdtcc_dagster.client.awake import AwakeClock
+from fdtcc_dagster.client.clock import AwakeClock
+from fdtcc_dagster.client.connection_errors import is_repeated, malformed, refused, unreadable
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.errors import ServiceUnavailableError
-from fdtcc_dagster.client.refusals import is_repeated, malformed, refused, unreadable
+from fdtcc_dagster.errors import ServiceUnavailableError
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)")
 _STATUS_LINE_BYTES = len("HTTP/1.1 200")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
+from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
 
 _COUNTS = {"max_bytes": "bytes", "max_handshakes": "handshakes", "max_record_bytes": "bytes"}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster.errors import (
     DatasetNotFoundError,
     DatasetRetrievalError,
     EmptyDatasetError,
@@ -24,9 +24,8 @@ from fdtcc_dagster.client.errors import (
     ProtocolError,
     ServiceConnectionLostError,
 )
-from fdtcc_dagster.client.excerpts import excerpt
-from fdtcc_dagster.client.redaction import MOST_SHOWN, redact
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.redaction import MOST_SHOWN, excerpt, redact
+from fdtcc_dagster.window import Window
 
 Message = dict[str, Any]
 """A frame as a JSON object, `{"type": …, "success": …, "message": …}`, with RIDs and uuids redacted.

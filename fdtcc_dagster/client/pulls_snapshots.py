@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from fdtcc_dagster.client.evidence import Evidence
-from fdtcc_dagster.client.hooks import OnMessage, checked_callable
+from fdtcc_dagster.client.callbacks import OnMessage, checked_callable
+from fdtcc_dagster.client.download import OnProgress, Transport
 from fdtcc_dagster.client.protocol import MissingVersion
-from fdtcc_dagster.client.pulling import Puller, check_directory, check_transport
+from fdtcc_dagster.client.pull import Puller, check_directory, check_transport
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
-from fdtcc_dagster.client.transfer import OnProgress, Transport
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.evidence import Evidence
+from fdtcc_dagster.window import Window
 
 
 class PullsSnapshots:
@@ -52,7 +52,7 @@ class PullsSnapshots:
                 the dataset that has to end, or, with `success` False, the time before another attempt or a message
                 that it does not understand.
             evidence: Keeps how many rows the container announced and the CSV had, for all requests to come; by default
-                in files of this user. See `fdtcc_dagster.client.evidence`.
+                in files of this user. See `fdtcc_dagster.evidence`.
 
         Returns:
             The snapshot; its file belongs to the caller.

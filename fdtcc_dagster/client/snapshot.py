@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from fdtcc_dagster.client.arriving import ArrivingFile, Readable
-from fdtcc_dagster.client.blocks import MAX_RECORD_BYTES
-from fdtcc_dagster.client.evidence import Evidence
-from fdtcc_dagster.client.parsing import CsvSource
 from fdtcc_dagster.client.protocol import Origin
-from fdtcc_dagster.client.schema import SchemaLike, to_schema
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.evidence import Evidence
+from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, Readable
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
+from fdtcc_dagster.pandas_csv.source import CsvSource
+from fdtcc_dagster.window import Window
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Snapshot(Announcement):
 
         Returns:
             The LazyFrame. Collecting or sinking it to its end raises `SchemaMismatchError` or `RowCountMismatchError`
-            where the data are not as declared or announced; see `fdtcc_dagster.client.parsing.source_errors`.
+            where the data are not as declared or announced; see `fdtcc_dagster.pandas_csv.source.source_errors`.
 
         Raises:
             ValueError: The schema has an unknown data type.

@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.errors import NoVersionInWindowError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo import report
 from fdtcc_dagster.demo.container import demo_home, prepare_versions
@@ -19,6 +18,7 @@ from fdtcc_dagster.demo.datasets import available_refreshes, is_live, was_missed
 from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.instance import use_demo_instance
 from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
+from fdtcc_dagster.errors import NoVersionInWindowError
 
 _PAST_PARTITIONS = 4
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.schedule import Schedule
 
 HISTORY = timedelta(weeks=8)
 SLICED_HISTORY = timedelta(weeks=3)

@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client import Window
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.definitions import defs
+from fdtcc_dagster.window import Window
 
 # Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -13,9 +13,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fdtcc_dagster.client import FoundryDevToolsContainerClient, Window
+from fdtcc_dagster.client import FoundryDevToolsContainerClient
+from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster.client.hosts import identity_of
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.protocol import Message
+from fdtcc_dagster.client.snapshot import Snapshot
+from fdtcc_dagster.client.websocket import connected
+from fdtcc_dagster.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
     DatasetRetrievalError,
@@ -29,14 +35,9 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.client.exclusive import exclusive
-from fdtcc_dagster.client.hosts import identity_of
-from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.parsing import source_errors
-from fdtcc_dagster.client.protocol import Message
-from fdtcc_dagster.client.snapshot import Snapshot
-from fdtcc_dagster.client.wire import connected
+from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker
 
 CSV = "id,name\n1,one\n2,two\n3,three\n"

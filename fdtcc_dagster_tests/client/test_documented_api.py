@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fdtcc_dagster import FDTCC, FoundryDevToolsContainerClient, IdleTimeoutError, Schedule
-from fdtcc_dagster.client import Window
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker
 
 CSV = "id,name\n1,007\n2,\n"

@@ -19,8 +19,8 @@ from fdtcc_dagster import FDTCC, ServiceUnavailableError
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.handshakes import handshake
 from fdtcc_dagster.client.hosts import identity_of
-from fdtcc_dagster.client.window import Window
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 
 NAMES = [f"dataset {number}" for number in range(64)]
 

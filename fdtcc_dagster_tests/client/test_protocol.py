@@ -9,15 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.client.errors import (
-    DatasetNotFoundError,
-    DatasetRetrievalError,
-    EmptyDatasetError,
-    FdtccError,
-    NoVersionInWindowError,
-    ProtocolError,
-    ServiceConnectionLostError,
-)
 from fdtcc_dagster.client.protocol import (
     Conversation,
     MissingVersion,
@@ -27,9 +18,18 @@ from fdtcc_dagster.client.protocol import (
     parse_frame,
     request_all,
 )
-from fdtcc_dagster.client.redaction import redact
-from fdtcc_dagster.client.retrying import is_retryable
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.client.retry import is_retryable
+from fdtcc_dagster.errors import (
+    DatasetNotFoundError,
+    DatasetRetrievalError,
+    EmptyDatasetError,
+    FdtccError,
+    NoVersionInWindowError,
+    ProtocolError,
+    ServiceConnectionLostError,
+)
+from fdtcc_dagster.redaction import redact
+from fdtcc_dagster.window import Window
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

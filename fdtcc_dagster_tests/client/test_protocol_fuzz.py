@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.client import errors
-from fdtcc_dagster.client.errors import FdtccError, NoVersionInWindowError
+from fdtcc_dagster import errors
 from fdtcc_dagster.client.protocol import Conversation, MissingVersion, Pointer
-from fdtcc_dagster.client.window import Window
+from fdtcc_dagster.errors import FdtccError, NoVersionInWindowError
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.client.test_protocol import CURRENT, DAY, KNOWN_FRAMES, NOW, PAST, RID, SHA, UUID
 from fdtcc_dagster_tests.fuzz import examples
 

@@ -33,8 +33,7 @@ from fdtcc_dagster.automation import (
     foundry_automation_condition,
     foundry_freshness_policy,
 )
-from fdtcc_dagster.checks import DECLARATION, build_foundry_checks
-from fdtcc_dagster.client.schema import to_schema
+from fdtcc_dagster.checks.partition_checks import DECLARATION, build_foundry_checks
 from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.components.foundry_datasets.building import PARTITIONS_DEFS, to_timedelta
 from fdtcc_dagster.components.foundry_datasets.calendar_models import RefreshModel, ScheduleModel
@@ -43,6 +42,7 @@ from fdtcc_dagster.components.foundry_datasets.scaffolder import (
     FoundryDatasetsScaffolder,
     FoundryDatasetsScaffolderParams,
 )
+from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster.sensors import build_foundry_sensor
 
 _OPTIONS = ["automation", "schedules", "conditions", "sensor", "checks", "freshness"]

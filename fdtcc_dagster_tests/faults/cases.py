@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster.client.download import Transport
+from fdtcc_dagster.errors import (
     ChecksumMismatchError,
     DatasetNotFoundError,
     DatasetRetrievalError,
@@ -17,7 +18,6 @@ from fdtcc_dagster.client.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.client.transfer import Transport
 from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster_tests.faults.scene import (
     ATTEMPTS,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.tcp_proxy import Kind, TcpProxy, Trouble
 

@@ -16,10 +16,10 @@ from fdtcc_dagster import (
     FoundryDataset,
     FoundryParquetIOManager,
     build_foundry_assets,
-    slices,
 )
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
-from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.client.download import Transport
+from fdtcc_dagster.ingest import slices
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.faults.conftest import Mount
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Scene

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster import FoundryParquetIOManager
-from fdtcc_dagster.client.errors import ChecksumMismatchError, RowCountMismatchError, SchemaMismatchError
+from fdtcc_dagster.errors import ChecksumMismatchError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster_tests.faults.cases import CASES
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Case
 from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of

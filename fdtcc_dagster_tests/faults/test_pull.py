@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
-from fdtcc_dagster.client.errors import FdtccError
-from fdtcc_dagster.client.parsing import source_errors
+from fdtcc_dagster.errors import FdtccError
+from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster_tests.faults.cases import CASES
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, FRAME, NAME, SCHEMA, Case, Scene
 

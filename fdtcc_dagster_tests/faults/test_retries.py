@@ -15,10 +15,11 @@ import pytest
 from dagster_polars import PolarsParquetIOManager
 
 from fdtcc_dagster import FoundryDataset, FoundryParquetIOManager, Schedule, build_foundry_assets
-from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
-from fdtcc_dagster.client.errors import IdleTimeoutError, RowCountMismatchError
-from fdtcc_dagster.client.parsing import source_errors
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.errors import IdleTimeoutError, RowCountMismatchError
+from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.faults.scene import CSV, NAME, ROWS, SHA256
 from fdtcc_dagster_tests.faults.site import QuickContainer
 

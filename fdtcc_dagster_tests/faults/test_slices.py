@@ -10,14 +10,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fdtcc_dagster import FoundryDataset, Schedule, slices
-from fdtcc_dagster.client import blocks
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster import FoundryDataset, Schedule
+from fdtcc_dagster.errors import (
     ChecksumMismatchError,
     RowCountMismatchError,
     SchemaMismatchError,
     ServiceConnectionLostError,
 )
+from fdtcc_dagster.ingest import slices
+from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster_tests.faults.cases import container, network, today
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, NAME, Case, Scene

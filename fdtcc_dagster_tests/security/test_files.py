@@ -20,12 +20,12 @@ import pytest
 from aiohttp import web
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, build_foundry_assets
-from fdtcc_dagster.client import Window
-from fdtcc_dagster.client.evidence import LocalEvidence
-from fdtcc_dagster.client.exclusive import exclusive
+from fdtcc_dagster.client.dataset_lock import exclusive
+from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import check_pointer
 from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker
 from fdtcc_dagster_tests.security.serving import http_server
 

@@ -23,12 +23,13 @@ from fdtcc_dagster import (
     Schedule,
     ServiceConnectionLostError,
     build_foundry_assets,
-    progress,
 )
-from fdtcc_dagster.client import Window, wire
+from fdtcc_dagster.client import websocket
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.wire import connected, converse
+from fdtcc_dagster.client.websocket import connected, converse
+from fdtcc_dagster.ingest import run_log
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.midday import TODAY, ZONE
 from fdtcc_dagster_tests.security.serving import http_server, tcp_server
 
@@ -74,7 +75,7 @@ async def ping_without_reading(reader: asyncio.StreamReader, writer: asyncio.Str
 
 @pytest.mark.parametrize("asks", [False, True])
 async def test_a_server_that_pings_and_reads_nothing_is_left(monkeypatch: pytest.MonkeyPatch, asks: bool) -> None:
-    monkeypatch.setattr(wire, "_CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(websocket, "_CLOSE_SECONDS", 0.1)
     with tcp_server(ping_without_reading) as port:
 
         async def leave() -> None:
@@ -97,7 +98,7 @@ async def test_a_server_that_pings_and_reads_nothing_is_left(monkeypatch: pytest
 async def test_a_pull_is_cancelled_under_frames_that_never_pause(
     today: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "_CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(websocket, "_CLOSE_SECONDS", 0.05)
 
     async def flood(socket: web.WebSocketResponse) -> None:
         while True:
@@ -128,7 +129,7 @@ def test_a_flood_of_frames_neither_fills_the_instance_nor_delays_the_run(
         await socket.send_str(says("DONE", end, datasets=POINTER))
 
     # Dagster takes tens of milliseconds for each.
-    monkeypatch.setattr(progress, "_MOST_MESSAGES", 5)
+    monkeypatch.setattr(run_log, "_MOST_MESSAGES", 5)
     dataset = FoundryDataset("orders", DAILY, TODAY - timedelta(days=3), {"id": "Int64"})
     # One that stores what a run returns, and one that stores each partition as it arrives.
     store = dg.mem_io_manager if whole_runs else FoundryParquetIOManager(base_dir=str(tmp_path / "parquet"))

@@ -15,16 +15,16 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from fdtcc_dagster.client.arriving import ArrivingFile
+from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.errors import (
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.websocket import connected
+from fdtcc_dagster.errors import (
     DatasetRetrievalError,
     IdleTimeoutError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.transfer import Transport, download
-from fdtcc_dagster.client.wire import connected
 from fdtcc_dagster_tests.security.serving import http_server, tcp_server
 
 POINTER = "0" * 64

@@ -11,11 +11,12 @@ import pytest
 import trustme
 from aiohttp import web
 
-from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot, Window
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.errors import ServiceUnavailableError
-from fdtcc_dagster.client.transfer import Transport
+from fdtcc_dagster.errors import ServiceUnavailableError
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.security.conftest import CSV, TOKEN, ClientOf, Proxied
 from fdtcc_dagster_tests.security.serving import http_server
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.schedule import Schedule
 
 DURATION = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
 DURATION_UNITS = ("days", "hours", "minutes", "seconds")

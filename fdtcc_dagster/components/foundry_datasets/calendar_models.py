@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema, model_validator
 
+from fdtcc_dagster.calendar.schedule import WEEKDAYS, Refresh
+from fdtcc_dagster.calendar.timezones import zone_of
 from fdtcc_dagster.components.foundry_datasets.building import (
     DURATION,
     DURATION_UNITS,
@@ -22,8 +24,6 @@ from fdtcc_dagster.components.foundry_datasets.building import (
     to_timedelta,
 )
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, has_template, to_plain, unless_template
-from fdtcc_dagster.localtime import zone_of
-from fdtcc_dagster.schedule import WEEKDAYS, Refresh
 
 _DATE = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 _TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"

@@ -23,7 +23,7 @@ from fdtcc_dagster.automation import (
     foundry_automation_condition,
     foundry_freshness_policy,
 )
-from fdtcc_dagster.checks import build_foundry_checks
+from fdtcc_dagster.checks.partition_checks import build_foundry_checks
 from fdtcc_dagster.components.foundry_datasets.environment import Environment
 from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, IOManagerModel, ResourceModel, TomlModel
 from fdtcc_dagster.components.foundry_datasets.options import (

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
-from fdtcc_dagster.client.schema import to_dtype
 from fdtcc_dagster.components.foundry_datasets.building import to_dataset
 from fdtcc_dagster.components.foundry_datasets.calendar_models import (
     Date,
@@ -21,6 +20,7 @@ from fdtcc_dagster.components.foundry_datasets.calendar_models import (
 )
 from fdtcc_dagster.components.foundry_datasets.templates import Templated, has_template, to_plain, unless_template
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
+from fdtcc_dagster.pandas_csv.schema import to_dtype
 from fdtcc_dagster.resource import FoundryContainerResource
 
 _DTYPE = (

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import dagster as dg
 from pydantic import BaseModel, model_validator
 
-from fdtcc_dagster.client.errors import FdtccError
 from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.components.foundry_datasets.building import to_arguments, to_dataset
 from fdtcc_dagster.components.foundry_datasets.sharing import shared
 from fdtcc_dagster.components.foundry_datasets.templates import render, to_plain
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
+from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.resource import SECRETS, FoundryContainerResource, refuse_plain_secrets
 
 _T = TypeVar("_T")

@@ -1,0 +1,124 @@
+"""What the check of declarations finds: partitions that do not fit, and slices whose windows leave gaps or overlap."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.checks.redeclared import compare, excluded_windows, is_beyond, slice_windows
+from fdtcc_dagster.checks.results import Finding
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import DECLARATION, declaration_of
+from fdtcc_dagster.ingest.recorded import COMPARED_UP_TO, Recorded, not_compared
+from fdtcc_dagster.redaction import shortened
+from fdtcc_dagster.window import Window
+
+_MOST_ROWS = 200
+
+_Span = tuple[tuple[dt.datetime, dt.datetime], str]
+"""The bounds of a window and its partition; without one where that is not stored."""
+
+
+def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Finding:
+    """Compare all stored partitions with the dataset as it is declared today.
+
+    Args:
+        dataset: The dataset.
+        recorded: Partition key → what its latest materialization recorded, of all partitions.
+
+    Returns:
+        A finding that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that are none
+        any more. The latter alone are no failure: no run can mend them.
+    """
+    if not recorded:
+        return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+    comparison = compare(dataset, recorded)
+    gaps, overlaps = ([], []) if dataset.time is None else _gaps_and_overlaps(dataset, recorded)
+    today, failed = declaration_of(dataset), comparison.differences
+    metadata: dict[str, Any] = {DECLARATION: dg.MetadataValue.json({"digest": today.digest, **today.parts})}
+    rows = [{"what": "differs", "partition": key, "why": why} for key, why in failed.items()]
+    rows += [{"what": "gap", "partition": "", "why": text} for text in gaps]
+    rows += [{"what": "overlap", "partition": "", "why": text} for text in overlaps]
+    if rows:
+        metadata["foundry/differences"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:_MOST_ROWS]])
+        metadata["foundry/failed_partitions"] = list(failed)[:_MOST_ROWS]
+    if comparison.beyond:
+        metadata["foundry/before_start_or_after_end"] = shortened(comparison.beyond, ", ")
+    if comparison.former:
+        metadata["foundry/former_partitions"] = comparison.former[:_MOST_ROWS]
+    texts = []
+    if failed:
+        named = [f"{key} {why}" for key, why in failed.items()]
+        texts.append(
+            f"{len(failed)} of {len(recorded)} partitions do not fit the declaration: {shortened(named, '; ')}"
+        )
+    if gaps:
+        texts.append(f"Gaps between the slices: {shortened(gaps, '; ')}")
+    if overlaps:
+        texts.append(f"Rows that are stored twice: {shortened(overlaps, '; ')}")
+    if comparison.unknown:
+        unknown = shortened(comparison.unknown, ", ")
+        texts.append(f"No window is recorded of {len(comparison.unknown)} partitions: {unknown}")
+    if not texts:
+        fit = len(recorded) - len(comparison.beyond) - len(comparison.former)
+        texts.append(f"{fit} of {len(recorded)} partitions fit the declaration")
+    if comparison.former:
+        texts.append(
+            f"{len(comparison.former)} partitions have keys that are none any more, remove their files: "
+            f"{shortened(comparison.former, ', ')}"
+        )
+    passed, certain = not (rows or comparison.unknown), bool(rows)
+    if passed:
+        newest = max(recorded.values(), key=lambda record: record.storage_id)
+        metadata[COMPARED_UP_TO] = dg.MetadataValue.json(
+            {"newest": newest.storage_id, "timestamp": newest.timestamp, "of": not_compared(dataset)}
+        )
+    return Finding(passed, f"{'. '.join(texts)}.", passed or certain, metadata)
+
+
+def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> tuple[list[str], list[str]]:
+    """The times that no slice holds, and those that two of them hold; what is not stored yet or excluded is no gap."""
+    digest, of_today = declaration_of(dataset).digest, slice_windows(dataset, recorded)
+    held = {
+        key: record.window if record.is_slice else of_today[key] if record.digest == digest else None
+        for key, record in recorded.items()
+        if key in of_today and not is_beyond(dataset, key)
+    }
+    stored = sorted((_in_utc(window), key) for key, window in held.items() if window is not None)
+    if not stored:
+        return [], []
+    first, last = stored[0][0][0], max(end for (_, end), _ in stored)
+    absent = [key for key in dataset.partitions_def.get_partition_keys() if key not in recorded]
+    windows = map(_in_utc, [*slice_windows(dataset, absent).values(), *excluded_windows(dataset)])
+    fillers = [((start, end), "") for start, end in windows if start < last and end > first]
+    return list(_gaps(sorted(stored + fillers))), list(_overlaps(stored))
+
+
+def _gaps(spans: Sequence[_Span]) -> Iterator[str]:
+    (_, end), key = spans[0]
+    for (start, next_end), next_key in spans[1:]:
+        if start > end:
+            yield f"{Window(end, start)}{_between(key, next_key)}"
+        if next_end > end:
+            end, key = next_end, next_key
+
+
+def _overlaps(spans: Sequence[_Span]) -> Iterator[str]:
+    (_, end), key = spans[0]
+    for (start, next_end), next_key in spans[1:]:
+        if start < end:
+            yield f"{Window(start, min(end, next_end))} in {key} and {next_key}"
+        if next_end > end:
+            end, key = next_end, next_key
+
+
+def _between(key: str, following: str) -> str:
+    return "".join(f" {word} {each}" for word, each in (("after", key), ("before", following)) if each)
+
+
+def _in_utc(window: Window) -> tuple[dt.datetime, dt.datetime]:
+    return window.from_dt.astimezone(UTC), window.to_dt.astimezone(UTC)

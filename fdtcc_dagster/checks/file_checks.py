@@ -1,0 +1,122 @@
+"""Checks that read stored partitions to their end: has their files' content changed since it was stored?"""
+
+# No postponed annotations here: Dagster reads those of a check's function.
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from fdtcc_dagster.arguments import flag, members
+from fdtcc_dagster.checks.results import Finding, missing
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.metadata import FILE_CHECKSUM
+from fdtcc_dagster.names import step_name
+from fdtcc_dagster.redaction import shortened
+from fdtcc_dagster.storing import VerifiesPartitions
+from fdtcc_dagster.targets import check_dataset, checked_translator
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+FILE_INTACT = "foundry_file_intact"
+
+_DESCRIPTION = "The files of the partitions have the checksums with which they were stored."
+
+
+def build_foundry_file_checks(
+    datasets: Sequence[FoundryDataset],
+    *,
+    translator: FoundryDatasetTranslator | None = None,
+    io_manager_key: str = "io_manager",
+    blocking: bool = False,
+) -> list[dg.AssetChecksDefinition]:
+    """Make checks that read stored partitions to their end.
+
+    Each dataset gets the check `foundry_file_intact`. It fails as an error where the checksum of a partition's file is
+    not the one with which it was stored, or not the one that the latest materialization recorded, and where the file is
+    gone. So it finds each bit that has changed on the disk, and files that something else has written. A file of an
+    earlier version, which has no checksum, is read to its end at least.
+
+    In a run for partitions of the asset it reads these; in any other run all that are stored, which takes as long as
+    reading that many bytes: give such a run a schedule of its own.
+
+    Args:
+        datasets: The datasets.
+        translator: The translator of the assets.
+        io_manager_key: The resource key of the assets' IO manager: a `FoundryParquetIOManager`, or another one that is
+            a `fdtcc_dagster.storing.VerifiesPartitions`. `build_foundry_definitions` names it `foundry_io_manager`.
+        blocking: Whether a failure keeps downstream assets in the same run from being materialized.
+
+    Returns:
+        The checks, one definition for each dataset, in the order of the datasets.
+    """
+    flag("blocking", blocking)
+    translator = checked_translator(translator)
+    checks = []
+    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
+        check_dataset(number, dataset)
+        checks.append(_build_check(dataset, translator.get_asset_spec(dataset).key, io_manager_key, blocking))
+    return checks
+
+
+def _build_check(
+    dataset: FoundryDataset, key: dg.AssetKey, io_manager_key: str, blocking: bool
+) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"foundry_file_check__{step_name(key)}",
+        specs=[dg.AssetCheckSpec(FILE_INTACT, asset=key, description=_DESCRIPTION, blocking=blocking)],
+        required_resource_keys={io_manager_key},
+    )
+    def check_files(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        # Not the key from above: with a prefix before its asset's key, a check gets it, too.
+        (check,) = context.selected_asset_check_keys
+        history = History(context.instance, check.asset_key, dataset)
+        partitions = history.asked_for(context.run.tags) or history.ordered
+        io_manager = getattr(context.resources, io_manager_key)
+        findings = {}
+        for partition in partitions:
+            finding = _verify(io_manager, history, check.asset_key, partition)
+            if finding.certain and not finding.passed:
+                # Meanwhile, another run may have stored or recorded it.
+                newer = History(context.instance, check.asset_key, dataset)
+                finding = _verify(io_manager, newer, check.asset_key, partition)
+            findings[partition] = finding
+        return _result(findings)
+
+    return check_files
+
+
+def _verify(io_manager: object, history: History, key: dg.AssetKey, partition: str) -> Finding:
+    if partition not in history.stored:
+        return missing(partition, "not stored")
+    if not isinstance(io_manager, VerifiesPartitions):
+        return missing(partition, f"{type(io_manager).__name__} cannot verify what it has stored")
+    try:
+        checksum = io_manager.verify_partition(key, partition)
+    except FileNotFoundError:
+        return Finding(passed=False, text=f"{partition}: its file is gone; materialize it again")
+    except (ValueError, OSError) as error:
+        return Finding(passed=False, text=f"{partition}: {error}; materialize it again")
+    recorded = history.value(partition, FILE_CHECKSUM)
+    if recorded not in (None, checksum):
+        text = f"the file is not the one that was recorded: its checksum is {checksum}, and not {recorded}"
+        return Finding(passed=False, text=f"{partition}: {text}; materialize it again")
+    what = "it was read to its end, and has no checksum" if checksum is None else f"its checksum is {checksum}"
+    return Finding(passed=True, text=f"{partition}: {what}")
+
+
+def _result(findings: Mapping[str, Finding]) -> dg.AssetCheckResult:
+    failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
+    shown = [finding.text for finding in (failed or findings).values()]
+    if not findings:
+        text = "No partition is stored: there is nothing to read."
+    elif failed or len(findings) == 1:
+        text = shortened(shown, "; ")
+    else:
+        text = f"All {len(findings)} files are as they were stored."
+    is_error = any(finding.certain for finding in failed.values())
+    return dg.AssetCheckResult(
+        passed=bool(findings) and not failed,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=text,
+        metadata={"foundry/failed_partitions": list(failed)} if failed else {},
+    )

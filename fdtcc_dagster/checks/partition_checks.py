@@ -1,0 +1,295 @@
+"""Checks of stored partitions, made from what their materializations recorded: the data are not read again."""
+
+# No postponed annotations here: Dagster reads those of a check's function.
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import dagster as dg
+
+from fdtcc_dagster.checks.declaration_check import declaration_finding
+from fdtcc_dagster.checks.results import Finding, compare_columns, missing
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.due import is_there, newest_due
+from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
+from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.names import step_name
+from fdtcc_dagster.redaction import shortened
+from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, targets_of
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+ROW_COUNT_ANNOUNCED = "foundry_row_count_announced"
+ROW_COUNT_CHANGE = "foundry_row_count_change"
+SCHEMA_DECLARED = "foundry_schema_declared"
+SCHEMA_CHANGE = "foundry_schema_change"
+FRESHNESS = "foundry_freshness"
+DECLARATION = DECLARATION_CHECK
+
+_DESCRIPTIONS = {
+    ROW_COUNT_ANNOUNCED: "As many rows are stored as the container announced, where it did, or as belong to the slice.",
+    ROW_COUNT_CHANGE: "The number of rows differs little from that of the partition before it, in time order.",
+    SCHEMA_DECLARED: "The stored columns are the declared ones.",
+    SCHEMA_CHANGE: "The columns are those of the partition before it, in time order.",
+    FRESHNESS: "The latest refresh that is available is stored.",
+    DECLARATION: "All stored partitions fit the dataset as it is declared now.",
+}
+# These contradict a promise; the others are merely unusual.
+_ALWAYS_ERRORS = {ROW_COUNT_ANNOUNCED, SCHEMA_DECLARED, DECLARATION}
+# These say nothing of the partitions of a run.
+_OF_THE_WHOLE = {FRESHNESS, DECLARATION}
+_NO_ROWS = "the IO manager recorded no number of rows"
+_MOST_DUE, _MOST_ROWS = 10, 200
+
+Clock = Callable[[], datetime]
+
+
+def build_foundry_checks(
+    datasets: Sequence[FoundryTarget],
+    *,
+    translator: FoundryDatasetTranslator | None = None,
+    blocking: bool | Collection[str] = False,
+    max_row_change: float | None = 0.5,
+    freshness_grace: timedelta | None = timedelta(hours=1),
+    clock: Clock | None = None,
+) -> list[dg.AssetChecksDefinition]:
+    """Make checks of the datasets' assets.
+
+    Each dataset gets one step, in which all its checks run, together or each alone:
+
+    - `foundry_row_count_announced`: as many rows are stored as the container announced, or as belong to the slice. It
+      announces none for a version that it had cached, and that may have lost rows: where none of our runs has seen the
+      number of that version before, the check fails as a warning.
+    - `foundry_row_count_change`: the rows are no more than `max_row_change` more or fewer than those of the previous
+      partition.
+    - `foundry_schema_declared`: the stored columns are those of the dataset's `schema`; only where it has one.
+    - `foundry_schema_change`: the stored columns are those of the previous partition.
+    - `foundry_freshness`: of the refreshes that have been available for `freshness_grace`, the latest one or a later
+      one is stored. Without a schedule, the same is asked of the windows that have begun. It is worth running on a
+      schedule of its own, since it is about what did not happen.
+    - `foundry_declaration`: every stored partition fits the dataset as it is declared now: its key is still one, its
+      window, time column and schema are those of the declaration, and the windows of slices leave no gaps and do not
+      overlap. It looks at all partitions, whatever the run is about.
+
+    In a run for partitions of the asset, they look at all of these, and report each that fails; in any other run at
+    the latest stored one in time order. "Previous" is the nearest earlier partition that is stored, whenever it was
+    materialized. The order of columns does not matter.
+
+    They work with any IO manager, from the metadata of the materializations: `foundry/announced_rows`,
+    `dagster/column_schema`, and `dagster/partition_row_count`, `dagster/row_count` or `row_count`. Where one is
+    missing, a check fails as a warning, and blocks nothing. Otherwise a failure is an error if the check is blocking,
+    or if it contradicts what was announced or declared; and else a warning.
+
+    Args:
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
+            since, the assets.
+        translator: The translator of the assets, where datasets are given.
+        blocking: The names of the checks whose failure keeps downstream assets in the same run from being
+            materialized. True means all but the freshness and the declaration, which say nothing about the partitions
+            of the run.
+        max_row_change: The largest change of the row count that passes, relative to the previous one: 0.5 is half as
+            many more or fewer. None leaves the check out.
+        freshness_grace: How long after a refresh became available it may be missing. None leaves the check out.
+        clock: Returns the aware instant for which freshness is judged; the current one if None.
+
+    Returns:
+        The checks, one definition for each dataset, in the order of the datasets.
+
+    Raises:
+        ValueError: Two datasets have the same asset key, or an argument is not one of these.
+    """
+    names = _DESCRIPTIONS.keys() - _OF_THE_WHOLE if blocking is True else set(blocking or ())
+    unknown = {str(blocking)} if isinstance(blocking, str) else names - _DESCRIPTIONS.keys()
+    if unknown:
+        raise ValueError(
+            f"blocking={blocking!r} is not allowed: {', '.join(sorted(unknown))}; give True, False or a set of "
+            f"{', '.join(_DESCRIPTIONS)}"
+        )
+    if max_row_change is not None and not max_row_change >= 0:
+        raise ValueError(f"max_row_change={max_row_change!r} is not allowed; give zero or more, or None")
+    if freshness_grace is not None and freshness_grace < timedelta(0):
+        raise ValueError(f"freshness_grace={freshness_grace!r} is not allowed; give zero or more, or None")
+    keys: dict[dg.AssetKey, str] = {}
+    checks = []
+    for dataset, key in targets_of(datasets, translator):
+        if key in keys:
+            raise ValueError(
+                f"the datasets {keys[key]!r} and {dataset.name!r} have the same asset key "
+                f"{key.to_user_string()!r}: give one of them another asset_key"
+            )
+        keys[key] = dataset.name
+        plan = _Plan(
+            dataset,
+            key,
+            frozenset(names),
+            max_row_change,
+            freshness_grace,
+            clock or (lambda: datetime.now(timezone.utc)),
+        )
+        checks.append(_build_checks(plan))
+    return checks
+
+
+@dataclass(frozen=True)
+class _Plan:
+    dataset: FoundryDataset
+    key: dg.AssetKey
+    blocking: frozenset[str]
+    max_row_change: float | None
+    grace: timedelta | None
+    clock: Clock
+
+    def names(self) -> list[str]:
+        omitted = {
+            ROW_COUNT_CHANGE: self.max_row_change is None,
+            SCHEMA_DECLARED: self.dataset.schema is None,
+            FRESHNESS: self.grace is None,
+        }
+        return [name for name in _DESCRIPTIONS if not omitted.get(name)]
+
+    def evaluate(self, name: str, history: History, partitions: Sequence[str]) -> dg.AssetCheckResult:
+        if name == DECLARATION:
+            finding = declaration_finding(self.dataset, history.recorded)
+        else:
+            finding = self._freshness(history) if name == FRESHNESS else self._of_partitions(name, history, partitions)
+        is_error = finding.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
+        return dg.AssetCheckResult(
+            passed=finding.passed,
+            asset_key=self.key,
+            check_name=name,
+            severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+            description=finding.text,
+            metadata=finding.metadata,
+        )
+
+    def _of_partitions(self, name: str, history: History, partitions: Sequence[str]) -> Finding:
+        if not partitions:
+            return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+        find = {
+            ROW_COUNT_ANNOUNCED: self._row_count_announced,
+            ROW_COUNT_CHANGE: self._row_count_change,
+            SCHEMA_DECLARED: self._schema_declared,
+            SCHEMA_CHANGE: self._schema_change,
+        }[name]
+        findings = {
+            partition: find(history, partition) if partition in history.stored else missing(partition, "not stored")
+            for partition in partitions
+        }
+        failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
+        metadata: dict[str, Any] = {"foundry/partitions": shortened(partitions, ", ")}
+        if failed:
+            metadata["foundry/failed_partitions"] = list(failed)
+        differences = [dg.TableRecord(dict(row)) for finding in failed.values() for row in finding.differences]
+        if differences:
+            metadata["foundry/differences"] = dg.MetadataValue.table(differences[:_MOST_ROWS])
+        if failed or len(findings) == 1:
+            text = shortened([finding.text for finding in (failed or findings).values()], "; ")
+        else:
+            text = f"All {len(findings)} partitions pass."
+        certain = not failed or any(finding.certain for finding in failed.values())
+        return Finding(not failed, text, certain, metadata)
+
+    def _row_count_announced(self, history: History, partition: str) -> Finding:
+        rows = history.rows(partition)
+        announced = history.value(partition, "foundry/announced_rows")
+        expected, of = history.value(partition, "foundry/slice_rows"), "the slice has"
+        if expected is None:
+            expected, of = announced, "the container announced"
+        if expected is not None and rows is None:
+            return missing(partition, _NO_ROWS)
+        if expected is not None and rows != expected:
+            return Finding(passed=False, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+        if announced is None:
+            return missing(
+                partition,
+                "the container announced no number of rows for this version, so nobody knows whether some are missing",
+            )
+        return Finding(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+
+    def _row_count_change(self, history: History, partition: str) -> Finding:
+        previous = history.previous(partition)
+        if previous is None:
+            return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
+        rows, before = history.rows(partition), history.rows(previous)
+        if rows is None or before is None:
+            return missing(partition if rows is None else previous, _NO_ROWS)
+        limit = self.max_row_change or 0.0
+        percent = f"{(rows - before) / before:+.1%}" if before else "from none"
+        return Finding(
+            abs(rows - before) <= limit * before,
+            f"{partition}: {rows} rows, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
+        )
+
+    def _schema_declared(self, history: History, partition: str) -> Finding:
+        return compare_columns(partition, column_schema(self.dataset.schema or {}), history.schema(partition), None)
+
+    def _schema_change(self, history: History, partition: str) -> Finding:
+        previous = history.previous(partition)
+        if previous is None:
+            return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
+        return compare_columns(partition, history.schema(previous), history.schema(partition), previous)
+
+    def _freshness(self, history: History) -> Finding:
+        now, grace, definition = self.clock(), self.grace or timedelta(0), self.dataset.partitions_def
+        with dg.partition_loading_context(effective_dt=now):
+            keys = definition.get_partition_keys()
+        newest = next((key for key in reversed(keys) if key in history.stored), None)
+        metadata: dict[str, Any] = {"foundry/newest_partition": newest or "none", "foundry/grace": str(grace)}
+        moment = now - grace
+        # A definition of one's own may list windows that have not begun.
+        dues = newest_due(self.dataset, moment, limit=_MOST_DUE)
+        due = next((due for due in dues if self._available(due.partition_key, moment) <= moment), None)
+        if due is None:
+            return Finding(passed=True, text="No refresh has been available for that long.", metadata=metadata)
+        key, available = due.partition_key, self._available(due.partition_key, moment)
+        since = available.isoformat()
+        metadata |= {"foundry/due_partition": key, "foundry/due_since": dg.MetadataValue.timestamp(available)}
+        if newest is None or _start(definition, newest) < _start(definition, key):
+            stored = f"the newest stored one is {newest}" if newest else "none is stored"
+            text = f"Partition {key}, available since {since}, is missing; {stored}."
+        elif newest == key and not is_there(history.instance, self.dataset, self.key, [due])[key]:
+            # A date with several refreshes has one partition, which must be of the latest of them.
+            text = f"Partition {key} is stored, but of a refresh before the one available since {since}."
+        else:
+            text = f"Partition {key} is due since {since}, and the newest stored one is {newest}."
+            return Finding(passed=True, text=text, metadata=metadata)
+        return Finding(passed=False, text=text, metadata=metadata)
+
+    def _available(self, partition: str, moment: datetime) -> datetime:
+        if self.dataset.time is not None:
+            return self.dataset.complete_at(partition)
+        return self.dataset.window(partition, moment).from_dt
+
+
+def _build_checks(plan: _Plan) -> dg.AssetChecksDefinition:
+    specs = [
+        dg.AssetCheckSpec(name, asset=plan.key, description=_DESCRIPTIONS[name], blocking=name in plan.blocking)
+        for name in plan.names()
+    ]
+
+    @dg.multi_asset_check(name=f"foundry_checks__{step_name(plan.key)}", specs=specs, can_subset=True)
+    def check_partitions(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        # Not the plan's key: with a prefix before its asset's key, a check gets it, too.
+        (key,) = {check.asset_key for check in context.selected_asset_check_keys}
+        check_assets_exist(_repository_of(context), [(plan.dataset, key)])
+        history = History(context.instance, key, plan.dataset)
+        partitions = history.of_run(context.run.tags)
+        selected = {key.name for key in context.selected_asset_check_keys}
+        for spec in specs:
+            if spec.name in selected:
+                yield replace(plan, key=key).evaluate(spec.name, history, partitions)
+
+    return check_partitions
+
+
+def _repository_of(context: dg.AssetCheckExecutionContext) -> dg.RepositoryDefinition | None:
+    try:
+        return context.repository_def
+    except Exception:  # noqa: BLE001  Dagster's own: a run within this process, as in tests, has no repository
+        return None
+
+
+def _start(definition: dg.TimeWindowPartitionsDefinition, partition: str) -> float:
+    return definition.start_time_for_partition_key(partition).timestamp()

@@ -1,0 +1,75 @@
+"""What checks find, and how they say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from fdtcc_dagster.redaction import quoted, shortened
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, of one partition or altogether.
+
+    Attributes:
+        passed: Whether all is well.
+        text: What was seen, in words.
+        certain: False where the metadata do not say enough to judge.
+        metadata: What Dagster shows beside the text.
+        differences: The columns that differ, as rows of a table.
+    """
+
+    passed: bool
+    text: str
+    certain: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    differences: tuple[Mapping[str, str], ...] = ()
+
+
+def missing(partition: str, what: str) -> Finding:
+    """A partition that cannot be judged, and why."""
+    return Finding(passed=False, text=f"{partition}: {what}", certain=False)
+
+
+def compare_columns(
+    partition: str, expected: dg.TableSchema | None, stored: dg.TableSchema | None, previous: str | None
+) -> Finding:
+    """Compare a partition's columns by name and type, in whatever order they are.
+
+    Args:
+        partition: The partition.
+        expected: The columns that it should have.
+        stored: The columns that it has.
+        previous: The partition whose columns are expected, or None if they are the declared ones.
+
+    Returns:
+        A finding that names each column that differs.
+    """
+    if stored is None or expected is None:
+        return missing(partition if stored is None else str(previous), "no columns were recorded")
+    before, now = _types(expected), _types(stored)
+    source = previous or "declared"
+    differences = tuple(
+        {
+            "partition": partition,
+            "column": name,
+            "compared with": source,
+            "expected": before.get(name, "absent"),
+            "stored": now.get(name, "absent"),
+        }
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    )
+    if not differences:
+        return Finding(passed=True, text=f"{partition}: the {len(now)} columns are those of {source}")
+    named = [f"{quoted(row['column'])} is {row['stored']} instead of {row['expected']}" for row in differences]
+    text = f"{partition}, compared with {source}: {shortened(named, ', ')}"
+    return Finding(passed=False, text=text, differences=differences)
+
+
+def _types(schema: dg.TableSchema) -> dict[str, str]:
+    return {column.name: column.type for column in schema.columns}

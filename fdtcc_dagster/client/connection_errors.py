@@ -1,0 +1,210 @@
+"""Why there is no connection or no usable answer, in words that say what to do: for the WebSocket and the downloads.
+
+This is the one place that says which HTTP statuses and answers may pass by themselves. Nothing that a server may have
+written is quoted without redaction, nothing of a body, and no header that was sent to it at all.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.errors import ServiceUnavailableError
+from fdtcc_dagster.redaction import excerpt, redact
+
+_KNOWN_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+"""A body is asked for as it is; those that aiohttp undoes without an optional package are read all the same."""
+_TOO_LONG = "one of its headers has more than 8 KiB"
+_NO_HTTP = "it is no valid HTTP, or goes on after the end that its Content-Length or last chunk names"
+_MALFORMED = {
+    "BadHttpMessage": _NO_HTTP,
+    "BadStatusLine": _NO_HTTP,
+    "ContentEncodingError": "its body has a Content-Encoding that cannot be undone, although none was asked for",
+    "HeaderLineTooLong": _TOO_LONG,
+    "InvalidHeader": "one of its headers is invalid",
+    "LineTooLong": _TOO_LONG,
+    "TooManyHeaders": "it has too many headers",
+}
+"""What is wrong, by the names of the errors of aiohttp and websockets, whose own texts quote the answer."""
+_REPEATED = frozenset(_MALFORMED) - {"BadHttpMessage", "BadStatusLine"}
+_OF_HEADERS = re.compile(r"[^:]*(header|line too long|content-length|transfer-encoding)", re.IGNORECASE)
+"""An error's own words, in front of what it quotes, where its type does not say what is wrong."""
+
+_EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
+
+
+def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnavailableError:
+    """Make the error for an HTTP status that is neither 101 nor 200.
+
+    Args:
+        endpoint: Where it came from.
+        status: The status.
+        handshake: Whether it answers a handshake: there, 403 is what the container says without credentials of its
+            own (S16), which may pass. It gives its downloads to anybody.
+
+    Returns:
+        The error; `permanent` where the same request would be refused again.
+    """
+    where = f"{endpoint} answers with HTTP {status}"
+    if status == 404 and handshake:
+        return ServiceUnavailableError(
+            f"{where}: it may be restarting behind a proxy, or something else listens there: check host and port"
+        )
+    if status == 404:
+        # For a moment, between its unlinking and moving the file (S17).
+        return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
+    if 300 <= status < 400:
+        return ServiceUnavailableError(
+            f"{where}, a redirect, which is not followed: give the address that it leads to as host, port and secure",
+            permanent=True,
+        )
+    if status in (401, 407) or (status == 403 and not handshake):
+        advice = "check bearer_token and headers" if endpoint.headers else "set bearer_token or headers"
+        return ServiceUnavailableError(
+            f"{where}: a proxy in front of the container refuses the credentials; {advice}", permanent=True
+        )
+    if status == 403:
+        advice = ", or a proxy in front of it refuses bearer_token and headers" if endpoint.headers else ""
+        return ServiceUnavailableError(f"{where}; its Foundry credentials may be missing{advice}")
+    if status == 400 and not endpoint.secure:
+        return ServiceUnavailableError(
+            f"{where}; if a proxy in front of it speaks TLS, set secure=True", permanent=True
+        )
+    return ServiceUnavailableError(f"{where}; its log may say why", permanent=not _may_pass(status))
+
+
+def _may_pass(status: int) -> bool:
+    """Tell whether the same request may succeed after a status, whatever is asked for.
+
+    Proxies have statuses of their own beyond 511 for a container that is not there, and 404 while none is registered.
+    """
+    return status in (404, 408, 425, 429) or (status >= 500 and status not in (501, 505))
+
+
+def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavailableError | None:
+    """Make the error for an answer whose body nobody can read, by its headers.
+
+    Args:
+        endpoint: Where it came from.
+        headers: Its headers, by names in any case.
+
+    Returns:
+        The error, `permanent`; None if the body can be read.
+    """
+    for name, known in (("Content-Encoding", _KNOWN_ENCODINGS), ("Transfer-Encoding", {"", "identity", "chunked"})):
+        value = headers.get(name, "").strip().lower()
+        if value not in known:
+            return _malformed(endpoint, f"its body has the {name} {excerpt(redact(value))!r}, which was not asked for")
+    return None
+
+
+def is_malformed(error: Exception) -> bool:
+    """Tell whether aiohttp has failed because of what an answer is, and not because the connection ended."""
+    return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(map(_name, _chain(error)))
+
+
+def is_repeated(error: Exception) -> bool:
+    """Tell whether an answer cannot be read because of its headers, which the next one has, too.
+
+    What is wrong with a body or a status line may be of this answer alone.
+
+    Args:
+        error: The failure of reading it, of aiohttp or websockets.
+
+    Returns:
+        True where that is known.
+    """
+    return any(_name(each) in _REPEATED or _OF_HEADERS.match(_words(each)) for each in _chain(error))
+
+
+def malformed(endpoint: Endpoint, error: Exception, *, permanent: bool = True) -> ServiceUnavailableError:
+    """Make the error for an answer that is no valid HTTP.
+
+    Args:
+        endpoint: Where it came from.
+        error: The failure of reading it. Its text quotes the answer, so the new error is to be raised without a cause.
+        permanent: Whether the next answer will be no better.
+
+    Returns:
+        The error.
+    """
+    names = [_name(each) for each in _chain(error)]
+    seen = next((_MALFORMED[name] for name in names if name in _MALFORMED), f"it is no valid HTTP ({names[-1]})")
+    return _malformed(endpoint, seen, permanent=permanent)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and its causes; that of aiohttp is wrapped twice."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    return str(getattr(error, "message", error))
+
+
+def _malformed(endpoint: Endpoint, seen: str, *, permanent: bool = True) -> ServiceUnavailableError:
+    advice = "" if endpoint.secure else "; if it speaks TLS, set secure=True"
+    return ServiceUnavailableError(
+        f"the answer of {endpoint} cannot be read: {seen}. Something else may listen there, or a proxy in front of it "
+        f"changes its answers: check host, port and that proxy{advice}",
+        permanent=permanent,
+    )
+
+
+def unreachable(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError:
+    """Make the error for a connection or a handshake that failed.
+
+    Args:
+        endpoint: Where it was to lead.
+        error: The failure of the socket, of TLS, or of the handshake.
+
+    Returns:
+        The error; `permanent` where trust is missing or one side speaks TLS alone, which no retry changes. It is to be
+        raised without a cause: what stands in those of a handshake may be the server's own text.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServiceUnavailableError(
+            f"the certificate of {endpoint} is not trusted ({error.verify_message}): {_advice(error.verify_code)}",
+            permanent=True,
+        )
+    if isinstance(error, ssl.SSLError):
+        plain = error.reason == "WRONG_VERSION_NUMBER"
+        advice = "it seems to speak plain HTTP: set secure=False, or give the port that speaks TLS"
+        return ServiceUnavailableError(
+            f"{endpoint} does not complete a TLS handshake ({error.reason}); "
+            + (advice if plain else "its log may say why"),
+            permanent=plain,
+        )
+    advice = "" if endpoint.secure else " If a proxy in front of it speaks TLS, set secure=True."
+    seen = excerpt(redact(str(error)))
+    return ServiceUnavailableError(
+        f"{endpoint} cannot be reached ({seen}); is it running, and are host and port right?{advice}"
+    )
+
+
+def slow(endpoint: Endpoint, seconds: float, max_handshakes: int) -> ServiceUnavailableError:
+    """Make the error for a handshake that a container which is online has dropped or not answered in time."""
+    return ServiceUnavailableError(
+        f"{endpoint} is up but answers slowly: a handshake was dropped or not answered after {seconds:.1f} s. It runs "
+        "a command of 1.5 s for each, and drops one after 10 s: let fewer clients begin at once (here "
+        f"max_handshakes={max_handshakes}, for each machine), or give it more processors"
+    )
+
+
+def _advice(verify_code: int) -> str:
+    if verify_code in (_WRONG_NAME, _WRONG_ADDRESS):
+        return "give the host by a name that the certificate is for, or have one issued for this name"
+    if verify_code == _EXPIRED:
+        return "it must be renewed"
+    if verify_code == _NOT_YET_VALID:
+        return "check this machine's clock"
+    return "give the certificate of the authority that issued it as ca_file"

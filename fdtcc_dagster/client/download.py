@@ -1,0 +1,217 @@
+"""The download: bytes from the container into a file that exists only once they are verified."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, aclosing
+from typing import Literal
+
+from fdtcc_dagster.client.clock import AwakeClock
+from fdtcc_dagster.client.connection_errors import is_malformed, refused, unreachable, unreadable
+from fdtcc_dagster.client.disk_budget import Room, too_large
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.health import lasting_failure
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
+from fdtcc_dagster.errors import (
+    ChecksumMismatchError,
+    IdleTimeoutError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
+
+Transport = Literal["csv", "zip"]
+"""How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams (S21)."""
+
+OnProgress = Callable[[int, "int | None"], None]
+"""`on_progress(bytes, total)`, called in the event loop; the total is None where the service does not tell it."""
+
+_RECEIVED_BYTES = 1 << 19
+"""How many are taken from the socket at once: asyncio's 256 KiB cost more of the processor."""
+_READ_BYTES = 1 << 20
+_HANDED_OVER_BYTES = 1 << 20
+_HANDED_OVER_SECONDS = 0.25
+"""On a slow link, readers do not wait for as many."""
+_HELD_BYTES = 8 << 20
+"""What has arrived and is not written yet; beyond it, nothing more is taken from the socket."""
+
+
+async def download(
+    endpoint: Endpoint,
+    arriving: ArrivingFile,
+    *,
+    transport: Transport = "csv",
+    limits: Limits,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Make one attempt to download a snapshot's CSV, and verify it against its pointer (S19).
+
+    Inflating, hashing and writing are done in a thread of their own, beside the event loop.
+
+    Args:
+        endpoint: The container.
+        arriving: The file; it may be read in the meantime. To be closed by the caller after the last attempt.
+        transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
+        limits: Of which all but `job_timeout` count here; times while this process runs.
+        on_progress: Called about once a second with the number of bytes that have arrived and how many there will be.
+
+    Raises:
+        ServiceUnavailableError: The container cannot be reached, answers with a failure, or with what cannot be read.
+        ServiceConnectionLostError: The connection ended inside the body.
+        IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
+        ChecksumMismatchError: What arrived is not what the pointer names, or no ZIP of the container's form.
+        DatasetRetrievalError: There are more than `max_bytes`.
+        OSError: The file cannot be written, or would fill the disk.
+    """
+    room = Room(arriving.path.parent, limits.max_bytes)
+    url = endpoint.download_url(transport, arriving.sha256)
+    inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
+
+    def write(chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            for data in [chunk] if inflater is None else inflater.feed(chunk):
+                room.check(arriving.size + len(data))
+                arriving.write(data)
+
+    def finish() -> None:
+        if inflater is not None:
+            inflater.finish()
+        arriving.finish()
+
+    arriving.begin()
+    try:
+        async with aclosing(_body(endpoint, url, limits, on_progress)) as body:
+            await _write_beside(body, write, finish)
+    except DamagedError as error:
+        raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
+    except OtherArchiveError as error:
+        # One flipped bit in its header is enough for that.
+        raise ChecksumMismatchError(
+            f"what arrived is no ZIP of the container's form: {error}; try again, or use transport='csv'"
+        ) from error
+
+
+async def _write_beside(
+    chunks: AsyncGenerator[bytes, None], write: Callable[[list[bytes]], None], finish: Callable[[], None]
+) -> None:
+    """Call `write` with all chunks, some at a time, and then `finish`, while more of them arrive."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-write") as thread:
+        writing: asyncio.Future[None] = loop.run_in_executor(thread, write, [])
+        held: list[bytes] = []
+        size, handed_over = 0, loop.time()
+        try:
+            async for chunk in chunks:
+                held.append(chunk)
+                size += len(chunk)
+                late = loop.time() - handed_over > _HANDED_OVER_SECONDS
+                if size < (_HELD_BYTES if not writing.done() else 0 if late else _HANDED_OVER_BYTES):
+                    continue
+                await writing
+                writing, held, size = loop.run_in_executor(thread, write, held), [], 0
+                handed_over = loop.time()
+        finally:
+            await writing
+        await loop.run_in_executor(thread, write, held)
+        await loop.run_in_executor(thread, finish)
+
+
+async def _body(
+    endpoint: Endpoint, url: str, limits: Limits, on_progress: OnProgress | None
+) -> AsyncGenerator[bytes, None]:
+    import aiohttp  # here, because it takes long: code locations load without it
+
+    # Not aiohttp's own limits of silence and of the whole, which count while this process is stopped, too.
+    timeout = aiohttp.ClientTimeout(total=None, connect=limits.open_timeout)
+    # A proxy is not to compress on its own: transport="zip" does, and what it inflates to is counted.
+    headers = {"Accept-Encoding": "identity", **endpoint.headers}
+    received = 0
+    total: int | None = None
+    response: aiohttp.ClientResponse | None = None
+
+    async def begin(session: aiohttp.ClientSession) -> aiohttp.StreamReader:
+        nonlocal response, total
+        response = await session.get(url, ssl=endpoint.ssl_context or True, allow_redirects=False)
+        closed.callback(response.close)
+        if response.status != 200:
+            raise refused(endpoint, response.status, handshake=False)
+        if (refusal := unreadable(endpoint, response.headers)) is not None:
+            raise refusal
+        _receive_more(response.connection and response.connection.transport)
+        total = response.content_length
+        return response.content
+
+    def check() -> None:
+        if response is not None and clock.is_up:
+            response.close()
+
+    def wait_for_bytes() -> None:
+        clock.until = min(clock() + limits.idle_timeout, limits.transfer_timeout)
+
+    async def asked(*_: object) -> None:
+        wait_for_bytes()
+
+    def too_late() -> IdleTimeoutError:
+        if clock() >= limits.transfer_timeout:
+            return IdleTimeoutError(
+                f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
+                "for a slow link, raise transfer_timeout or set transport='zip'"
+            )
+        return IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s")
+
+    # Before it is asked, there is a connection to make, which has a limit of its own.
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(asked)
+    with AwakeClock(limits.transfer_timeout, check) as clock, ExitStack() as closed:
+        try:
+            async with aiohttp.ClientSession(
+                timeout=timeout, read_bufsize=_READ_BYTES, headers=headers, trace_configs=[tracing]
+            ) as session:
+                content = await clock.within(begin(session))
+                told = time.monotonic()
+                while True:
+                    wait_for_bytes()
+                    # As they came: `iter_any` would copy them into one.
+                    chunk, more = await content.readchunk()
+                    if not (chunk or more):
+                        break
+                    clock.until = limits.transfer_timeout
+                    received += len(chunk)
+                    if received > limits.max_bytes:
+                        raise too_large(limits.max_bytes)
+                    if chunk:
+                        yield chunk
+                    if on_progress is not None and time.monotonic() - told > 1.0:
+                        told = time.monotonic()
+                        on_progress(received, total)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ServiceUnavailableError(
+                f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
+            ) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            # In older versions of aiohttp it has no `os_error`.
+            cause = error.certificate_error
+            raise unreachable(endpoint, cause if isinstance(cause, OSError) else OSError(str(cause))) from None
+        except aiohttp.ClientConnectorError as error:
+            raise unreachable(endpoint, error.os_error) from None
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            if clock.is_up:
+                raise too_late() from None
+            # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
+            damaged = is_malformed(error)
+            if damaged and response is None:
+                lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=False)
+                if lasting is not None:
+                    raise lasting from None
+            seen = "the answer to the download is damaged" if damaged else "the connection ended inside the download"
+            raise ServiceConnectionLostError(f"{seen}, after {received} bytes ({type(error).__name__})") from None
+
+
+def _receive_more(transport: asyncio.Transport | None) -> None:
+    """Let asyncio's own transport take more at once; others, such as uvloop's or that of TLS, stay as they are."""
+    if transport is not None and hasattr(transport, "max_size"):
+        transport.max_size = _RECEIVED_BYTES

@@ -1,0 +1,395 @@
+"""The core of the client: one dataset, one window, one verified file, and typed errors."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TypeVar
+
+from fdtcc_dagster.client.callbacks import Log, OnMessage, finished
+from fdtcc_dagster.client.dataset_lock import exclusive
+from fdtcc_dagster.client.download import OnProgress, Transport, download
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.local_evidence import LocalEvidence
+from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer
+from fdtcc_dagster.client.retry import retrying
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
+from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.errors import (
+    FdtccError,
+    NotYetAvailableError,
+    NoVersionInWindowError,
+    ServiceConnectionLostError,
+)
+from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, lost_rows
+from fdtcc_dagster.redaction import LOGGED, excerpt, redact
+from fdtcc_dagster.window import Window
+
+T = TypeVar("T")
+
+_LEAST_PATIENCE = 10.0
+"""Seconds without a sign of life of whoever holds a dataset's turn that a busy machine may cause."""
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What is asked of the container, and by whom; see `FoundryDevToolsContainerClient.request`."""
+
+    name: str
+    window: Window
+    missing_version: MissingVersion
+    fixed_now: datetime | None
+    evidence: Evidence
+    on_message: OnMessage | None
+    on_notice: OnMessage | None
+
+    def now(self) -> datetime:
+        return self.fixed_now or datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Puller:
+    """Pulls from one container.
+
+    Attributes:
+        endpoint: The container.
+        limits: How long to wait, and how much to take.
+        attempts: How often a conversation or a download is tried at most.
+        retry_delay: Seconds before the second attempt.
+        log: Told of every step.
+        warn: Told of every failed attempt.
+
+    Raises:
+        ValueError: An attribute is not of the kind described here.
+    """
+
+    endpoint: Endpoint
+    limits: Limits
+    attempts: int
+    retry_delay: float
+    log: Log
+    warn: Log
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.attempts, int) or self.attempts < 1:
+            raise ValueError(f"attempts={self.attempts!r} must be an integer of at least 1")
+        if not _is_number(self.retry_delay, int, float) or self.retry_delay < 0:
+            raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
+
+    async def request(
+        self,
+        name: str,
+        window: Window,
+        on_message: OnMessage | None,
+        missing_version: MissingVersion,
+        now: datetime | None,
+        on_notice: OnMessage | None = None,
+        evidence: Evidence | None = None,
+    ) -> Announcement:
+        """Do what `FoundryDevToolsContainerClient.request` promises."""
+        ask = _Ask(
+            name,
+            window,
+            missing_version,
+            now,
+            evidence or LocalEvidence(self.endpoint.identity, name),
+            on_message,
+            on_notice,
+        )
+        _check_request(name, window, missing_version, ask.now())
+        with _located(name, window):
+            # The lock is kept between attempts: the job that one has left behind may still run (S11).
+            async with self.exclusive(name, on_notice):
+                pending = ask.evidence.pending(window)
+                announcement, now = await self._ask(ask, window, pending), ask.now()
+                if (doubt := _doubt(announcement, pending)) and window.contains(now):
+                    text = f"{doubt}; the container is asked to pull anew"
+                    await self.warn(text)
+                    await self._notify(on_notice, text, success=False)
+                    # In a window that begins now it has no version yet: it counts the rows and pulls them.
+                    announcement = await self._ask(ask, Window(now, window.to_dt), None)
+        if (rejected := _rejection(announcement)) is not None:
+            announced = announcement.announced_rows if rejected.announced is None else rejected.announced
+            raise lost_rows(name, window, announcement.sha256, announced, rejected.found or 0)
+        if announcement.announced_rows is not None and announcement.is_certain:
+            ask.evidence.announce(announcement.sha256, announcement.announced_rows)
+            ask.evidence.settle(window)
+        return announcement
+
+    def note(self, conversation: Conversation) -> None:
+        """Keep how many rows the container announced, at the end of a conversation that was not for a pull."""
+        outcome = conversation.outcome
+        if isinstance(outcome, Pointer) and outcome.announced_rows is not None:
+            evidence = LocalEvidence(self.endpoint.identity, conversation.dataset)
+            evidence.announce(outcome.sha256, outcome.announced_rows)
+
+    async def _ask(self, ask: _Ask, window: Window, pending: PendingCount | None) -> Announcement:
+        """Ask in a window, which is that of the request or its rest."""
+        started = time.monotonic()
+        announced = None if pending is None else pending.rows
+
+        async def converse_once() -> Announcement:
+            nonlocal announced
+            # Only now: waiting for another pull, or for another attempt, may have lasted beyond the window.
+            requested_at = ask.now()
+            conversation = Conversation(
+                ask.name, window, now=requested_at, missing_version=ask.missing_version, announced_rows=announced
+            )
+            try:
+                pointer = await self._converse(conversation, ask)
+            finally:
+                # A version that the next attempt finds is the one that this attempt has caused (S11).
+                announced = conversation.announced_rows
+            rows, is_certain = pointer.announced_rows, conversation.has_announced
+            if not is_certain and (known := ask.evidence.row_count(pointer.sha256)) and known.announced is not None:
+                rows, is_certain = known.announced, True
+            seconds = time.monotonic() - started
+            return Announcement(
+                ask.name,
+                ask.window,
+                pointer.sha256,
+                rows,
+                pointer.origin,
+                requested_at,
+                ask.now(),
+                seconds,
+                ask.evidence,
+                is_certain or rows is None,
+                max_record_bytes=self.limits.max_record_bytes,
+            )
+
+        announcement = await self._retrying(converse_once, self.limits.job_timeout, ask.on_notice, settle=True)
+        if announcement.is_outside and ask.missing_version == "raise":
+            raise NoVersionInWindowError(
+                f"dataset {ask.name!r}, window {ask.window}: the container was asked at "
+                f"{announcement.requested_at.isoformat()}, but its pull ended only at "
+                f"{announcement.announced_at.isoformat()}, after the window: these may be the data of the next one. "
+                'Ask earlier in the window, or set missing_version="accept" on the dataset to store them all the same',
+                dataset=ask.name,
+                window=ask.window,
+            )
+        return announcement
+
+    async def fetch(
+        self,
+        arriving: ArrivingSnapshot,
+        transport: Transport,
+        on_progress: OnProgress | None,
+        on_notice: OnMessage | None = None,
+    ) -> Snapshot:
+        """Do what `FoundryDevToolsContainerClient.fetch` promises."""
+        started = time.monotonic()
+        known, file = arriving.announcement, arriving.file
+        with _located(known.dataset, known.window):
+            try:
+                await self.download(file, transport, on_progress, on_notice)
+            except OSError as error:
+                raise _unwritten(error, known, file.path.parent) from error
+        seconds = known.seconds + time.monotonic() - started
+        return Snapshot(**{**vars(known), "seconds": seconds, "path": file.path, "size_bytes": file.size})
+
+    async def _converse(self, conversation: Conversation, ask: _Ask) -> Pointer:
+        # Here, because websockets takes long to import: code locations load without it.
+        from fdtcc_dagster.client.websocket import connected, converse
+
+        asked_at = ask.now()
+        pending: PendingCount | None = None
+        try:
+            async with connected(self.endpoint, self.limits) as connection:
+                await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
+                async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
+                    async for frame in frames:
+                        message = conversation.receive(frame)
+                        if conversation.has_announced and pending is None and conversation.window.contains(asked_at):
+                            rows = conversation.announced_rows or 0
+                            pending = PendingCount(rows, conversation.window.from_dt, asked_at)
+                            ask.evidence.expect(pending)
+                        await self._show(message, conversation, ask)
+                        if conversation.outcome is not None:
+                            break
+        except ServiceConnectionLostError as error:
+            conversation.closed(str(error))
+        finally:
+            outcome = conversation.outcome
+            if pending is not None and (outcome is None or isinstance(outcome, ServiceConnectionLostError)):
+                ask.evidence.leave(pending)
+            elif pending is not None and not isinstance(outcome, Pointer):
+                ask.evidence.settle(conversation.window)
+        if isinstance(conversation.outcome, Pointer):
+            return conversation.outcome
+        raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
+
+    async def _show(self, message: Message | None, conversation: Conversation, ask: _Ask) -> None:
+        if message is not None:
+            await self.log(f"Received: {excerpt(message, LOGGED)}")
+            if ask.on_message is not None:
+                await finished(ask.on_message(message), self.limits.idle_timeout)
+        while conversation.warnings:
+            text = conversation.warnings.pop(0)
+            await self.warn(text)
+            await self._notify(ask.on_notice, text, success=False)
+
+    async def download(
+        self,
+        file: ArrivingFile,
+        transport: Transport,
+        on_progress: OnProgress | None = None,
+        on_notice: OnMessage | None = None,
+    ) -> None:
+        """Download and verify a CSV; see `fdtcc_dagster.client.download.download`."""
+
+        async def download_once() -> None:
+            await download(self.endpoint, file, transport=transport, limits=self.limits, on_progress=on_progress)
+
+        try:
+            await self._retrying(download_once, self.limits.transfer_timeout, on_notice)
+        except BaseException as error:
+            file.close(error)
+            raise
+        file.close()
+
+    async def _retrying(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        within: float,
+        on_notice: OnMessage | None = None,
+        *,
+        settle: bool = False,
+    ) -> T:
+        async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
+            text = f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}"
+            await self.warn(text)
+            await self._notify(on_notice, text, success=False)
+
+        return await retrying(
+            attempt,
+            attempts=self.attempts,
+            within=within,
+            delay=self.retry_delay,
+            on_retry=on_retry,
+            settle=settle,
+        )
+
+    async def _notify(self, on_notice: OnMessage | None, text: str, *, success: bool) -> None:
+        """Tell what the client waits for, in the form of the container's messages."""
+        if on_notice is not None:
+            message = {"type": "client", "success": success, "message": redact(text)}
+            await finished(on_notice(message), self.limits.idle_timeout)
+
+    def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
+        """Hold the right to talk to the container about a dataset; see `fdtcc_dagster.client.dataset_lock`."""
+
+        async def on_wait() -> None:
+            text = f"Waiting for another pull of {name!r} to end"
+            await self.log(text)
+            await self._notify(on_notice, text, success=True)
+
+        patience = max(self.limits.idle_timeout, _LEAST_PATIENCE)
+        return exclusive(self.endpoint.identity, name, on_wait, patience)
+
+
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+def check_name(name: object) -> str:
+    """Make sure that something is a dataset's name.
+
+    Raises:
+        ValueError: It is not a string, there is nothing in it, or it is a RID or a uuid: the container knows names
+            only, and a name is written into logs and errors (S7).
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"a dataset's name must be a string that is not empty, not {name!r}")
+    if redact(name) != name:
+        raise ValueError("a dataset's name is needed, as in the container's foundry_datasets.toml, not a RID or a uuid")
+    return name
+
+
+def check_directory(directory: object) -> None:
+    """Make sure that something is a directory.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(directory, (str, Path)):
+        raise ValueError(f"directory={directory!r} must be a path")
+    if not Path(directory).is_dir():
+        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
+
+
+def check_transport(transport: object) -> None:
+    """Make sure that something is a transport.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if transport not in ("csv", "zip"):
+        raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
+
+
+def _check_request(name: str, window: Window, missing_version: str, now: datetime) -> None:
+    check_name(name)
+    if missing_version not in ("raise", "accept"):
+        raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+    if not isinstance(now, datetime) or now.utcoffset() is None:
+        raise ValueError(f"now={now!r} has no time zone; give an aware datetime, or leave it out")
+    if now < window.from_dt:
+        raise NotYetAvailableError(
+            f"dataset {name!r}, window {window}: its data are available from {window.from_dt.isoformat()}, "
+            f"and it is {now.isoformat()}; try again then",
+            dataset=name,
+            window=window,
+            available_at=window.from_dt,
+        )
+
+
+def _doubt(announcement: Announcement, pending: PendingCount | None) -> str | None:
+    """Why a version that the container had recorded may have lost rows."""
+    if announcement.origin != "cached":
+        return None
+    version = f"The version {announcement.sha256[:12]}… "
+    if _rejection(announcement):
+        return f"{version}has lost rows"
+    if not announcement.is_certain and pending is not None and pending.contradicted:
+        return f"{version}may have lost rows: its number was announced before a connection was lost, and it has others"
+    return None
+
+
+def _rejection(announcement: Announcement) -> RowCount | None:
+    """What is wrong with a snapshot that has lost rows, unless the container has just counted as many."""
+    known = announcement.evidence.row_count(announcement.sha256)
+    if known is None or not known.rejected:
+        return None
+    fits = announcement.origin == "fetched" and announcement.announced_rows == known.found
+    return None if fits else known
+
+
+def _unwritten(error: OSError, known: Announcement, directory: Path) -> OSError:
+    return OSError(
+        error.errno or errno.EIO,
+        f"dataset {known.dataset!r}, window {known.window}: the snapshot's CSV cannot be written "
+        f"({error.strerror or error}); make room, or give another directory",
+        str(directory),
+    )
+
+
+@contextmanager
+def _located(name: str, window: Window) -> Iterator[None]:
+    """Let errors name the dataset and the window."""
+    try:
+        yield
+    except FdtccError as error:
+        if error.dataset is not None:
+            raise
+        located = copy.copy(error)
+        located.args = (f"dataset {name!r}, window {window}: {error}",)
+        located.dataset, located.window = name, window
+        raise located from error

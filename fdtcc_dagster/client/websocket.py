@@ -1,0 +1,149 @@
+"""The WebSocket under a conversation: connecting, waiting within limits, and what a failure of it is called."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.frames import CloseCode
+
+from fdtcc_dagster.client.clock import AwakeClock, settled
+from fdtcc_dagster.client.connection_errors import malformed, refused, slow, unreachable
+from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.handshakes import handshake
+from fdtcc_dagster.client.health import is_online, lasting_failure
+from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.errors import (
+    IdleTimeoutError,
+    ProtocolError,
+    ServiceConnectionLostError,
+    ServiceUnavailableError,
+)
+from fdtcc_dagster.redaction import excerpt, redact
+
+_FRAME_BYTES = 1 << 20
+_CLOSE_SECONDS = 1.0
+_UNREAD_BYTES = 1 << 20
+"""What the container may leave unread of our pongs, which websockets queues without a limit."""
+# At level DEBUG, websockets logs all headers and frames as they are: credentials, RIDs.
+_logger = logging.getLogger("fdtcc_dagster.client.websockets")
+_logger.setLevel(logging.INFO)
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Any:
+        """Follow none: where one leads is nobody to tell credentials and names of datasets."""
+        return exc
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientConnection]:
+    """Open the WebSocket and close it on the way out, whatever happens.
+
+    The container never closes by itself (S1, S2), sends no pong while it writes (S15), and needs no long frames.
+
+    Args:
+        endpoint: The container.
+        limits: Of which `open_timeout` counts here.
+
+    Yields:
+        The open connection.
+
+    Raises:
+        ServiceUnavailableError: There is no connection, or the handshake was refused or took too long (S16).
+    """
+    async with handshake(endpoint.identity, limits.max_handshakes, 2 * limits.open_timeout):
+        connection = await _open(endpoint, limits)
+    try:
+        yield connection
+    finally:
+        # websockets alone would wait without a limit until a server that reads nothing takes the close frame.
+        await settled(connection.close(), 2 * _CLOSE_SECONDS, connection.transport.abort)
+
+
+async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
+    began = time.monotonic()
+    try:
+        return await _Connect(
+            endpoint.websocket_url,
+            ssl=endpoint.ssl_context,
+            additional_headers=endpoint.headers,
+            logger=_logger,
+            open_timeout=limits.open_timeout,
+            ping_interval=None,
+            close_timeout=_CLOSE_SECONDS,
+            max_size=_FRAME_BYTES,
+            proxy=None,
+        )
+    except InvalidStatus as error:
+        raise refused(endpoint, error.response.status_code, handshake=True) from error
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        if await is_online(endpoint, limits.open_timeout):
+            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from error
+        raise ServiceUnavailableError(
+            f"{endpoint} did not accept the connection within {limits.open_timeout:g} s"
+        ) from error
+    except (OSError, InvalidHandshake) as error:
+        dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
+        if dropped and await is_online(endpoint, limits.open_timeout):
+            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
+        if dropped or isinstance(error, OSError):
+            raise unreachable(endpoint, error) from None
+        if not isinstance(error, InvalidMessage):
+            raise malformed(endpoint, error) from None
+        # websockets reads few answers but its own: none of HTTP/1.0, without a reason or with a long body.
+        lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=True)
+        raise lasting or malformed(endpoint, error, permanent=False) from None
+
+
+async def converse(connection: ClientConnection, request: str, limits: Limits) -> AsyncGenerator[str | bytes, None]:
+    """Send a request and give the frames that follow, for as long as the caller wants them.
+
+    Args:
+        connection: The open connection.
+        request: The text frame to send.
+        limits: Of which `idle_timeout` and `job_timeout` count here, while this process runs.
+
+    Yields:
+        The payload of each frame.
+
+    Raises:
+        IdleTimeoutError: A limit has passed.
+        ServiceConnectionLostError: The connection ended; the message says how.
+        ProtocolError: A frame is longer than 1 MiB.
+    """
+    with AwakeClock(on_tick=lambda: _check_unread(connection.transport)) as clock:
+        try:
+            clock.until = min(limits.idle_timeout, limits.job_timeout)
+            await clock.within(connection.send(request))
+            while True:
+                clock.until = min(clock() + limits.idle_timeout, limits.job_timeout)
+                yield await clock.within(connection.recv())
+        except asyncio.TimeoutError as error:
+            if clock() >= limits.job_timeout:
+                raise IdleTimeoutError(f"the container gave no result within {limits.job_timeout:g} s") from error
+            raise IdleTimeoutError(f"the container sent nothing for {limits.idle_timeout:g} s") from error
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
+            # Without a cause: its text has the server's reason as it is.
+            raise ServiceConnectionLostError(_how(error)) from None
+
+
+def _check_unread(transport: asyncio.Transport) -> None:
+    if transport.get_write_buffer_size() > _UNREAD_BYTES:
+        transport.abort()
+
+
+def _how(error: ConnectionClosed) -> str:
+    close = error.rcvd or error.sent
+    if close is None:
+        return "without a close frame"
+    reason = excerpt(redact(close.reason))
+    return f"close code {close.code}, {reason!r}" if reason else f"close code {close.code}"

@@ -1,0 +1,194 @@
+"""Everything that can go wrong on the way from the container to a partition.
+
+```
+Exception
+└── FdtccError
+    ├── ServiceUnavailableError       retryable  the container cannot be reached or refuses the handshake (S16); not
+    │                                            retried where it is `permanent`, as for a certificate
+    ├── ServiceConnectionLostError    retryable  it went away before its result (S31)
+    ├── IdleTimeoutError              retryable  it is connected and says nothing, or nothing but keepalives (S1, S15)
+    ├── ChecksumMismatchError         retryable  the bytes that arrived are not the ones that were announced (S19)
+    ├── DatasetNotFoundError                     it does not know the dataset's name (S1, S9)
+    ├── DatasetRetrievalError                    its own job failed (S5, S6); retried where it is `temporary`, as when
+    │                                            it collided with one of another client (S17)
+    ├── EmptyDatasetError                        the dataset has no rows (S4)
+    ├── NoVersionInWindowError                   nobody pulled the dataset in that past window (S10)
+    ├── NotYetAvailableError                     the window has not begun
+    ├── RowCountMismatchError                    it announced more or fewer rows than the CSV has (S18)
+    ├── SliceOutgrownError                       the snapshot no longer has all rows of a slice
+    ├── SchemaMismatchError                      a value or column does not fit the declared schema (S20)
+    ├── ProtocolError                            it said something that its protocol does not know
+    └── ScheduleError (also a ValueError)        a refresh calendar or a partition key makes no sense
+```
+
+Arguments of the wrong shape (a naive datetime, a pointer that is not 64 hex digits, an unknown dtype) raise
+`ValueError` before any work. Messages carry no credentials and no RIDs (S7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fdtcc_dagster.window import Window
+
+
+class FdtccError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        dataset: The dataset's name, if the failure concerns one.
+        window: The window that was asked for, if the failure concerns one.
+        temporary: Whether the same request may succeed although other errors of this type do not pass.
+    """
+
+    temporary = False
+
+    def __init__(self, message: str, *, dataset: str | None = None, window: Window | None = None) -> None:
+        super().__init__(message)
+        self.dataset = dataset
+        self.window = window
+
+
+class ServiceUnavailableError(FdtccError):
+    """The container cannot be reached, or it refused the handshake (S16).
+
+    Attributes:
+        permanent: Whether the same request would fail again: a certificate is not trusted, credentials are refused,
+            or only one side speaks TLS. Such a failure is not retried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        permanent: bool = False,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.permanent = permanent
+
+
+class ServiceConnectionLostError(FdtccError):
+    """The connection ended before the container gave its result (S31)."""
+
+
+class IdleTimeoutError(FdtccError):
+    """The container stayed silent, or sent only keepalives, for longer than allowed (S1, S15).
+
+    Also raised where another process holds the dataset's turn (S17) and shows no sign of life for so long.
+    """
+
+
+class ChecksumMismatchError(FdtccError):
+    """The bytes that arrived do not have the announced SHA-256: truncated or altered on the way (S19)."""
+
+
+class DatasetNotFoundError(FdtccError):
+    """The container does not know the dataset's name (S1, S9)."""
+
+
+class DatasetRetrievalError(FdtccError):
+    """The container's own job failed; the message ends with the cause that it gave (S5, S6)."""
+
+
+class EmptyDatasetError(FdtccError):
+    """The dataset has no rows (S4)."""
+
+
+class NoVersionInWindowError(FdtccError):
+    """No version was pulled in that past window, and today's data is not its data (S10)."""
+
+
+class NotYetAvailableError(FdtccError):
+    """The window lies in the future.
+
+    Attributes:
+        available_at: The aware instant at which it begins.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        available_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.available_at = available_at
+
+
+class RowCountMismatchError(FdtccError):
+    """The CSV has not as many rows as the container announced, or none at all (S18).
+
+    Such a snapshot is rejected for ever: later requests that get the same pointer raise this, too.
+
+    Attributes:
+        sha256: The snapshot's pointer, or None where it is not one of the container.
+        announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
+        found_rows: How many rows the CSV has, or None where that is not what failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        sha256: str | None = None,
+        announced_rows: int | None = None,
+        found_rows: int | None = None,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.sha256 = sha256
+        self.announced_rows = announced_rows
+        self.found_rows = found_rows
+
+
+class SliceOutgrownError(FdtccError):
+    """The snapshot no longer has all rows of a slice: it begins later, or it has fewer of them than are stored."""
+
+
+class SchemaMismatchError(FdtccError):
+    """A column or a value does not fit the declared schema (S20).
+
+    Attributes:
+        column: The column's name.
+        row: The 1-based data row (the header not counted), or None where a whole column is concerned.
+        value: The text found in the CSV, or None where a whole column is concerned.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        dataset: str | None = None,
+        window: Window | None = None,
+        column: str | None = None,
+        row: int | None = None,
+        value: str | None = None,
+    ) -> None:
+        super().__init__(message, dataset=dataset, window=window)
+        self.column = column
+        self.row = row
+        self.value = value
+
+
+class ProtocolError(FdtccError):
+    """The container said something that its protocol does not know."""
+
+
+class ScheduleError(FdtccError, ValueError):
+    """A refresh calendar or a partition key makes no sense; the message says what is allowed."""
+
+
+def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    """The end of an error: the allowed word that is close to a value, if there is one."""
+    words = {word.casefold(): word for word in allowed}
+    close = get_close_matches(value.casefold(), words, n=1, cutoff=0.75) if isinstance(value, str) else []
+    return f"; did you mean {words[close[0]]!r}?" if close else ""

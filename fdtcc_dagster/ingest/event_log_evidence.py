@@ -1,0 +1,216 @@
+"""What is known of a dataset's snapshots, in Dagster's event log: every later run finds it there, on every machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+import dagster as dg
+
+from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, is_lossy
+from fdtcc_dagster.window import Window
+
+SHA256, ANNOUNCED_ROWS, FOUND_ROWS = "foundry/sha256", "foundry/announced_rows", "foundry/found_rows"
+_WINDOW_FROM, _ANNOUNCED_AT = "foundry/window_from", "foundry/announced_at"
+_CONTRADICTED = "foundry/contradicted"
+_PAGE = 1000
+_RECENT = 100
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An observation of an asset: its partition, when it was recorded, and the values of its metadata."""
+
+    partition: str | None
+    timestamp: float
+    metadata: dict[str, Any]
+
+
+class Observations:
+    """All observations of an asset; of those that were read before, only newer ones are asked for.
+
+    Args:
+        instance: The Dagster instance with the event log.
+        asset_key: The asset.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> None:
+        self.instance, self.asset_key = instance, asset_key
+        self._lock = threading.Lock()
+        self._read: list[Observed] = []
+        self._last = 0
+
+    def newest_first(self) -> Sequence[Observed]:
+        """Read what has come since, and give all of them."""
+        with self._lock:
+            newer: list[dg.EventLogRecord] = []
+            cursor, has_more = None, True
+            while has_more:
+                page = self.instance.fetch_observations(
+                    dg.AssetRecordsFilter(asset_key=self.asset_key, after_storage_id=self._last or None),
+                    limit=_PAGE,
+                    cursor=cursor,
+                )
+                newer += page.records
+                cursor, has_more = page.cursor, page.has_more
+            self._last = max((record.storage_id for record in newer), default=self._last)
+            self._read = [*map(_observed, newer), *self._read]
+            return self._read
+
+
+class EventLogEvidence:
+    """Evidence of one asset's snapshots; what is kept on this machine counts besides.
+
+    What is learned becomes an `AssetObservation`: how many rows the container announced for a snapshot, that these were
+    not what was found, and that a connection ended before the snapshot was named. That a snapshot's rows were counted
+    is told by the materializations of its partitions, too.
+
+    Args:
+        local: The evidence of this machine.
+        observations: Those of the asset.
+        partition: The partition that is pulled, or None for several slices, which share a snapshot.
+        is_slice: Whether it is a slice: then all partitions of the asset share snapshots.
+    """
+
+    def __init__(self, local: Evidence, observations: Observations, partition: str | None, *, is_slice: bool) -> None:
+        self._local, self._observations = local, observations
+        self._partition, self._is_slice = partition, is_slice
+        self._instance, self._asset_key = observations.instance, observations.asset_key
+
+    def row_count(self, sha256: str) -> RowCount | None:
+        """See `Evidence`."""
+        local, found, announced = self._local.row_count(sha256), self._found(sha256), self._announced(sha256)
+        if found is not None and not found.rejected and local is not None and local.rejected:
+            # Another machine has found out since that the rows are all there.
+            self._local.count(sha256, found.announced, found.announced or 0)
+        if found is not None or (local is not None and local.rejected):
+            return found or local
+        return announced or local or self._counted(sha256)
+
+    def announce(self, sha256: str, rows: int) -> None:
+        """See `Evidence`."""
+        self._local.announce(sha256, rows)
+        if self._announced(sha256) != RowCount(rows):
+            text = f"The container announced {rows} rows for the snapshot {sha256[:12]}…"
+            self._observe(text, {SHA256: sha256, ANNOUNCED_ROWS: rows})
+
+    def count(self, sha256: str, announced: int | None, found: int) -> None:
+        """See `Evidence`."""
+        self._local.count(sha256, announced, found)
+        before, lossy = self._found(sha256), is_lossy(announced, found)
+        was_rejected = before is not None and before.rejected
+        if before == RowCount(announced, found) or (not lossy and (announced is None or not was_rejected)):
+            return
+        text = f"The container announced {announced} rows" if announced is not None else "A version is never empty"
+        then = "refused from now on" if lossy else "good again"
+        self._observe(
+            f"{text}, and {found} were found in the snapshot {sha256[:12]}…, which is {then}",
+            {SHA256: sha256, FOUND_ROWS: found, **({} if announced is None else {ANNOUNCED_ROWS: announced})},
+        )
+
+    def pending(self, window: Window) -> PendingCount | None:
+        """See `Evidence`."""
+        kept = [self._local.pending(window), *map(_pending_of, self._relevant())]
+        found = [each for each in kept if each and each.is_of(window) and not self._known_since(each.announced_at)]
+        return max(found, key=lambda each: (each.announced_at, each.contradicted), default=None)
+
+    def expect(self, pending: PendingCount) -> None:
+        """See `Evidence`."""
+        self._local.expect(pending)
+
+    def settle(self, window: Window) -> None:
+        """See `Evidence`."""
+        self._local.settle(window)
+
+    def leave(self, pending: PendingCount) -> None:
+        """See `Evidence`."""
+        self._local.leave(pending)
+        self._observe_pending(pending, "and the connection ended before the snapshot was named")
+
+    def contradict(self, window: Window) -> None:
+        """See `Evidence`."""
+        pending = self.pending(window)
+        self._local.contradict(window)
+        if pending is not None and not pending.contradicted:
+            self._observe_pending(
+                replace(pending, contradicted=True), "before a connection was lost; a version was found that has others"
+            )
+
+    def _observe_pending(self, pending: PendingCount, then: str) -> None:
+        self._observe(
+            f"The container announced {pending.rows} rows, {then}",
+            {
+                ANNOUNCED_ROWS: pending.rows,
+                _WINDOW_FROM: dg.MetadataValue.timestamp(pending.from_dt),
+                _ANNOUNCED_AT: dg.MetadataValue.timestamp(pending.announced_at),
+                _CONTRADICTED: pending.contradicted,
+            },
+        )
+
+    def _found(self, sha256: str) -> RowCount | None:
+        """What was found in a snapshot last."""
+        for observed in self._observations.newest_first():
+            rows, found = observed.metadata.get(ANNOUNCED_ROWS), observed.metadata.get(FOUND_ROWS)
+            if observed.metadata.get(SHA256) == sha256 and isinstance(found, int):
+                return RowCount(rows, None if rows == found else found)
+        return None
+
+    def _announced(self, sha256: str) -> RowCount | None:
+        """What was announced for a snapshot last."""
+        for observed in self._observations.newest_first():
+            metadata = observed.metadata
+            if metadata.get(SHA256) == sha256 and FOUND_ROWS not in metadata and ANNOUNCED_ROWS in metadata:
+                return RowCount(metadata[ANNOUNCED_ROWS])
+        return None
+
+    def _counted(self, sha256: str) -> RowCount | None:
+        """What the container counted when the snapshot was stored, as this partition or lately as other slices."""
+        partitions = None if self._is_slice or self._partition is None else [self._partition]
+        filters = dg.AssetRecordsFilter(asset_key=self._asset_key, asset_partitions=partitions)
+        for record in self._instance.fetch_materializations(filters, limit=_RECENT).records:
+            metadata = _values(record.asset_materialization)
+            rows = metadata.get(ANNOUNCED_ROWS)
+            if metadata.get(SHA256) == sha256 and isinstance(rows, int):
+                return RowCount(rows)
+        return None
+
+    def _known_since(self, instant: datetime) -> bool:
+        """Tell whether the rows of a snapshot of this partition were announced since then."""
+        since = (each for each in self._relevant() if each.timestamp > instant.timestamp())
+        return any(SHA256 in observed.metadata for observed in since)
+
+    def _relevant(self) -> list[Observed]:
+        """Those of the partition; or all, where partitions share snapshots."""
+        found = self._observations.newest_first()
+        return [each for each in found if self._is_slice or each.partition == self._partition]
+
+    def _observe(self, description: str, metadata: dict[str, Any]) -> None:
+        # Of no run: a run that fails or is killed at once must not lose it.
+        self._instance.report_runless_asset_event(
+            dg.AssetObservation(
+                asset_key=self._asset_key, partition=self._partition, description=description, metadata=metadata
+            )
+        )
+
+
+def _observed(record: dg.EventLogRecord) -> Observed:
+    return Observed(record.partition_key, record.timestamp, _values(record.event_log_entry.asset_observation))
+
+
+def _pending_of(observed: Observed) -> PendingCount | None:
+    rows, begin, announced_at = (observed.metadata.get(name) for name in (ANNOUNCED_ROWS, _WINDOW_FROM, _ANNOUNCED_AT))
+    if not (isinstance(rows, int) and isinstance(begin, float) and isinstance(announced_at, float)):
+        return None
+    contradicted = observed.metadata.get(_CONTRADICTED) is True
+    return PendingCount(rows, _utc(begin), _utc(announced_at), contradicted)
+
+
+def _values(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict[str, Any]:
+    return {} if event is None else {name: value.value for name, value in event.metadata.items()}
+
+
+def _utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, timezone.utc)

@@ -1,0 +1,97 @@
+"""What ends a run, and whether another attempt may help."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._utils import interrupts
+
+from fdtcc_dagster.client.retry import is_retryable
+from fdtcc_dagster.redaction import ERROR, excerpt
+
+_NOBODY_MAY_WRITE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+)
+"""What does not pass: somebody has to do something about the place."""
+
+
+@contextmanager
+def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) -> Iterator[None]:
+    """Let an interrupt end the run, whatever the step's retry policy says.
+
+    To Dagster, an interrupt is a reason to try the step again by its retry policy: the in-process executor would sleep,
+    and then run to its end what was terminated.
+
+    Args:
+        retry_policy: Gives the step's retry policy.
+
+    Raises:
+        dagster.Failure: The step was interrupted, and has a retry policy.
+    """
+    try:
+        yield
+    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interrupt:
+        if retry_policy() is None:
+            raise
+        # A failure ends the step only; the interrupt stays noted, and ends the run before its next step.
+        interrupts._received_interrupt["received"] = True
+        raise dg.Failure("the run was interrupted", allow_retries=False) from interrupt
+
+
+class UnlessInterrupted(dg.RetryPolicy):
+    """A retry policy for failures only, also where Dagster has another IO manager store the rows.
+
+    Dagster asks for the delay while it handles the exception; an interrupt then goes its way, as without a policy.
+    """
+
+    _given: dg.RetryPolicy | None = None
+
+    @classmethod
+    def of(cls, retry_policy: dg.RetryPolicy) -> UnlessInterrupted:
+        """Make one of a policy, which may be of a class of its own."""
+        made = cls(*retry_policy)
+        made._given = retry_policy
+        return made
+
+    def calculate_delay(self, attempt_num: int) -> int | float:
+        """As in the policy that was given, but for interrupts, which are raised on."""
+        handled = sys.exc_info()[1]
+        while handled is not None:
+            if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
+                raise handled
+            # An IO manager may have wrapped it, or failed while it tidied up.
+            handled = handled.__cause__ or handled.__context__
+        return super().calculate_delay(attempt_num) if self._given is None else self._given.calculate_delay(attempt_num)
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether another attempt of the step may help: a failure of the container passes, or a full disk."""
+    if isinstance(error, OSError):
+        return error.errno not in _NOBODY_MAY_WRITE
+    return is_retryable(error)
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether a disk, or a quota, has no room left, which may pass."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def failure(error: Exception) -> dg.Failure:
+    """Make a failure of the run that reads well, and is retried only if that may help.
+
+    Args:
+        error: What went wrong.
+
+    Returns:
+        The failure, to be raised from `error`.
+    """
+    return dg.Failure(
+        f"{type(error).__name__}: {excerpt(error, ERROR)}",
+        metadata={"foundry/error": type(error).__name__},
+        allow_retries=may_pass(error),
+    )

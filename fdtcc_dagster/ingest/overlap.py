@@ -1,0 +1,99 @@
+"""Reading a snapshot while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.callbacks import OnMessage
+from fdtcc_dagster.client.download import OnProgress, Transport
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
+from fdtcc_dagster.interrupts import stop_scans
+
+Result = TypeVar("Result")
+
+_STOP_SECONDS = 0.1
+_readers = threading.BoundedSemaphore(2)
+"""Parsing and storing use all cores by themselves: more at a time would only cost memory. Downloads go on meanwhile."""
+
+
+async def fetch_and_read(
+    client: FoundryDevToolsContainerClient,
+    announcement: Announcement,
+    read: Callable[[ArrivingSnapshot], Result],
+    *,
+    directory: Path,
+    transport: Transport,
+    on_progress: OnProgress | None = None,
+    on_notice: OnMessage | None = None,
+) -> tuple[Snapshot, Result]:
+    """Download a snapshot, and read it in another thread as its bytes arrive.
+
+    The end of the download comes first: rows that do not fit may be bytes that were altered on their way. Where
+    another attempt brings other bytes than those that were read, they are read again.
+
+    Args:
+        client: The client that made the announcement.
+        announcement: Which snapshot.
+        read: Reads the rows, from the first to the last; called in a thread, for two snapshots of a process at a time.
+        directory: Where the snapshot's file is put.
+        transport: `"csv"` or `"zip"`.
+        on_progress: As for `FoundryDevToolsContainerClient.fetch`.
+        on_notice: As for `FoundryDevToolsContainerClient.fetch`.
+
+    Returns:
+        The verified snapshot, and what `read` returned.
+
+    Raises:
+        FdtccError: What ended the download; or else what `read` raised.
+        OSError: The reader met one, such as a full disk; the download is given up at once.
+        Exception: What else `read` raised.
+    """
+    loop = asyncio.get_running_loop()
+    arriving = ArrivingSnapshot.of(announcement, directory)
+    with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
+        reading = loop.run_in_executor(thread, _read, read, arriving)
+        fetching = asyncio.ensure_future(
+            client.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
+        )
+        # However it ends, nobody waits for more bytes.
+        fetching.add_done_callback(lambda _: arriving.file.close())
+        both: set[asyncio.Future[Any]] = {fetching, reading}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            error = reading.exception() if reading.done() else None
+            # Altered bytes can make a reader fail in many ways, but not in this one.
+            if isinstance(error, OSError) and arriving.file.error is None:
+                raise error
+            snapshot = await fetching
+            # Not awaited as such: a cancellation would end the future, and leave the thread to itself.
+            await asyncio.wait({reading})
+            if reading.exception() is not None and arriving.file.version > 0:
+                reading = loop.run_in_executor(thread, _read, read, arriving)
+                both.add(reading)
+                await asyncio.wait({reading})
+            return snapshot, reading.result()
+        except asyncio.CancelledError:
+            # Before anything is waited for: the reader may be waiting for bytes.
+            fetching.cancel()
+            while not reading.done():
+                stop_scans()
+                await asyncio.wait({reading}, timeout=_STOP_SECONDS)
+            raise
+        finally:
+            fetching.cancel()
+            await asyncio.wait(both)
+            # What is not raised has been seen all the same, so that asyncio does not report it.
+            for each in both:
+                if not each.cancelled():
+                    each.exception()
+
+
+def _read(read: Callable[[ArrivingSnapshot], Result], arriving: ArrivingSnapshot) -> Result:
+    with _readers:
+        return read(arriving)

@@ -1,0 +1,181 @@
+"""What the latest materialization of each partition recorded of its rows, read for many partitions at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.declaration import DECLARATION, declaration_of
+from fdtcc_dagster.window import Window
+
+DECLARATION_CHECK = "foundry_declaration"
+"""The name of the check of declarations."""
+
+COMPARED_UP_TO = "foundry/compared_up_to"
+"""Where that check says up to which materialization it has come."""
+
+_LATECOMERS = 1000
+"""How many of the newest events are looked at again: in Postgres, one may become visible after a newer one."""
+_RECORDS_AT_ONCE = 500
+"""How many records one query asks for: within what databases and Dagster allow."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a materialization recorded.
+
+    Attributes:
+        storage_id: The materialization's number in the event log.
+        timestamp: When it was recorded; None if that was not read.
+        window: The window of the pull or, of a slice, of its rows; None if nothing of the kind is recorded or was read.
+        is_slice: Whether the partition is a slice.
+        outside_window: Whether it is known to hold data from outside of its window.
+        columns: The stored columns.
+        digest: The digest of the declaration, or None if an older version stored the partition.
+        parts: The declaration's parts in words.
+    """
+
+    storage_id: int
+    timestamp: float | None = None
+    window: Window | None = None
+    is_slice: bool = False
+    outside_window: bool = False
+    columns: dg.TableSchema | None = None
+    digest: str | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier comparison has found.
+
+    Attributes:
+        digest: The digest of the declaration that all partitions fitted.
+        up_to: The newest materialization that need not be read again, by its storage id.
+        newest: The newest one that was compared, by its storage id.
+        timestamp: When that was recorded.
+    """
+
+    digest: str
+    up_to: int
+    newest: int
+    timestamp: float
+
+
+def read_recorded(
+    instance: dg.DagsterInstance,
+    asset_key: dg.AssetKey,
+    partitions: Iterable[str] | None = None,
+    known: Known | None = None,
+) -> dict[str, Recorded]:
+    """Read what is recorded of an asset's partitions.
+
+    Args:
+        instance: The Dagster instance.
+        asset_key: The asset.
+        partitions: The partitions; all if None.
+        known: What need not be read any more: of older materializations only the digest is given.
+
+    Returns:
+        Partition key → what its latest materialization recorded, for the partitions that have one.
+    """
+    wanted = None if partitions is None else set(partitions)
+    if wanted is not None and not wanted:
+        return {}
+    # Not marked as public, but what Dagster's UI asks. Otherwise each materialization there ever was would be read.
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted
+    )
+    found: dict[str, Recorded] = {}
+    if known is not None:
+        found = {
+            key: Recorded(each, known.timestamp if each == known.newest else None, digest=known.digest)
+            for key, each in latest.items()
+            if each <= known.up_to
+        }
+    ids = sorted(each for key, each in latest.items() if key not in found)
+    for first in range(0, len(ids), _RECORDS_AT_ONCE):
+        chunk = ids[first : first + _RECORDS_AT_ONCE]
+        records_filter = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=chunk)
+        for record in instance.fetch_materializations(records_filter, limit=len(chunk)).records:
+            if record.asset_materialization is not None and record.partition_key is not None:
+                metadata = record.asset_materialization.metadata
+                found[record.partition_key] = _recorded(record.storage_id, record.timestamp, metadata)
+    return found
+
+
+def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dataset: FoundryDataset) -> Known | None:
+    """Read how far the check has come for today's declaration, so that it need not read thousands of records each time.
+
+    Args:
+        instance: The Dagster instance.
+        asset_key: The dataset's asset.
+        dataset: The dataset.
+
+    Returns:
+        What the check knew when it passed for the last time; None if that was for another declaration.
+    """
+    # Not marked as public; Dagster's UI asks for the same.
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(asset_key, DECLARATION_CHECK), limit=1, status={AssetCheckExecutionRecordStatus.SUCCEEDED}
+    )
+    event = records[0].event.dagster_event if records and records[0].event else None
+    if event is None:
+        return None
+    metadata, digest = event.asset_check_evaluation_data.metadata, declaration_of(dataset).digest
+    declaration, up_to = (_mapping(metadata.get(name)) for name in (DECLARATION, COMPARED_UP_TO))
+    newest, timestamp = up_to.get("newest"), up_to.get("timestamp")
+    if declaration.get("digest") != digest or up_to.get("of") != not_compared(dataset) or not isinstance(newest, int):
+        return None
+    # SQLite gives ids anew after the newest records were deleted. While this one is there, none before it is another.
+    records_filter = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=[newest])
+    found = instance.fetch_materializations(records_filter, limit=1).records
+    if not found or found[0].timestamp != timestamp:
+        return None
+    return Known(digest, newest - _LATECOMERS, newest, found[0].timestamp)
+
+
+def not_compared(dataset: FoundryDataset) -> str:
+    """What decides which partitions are left out of the comparison, and is no part of the declaration."""
+    if dataset.start is not None:
+        return dataset.start.isoformat()
+    return dataset.partitions_def.get_serializable_unique_identifier()
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value.data if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, Mapping) else {}
+
+
+def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, dg.MetadataValue[Any]]) -> Recorded:
+    def value(name: str) -> object:
+        return None if (found := metadata.get(name)) is None else found.value
+
+    columns, declaration = value("dagster/column_schema"), value(DECLARATION)
+    parts = declaration if isinstance(declaration, Mapping) else {}
+    digest = parts.get("digest")
+    return Recorded(
+        storage_id,
+        timestamp,
+        _window(metadata.get("foundry/window_from"), metadata.get("foundry/window_to")),
+        value("foundry/slice_rows") is not None,
+        value("foundry/outside_window") is True,
+        columns if isinstance(columns, dg.TableSchema) else None,
+        digest if isinstance(digest, str) else None,
+        parts,
+    )
+
+
+def _window(start: object, end: object) -> Window | None:
+    if not isinstance(start, dg.TimestampMetadataValue) or not isinstance(end, dg.TimestampMetadataValue):
+        return None
+    try:
+        return Window(dt.datetime.fromtimestamp(start.value, UTC), dt.datetime.fromtimestamp(end.value, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None

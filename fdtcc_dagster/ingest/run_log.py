@@ -1,0 +1,105 @@
+"""What a run's log shows of a pull, at a rate that a human can read."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import dagster as dg
+
+from fdtcc_dagster.client.protocol import Message
+from fdtcc_dagster.ingest.fanout import Received, Said
+from fdtcc_dagster.redaction import LOGGED, excerpt
+
+_PROGRESS_SECONDS = 10.0
+_KEEPALIVE_SECONDS = 300.0
+_MOST_MESSAGES = 100
+_THINNED_SECONDS = 60.0
+
+
+class PullLog:
+    """Writes the container's messages and a download's progress to a run's log.
+
+    Messages are shown as they arrive, up to a thousand characters of each; after the first hundred at most one a
+    minute, with the number of those that are left out: Dagster takes tens of milliseconds to write one. Keepalives are
+    shown at most every five minutes, and progress every ten seconds.
+
+    Args:
+        log: The log.
+        prefix: What each line begins with, such as the partition in a run of several.
+    """
+
+    def __init__(self, log: dg.DagsterLogManager, prefix: str = "") -> None:
+        self._log = log
+        self._prefix = prefix
+        self._began = self._alive = self._told = time.monotonic()
+        self._downloading: float | None = None
+        self._shown = self._left_out = 0
+        self._shown_at = self._began
+
+    def show(self, item: Said | Received) -> None:
+        """Show what was reported of a pull."""
+        if isinstance(item, Received):
+            self.progress(item.size_bytes, item.total_bytes)
+        elif item.is_notice:
+            self.notice(item.message)
+        else:
+            self.message(item.message)
+
+    def notice(self, message: Message) -> None:
+        """Show what the client itself says."""
+        self._write(message, "")
+
+    def message(self, message: Message) -> None:
+        """Show a message of the container."""
+        now = time.monotonic()
+        if message.get("type") == "keepalive":
+            if now - self._alive >= _KEEPALIVE_SECONDS:
+                self._alive = now
+                minutes = (now - self._began) / 60
+                self._write({**message, "success": True}, "container: ", f" ({minutes:.0f} minutes so far)")
+        elif self._is_shown(now):
+            self._write(message, "container: ")
+        else:
+            self._left_out += 1
+
+    def _write(self, message: Message, speaker: str, more: str = "") -> None:
+        failed = message.get("success") is False and message.get("type") != "neutral"
+        text = f"{self._prefix}{speaker}{excerpt(message.get('message'), LOGGED)}{more}"
+        self._log.log(logging.WARNING if failed else logging.INFO, text)
+
+    def end(self) -> None:
+        """Tell at the end of the pull how many messages were left out since the last one that was shown."""
+        if self._left_out:
+            self._log.info(f"{self._prefix}{self._left_out:,} messages were left out")
+            self._left_out = 0
+
+    def _is_shown(self, now: float) -> bool:
+        if self._shown >= _MOST_MESSAGES and now - self._shown_at < _THINNED_SECONDS:
+            return False
+        self.end()
+        self._shown, self._shown_at = self._shown + 1, now
+        return True
+
+    def progress(self, size_bytes: int, total_bytes: int | None = None) -> None:
+        """Show how much of a download has arrived.
+
+        Args:
+            size_bytes: The bytes that have arrived.
+            total_bytes: How many there will be. The container does not tell, but a proxy in front of it may.
+        """
+        now = time.monotonic()
+        if self._downloading is None:
+            # Progress is told a second after the first bytes.
+            self._downloading = self._told = now - 1.0
+        if now - self._told >= _PROGRESS_SECONDS:
+            self._told = now
+            rate = size_bytes / (now - self._downloading)
+            percent = f" ({min(size_bytes * 100 // total_bytes, 99)}%)" if total_bytes else ""
+            self._log.info(f"{self._prefix}{megabytes(size_bytes)} MB{percent} arrived, {megabytes(rate)} MB/s")
+
+
+def megabytes(size_bytes: float) -> str:
+    """Write bytes as megabytes, with as many digits as are of interest."""
+    size = size_bytes / 1e6
+    return f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"

@@ -1,0 +1,140 @@
+"""Cutting a stream of CSV bytes into blocks that end where a record ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Protocol
+
+from fdtcc_dagster.pandas_csv.quoting import row_of_stray_quote
+
+_BOM = "\ufeff"
+BLOCK_BYTES = 4 << 20
+MAX_RECORD_BYTES = 64 << 20
+"""A record is held in memory as a whole; behind a quote that nothing closes, all that follows is one record."""
+
+
+class Readable(Protocol):
+    """What a CSV is read from."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read as many bytes as there is room for, or some of them; none at the end."""
+
+
+class LongRecordError(ValueError):
+    """A record is longer than is allowed."""
+
+
+def record_blocks(
+    stream: Readable, block_bytes: int = BLOCK_BYTES, *, longest: int = MAX_RECORD_BYTES
+) -> Iterator[bytes]:
+    """Cut a CSV stream at record ends.
+
+    A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.
+    pandas doubles quotes inside quoted fields, which leaves the parity as it is (S20).
+
+    Args:
+        stream: The CSV's bytes, from the beginning of a record.
+        block_bytes: How many bytes a block has at most, unless a record in it is longer.
+        longest: How many bytes a record may have.
+
+    Yields:
+        Blocks of whole records, of fewer bytes than twice the longest record; the last one may lack its final newline.
+
+    Raises:
+        LongRecordError: A record has more bytes.
+    """
+    # One buffer for all: memory that is new costs more than the bytes that are read into it.
+    buffer = bytearray(min(block_bytes, longest))
+    usual = len(buffer)
+    filled = quotes = position = 0
+    while size := _fill(stream, buffer, filled):
+        end = _last_record_end(buffer, filled, filled + size, quoted=quotes % 2 == 1)
+        if end == 0:
+            quotes += buffer.count(b'"', filled, filled + size)
+            filled += size
+            if filled == len(buffer):
+                # A record that is longer than a block.
+                if filled >= longest:
+                    if not _fill(stream, bytearray(1), 0):
+                        break
+                    raise LongRecordError(
+                        f"the record that begins at byte {position} has more than {longest} bytes; a quote in it may "
+                        "lack the one that closes it, or raise max_record_bytes"
+                    )
+                buffer.extend(bytes(min(len(buffer), longest - len(buffer))))
+            continue
+        with memoryview(buffer) as view:
+            yield bytes(view[:end])
+        position += end
+        tail = buffer[end : filled + size]
+        filled = len(tail)
+        buffer[:filled] = tail
+        quotes = tail.count(b'"')
+        # What follows a long record comes in blocks of the usual size again.
+        del buffer[max(usual, 2 * filled) :]
+    if filled:
+        yield bytes(buffer[:filled])
+
+
+def _fill(stream: Readable, buffer: bytearray, start: int) -> int:
+    """Fill a buffer from an index on; less than to its end only at the end of the stream."""
+    position = start
+    with memoryview(buffer) as view:
+        while position < len(view) and (size := stream.readinto(view[position:])):
+            position += size
+    return position - start
+
+
+def split_header(block: bytes) -> tuple[list[str], bytes]:
+    """Take the header off the first block.
+
+    Args:
+        block: A block of whole records.
+
+    Returns:
+        The column names, and the bytes after the header. Byte order marks in front of the first name are none of it,
+        whether they stand inside its quotes or outside: they are the remains of a file that was uploaded with one.
+
+    Raises:
+        ValueError: The header is missing, is not UTF-8 text of a usual length, or has quotes that pandas never writes.
+    """
+    end = block.find(b"\n")
+    while end >= 0 and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end + 1)
+    head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
+    try:
+        text = head.decode().lstrip(_BOM)
+    except UnicodeDecodeError:
+        raise ValueError("the CSV's header is no UTF-8 text") from None
+    if row_of_stray_quote(text.removesuffix("\r").encode()) is not None:
+        raise ValueError("the CSV's header has a quote inside of a name, or one that nothing closes")
+    if "\0" in text:
+        # Python 3.10 cannot read it, and Polars 1 panics at such a name.
+        raise ValueError("the CSV's header has a NUL character")
+    try:
+        records = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise ValueError(f"the CSV's header cannot be read: {error}") from None
+    # A bare carriage return ends a record for Python.
+    if len(records) != 1 or not records[0]:
+        raise ValueError("the CSV has no header")
+    first, *others = records[0]
+    return [first.lstrip(_BOM), *others], rest
+
+
+def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) -> int:
+    """The index after the last newline outside quotes between two indices; 0 if there is none.
+
+    The first index may be inside quotes.
+    """
+    end = data.rfind(b"\n", start, stop)
+    inside = end >= 0 and (data.count(b'"', start, end) + quoted) % 2 == 1
+    while end >= 0 and inside:
+        # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
+        opening = data.rfind(b'"', start, end)
+        newline = data.rfind(b"\n", start, max(opening, start))
+        inside = newline >= 0 and data.count(b'"', newline, opening) % 2 == 1
+        end = newline
+    return end + 1

@@ -1,0 +1,65 @@
+"""Casting blocks of strings to types, strictly.
+
+What does not fit, in any spelling that pandas has for the type (S20), is named with its column and row.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+from polars.datatypes import DataType
+
+from fdtcc_dagster.pandas_csv.cast_rules import Cast, cast_of, spelling_of, with_four_digit_years
+from fdtcc_dagster.pandas_csv.columns import column_of, transform
+from fdtcc_dagster.pandas_csv.floats import first_changed
+
+
+class Misfit(Exception):  # noqa: N818 (it never leaves the package: `parsing` makes it a SchemaMismatchError)
+    """A value that does not fit.
+
+    Attributes:
+        column: The column's name.
+        row: The 0-based row within the block.
+        value: The text found.
+        dtype: The declared type.
+    """
+
+    def __init__(self, column: str, row: int, value: str, dtype: DataType) -> None:
+        super().__init__(column, row, value, dtype)
+        self.column, self.row, self.value, self.dtype = column, row, value, dtype
+
+
+def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Cast a block of strings.
+
+    Args:
+        text: String columns, null where the CSV has an empty field.
+        schema: Data types of columns of `text`; the result has these columns, in this order.
+
+    Returns:
+        The typed block.
+
+    Raises:
+        Misfit: A value does not fit; the first one of the first such column is named.
+    """
+    texts = {column: column_of(text, column) for column in schema}
+    casts = {column: cast_of(dtype, spelling_of(dtype, texts[column])) for column, dtype in schema.items()}
+    # All columns at once.
+    typed = transform(text[list(schema)], {column: cast.usual for column, cast in casts.items()})
+    for column, cast in casts.items():
+        if not cast.fits(texts[column], column_of(typed, column)):
+            typed = typed.with_columns(_cast_again(column, texts[column], cast, schema[column]))
+    return typed
+
+
+def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl.Series:
+    value = pl.col(text.name)
+    refused = cast.refuse(value).fill_null(value=False) if cast.refuse else pl.lit(value=False)
+    every = pl.when(refused).then(None).otherwise(cast.every(value)).cast(dtype).alias(text.name)
+    readable = with_four_digit_years(text, declared=True) if dtype.is_temporal() else text
+    typed = readable.to_frame().select(every).to_series()
+    wrong = [int(row) for row in (typed.is_null() & text.is_not_null()).arg_true().head(1)]
+    if dtype.is_float() and (row := first_changed(text, typed)) is not None:
+        wrong.append(row)
+    if wrong:
+        raise Misfit(column, min(wrong), str(text[min(wrong)]), dtype)
+    return typed.alias(column)

@@ -1,0 +1,135 @@
+"""Blocks of CSV bytes in pandas' dialect (S20), as string columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+import polars as pl
+
+from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, Readable, record_blocks, split_header
+from fdtcc_dagster.pandas_csv.quoting import record_at, row_of_stray_quote
+
+_BARE_RETURN = re.compile(r"\r(?!\n)")
+
+
+class UnreadableError(Exception):
+    """A block is no table of the header's columns.
+
+    Attributes:
+        reason: What is wrong with it, as a verb and its object where the row is known.
+        row: The 1-based row within the block, where it is known which.
+    """
+
+    def __init__(self, reason: str, row: int | None) -> None:
+        super().__init__(reason, row)
+        self.reason, self.row = reason, row
+
+
+class RecordReader:
+    """Reads the blocks of one CSV.
+
+    Args:
+        file: The CSV, at its beginning; its header is read now.
+        max_record_bytes: How many bytes a record may have.
+
+    Raises:
+        ValueError: There is no header, or it is longer.
+    """
+
+    def __init__(self, file: Readable, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        blocks = record_blocks(file, longest=max_record_bytes)
+        head = next(blocks, b"")
+        names, first = split_header(head)
+        self._strings = pl.Schema({name: pl.String() for name in names})
+        # Python's csv writes a carriage return as it is where it ends no line, and Polars drops it in front of a
+        # comma or newline.
+        self._return_at_risk = b"\r," if head[: len(head) - len(first)].endswith(b"\r\n") else b"\r"
+        self.blocks: Iterator[bytes] = chain([first], blocks)
+        """Blocks of whole records, in order; at least one, which may be empty."""
+
+    def read(self, block: bytes) -> pl.DataFrame:
+        """Read a block.
+
+        Args:
+            block: Whole records.
+
+        Returns:
+            A string column for each column of the header, null where a field is empty.
+
+        Raises:
+            UnreadableError: A record has too many or too few fields, quotes that pandas never writes, or is no UTF-8.
+        """
+        if not block:
+            return self._strings.to_frame()
+        if (row := row_of_stray_quote(block)) is not None:
+            raise UnreadableError("has a quote inside of a field, or one that nothing closes; pandas doubles it", row)
+        at_risk = self._return_at_risk
+        stand_in = _absent_character(block) if at_risk in block else None
+        source = block if stand_in is None else block.replace(at_risk, at_risk.replace(b"\r", stand_in.encode()))
+        if block.startswith(codecs.BOM_UTF8):
+            # Polars drops one at the beginning, which here is a value's own.
+            source = codecs.BOM_UTF8 + source
+        try:
+            text = pl.read_csv(source, has_header=False, schema=self._strings, null_values="")
+        except pl.exceptions.PolarsError:
+            # Without a cause: its text has the record in it.
+            raise self._unreadable(block) from None
+        if stand_in is not None:
+            text = text.with_columns(pl.all().str.replace_all(stand_in, "\r", literal=True))
+        if not _is_complete(text, block):
+            raise self._unreadable(block)
+        return text
+
+    def _unreadable(self, block: bytes) -> UnreadableError:
+        if (row := _undecodable_record(block)) is not None:
+            return UnreadableError("is no UTF-8 text", row)
+        width = len(self._strings)
+        row, fields = _ragged_record(block, width)
+        if row is None:
+            return UnreadableError(f"its records are not of {width} fields as pandas writes them", None)
+        return UnreadableError(f"has {fields} fields where the header has {width}", row)
+
+
+def _absent_character(block: bytes) -> str:
+    return next(character for character in map(chr, range(0xE000, 0x110000)) if character.encode() not in block)
+
+
+def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
+    """Tell whether every record has a field for every column: Polars fills the missing ones with nulls."""
+    if text.width == 1:
+        return True
+    if block.startswith((b"\n", b"\r\n")):
+        return False
+    if text.to_series(-1).null_count() == 0:
+        return True
+    commas = text.height * (text.width - 1)
+    if b'"' in block:
+        commas += sum(text.select(pl.all().str.count_matches(",", literal=True).sum()).row(0))
+    return block.count(b",") == commas
+
+
+def _undecodable_record(block: bytes) -> int | None:
+    """The 1-based number within the block of the first record that is no UTF-8."""
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        return record_at(block, error.start)
+    return None
+
+
+def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
+    """The 1-based number within the block, and the number of fields, of the first record that has not `width`."""
+    try:
+        # To Python, a bare carriage return ends a record, too.
+        text = _BARE_RETURN.sub(" ", block.decode())
+        for row, record in enumerate(csv.reader(io.StringIO(text, newline="")), start=1):
+            if len(record) != width:
+                return row, len(record)
+    except (csv.Error, UnicodeDecodeError):
+        pass
+    return None, None

@@ -1,0 +1,214 @@
+"""Declared schemas: from names, as they are written in YAML, to Polars data types.
+
+Nothing here may have Polars compute. A code location declares schemas while it loads; a process that is forked from it
+has none of the threads that Polars has started by then, and its first query waits for them for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from types import EllipsisType
+from typing import Any
+
+import polars as pl
+import pytz
+from polars.datatypes import DataType, DataTypeClass
+
+from fdtcc_dagster.errors import did_you_mean
+
+SchemaLike = Mapping[str, Any]
+"""Column name → a Polars data type (class or instance) or its name, such as `"Datetime(us, UTC)"`."""
+
+_PLAIN: dict[str, DataType] = {
+    dtype.__name__: dtype()
+    for dtype in (
+        pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+        pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Date, pl.Time, pl.Categorical, pl.Datetime,
+    )
+}  # fmt: skip
+_PLAIN["Utf8"] = pl.String()
+_WITH_ARGUMENTS: dict[str, Callable[..., DataType]] = {
+    "Datetime": lambda unit="us", zone=None: pl.Datetime(unit, zone),
+    "Decimal": lambda precision, scale="0": pl.Decimal(int(precision), int(scale)),
+    "Enum": lambda *categories: pl.Enum(_distinct(categories)),
+}
+_CALL = re.compile(r"(\w+)(?:\s*\((.*)\))?", re.DOTALL)
+_PRINTED = re.compile(r"(\w+)(?:\s*[\[(](.*)[\])])?", re.DOTALL)
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4]):?00")
+_OTHER_NAMES = {
+    "int": "Int64", "integer": "Int64", "bigint": "Int64", "long": "Int64", "float": "Float64", "double": "Float64",
+    "bool": "Boolean", "str": "String", "text": "String", "varchar": "String", "object": "String",
+    "timestamp": "Datetime", "datetime64": "Datetime", "category": "Categorical",
+}  # fmt: skip
+"""What Python, pandas and databases call them."""
+_ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
+
+
+def to_schema(schema: SchemaLike) -> pl.Schema:
+    """Normalize a declared schema.
+
+    Args:
+        schema: Column name → a Polars data type, as class, instance or name. Names are those of Polars, with arguments
+            in parentheses: `"Int64"`, `"Datetime(ms, Europe/Berlin)"`, `"Decimal(10, 2)"`, `"Enum(low, high)"`.
+
+    Returns:
+        The Polars schema, columns in the given order.
+
+    Raises:
+        ValueError: There is no column, a column's name is not a string, or a data type is unknown or cannot be read
+            from CSV text, such as a list or a struct (S20).
+    """
+    if not isinstance(schema, Mapping) or not schema:
+        raise ValueError(f"a schema maps at least one column to a data type, but {schema!r} was given")
+    normalized = pl.Schema()
+    for column, dtype in schema.items():
+        if not isinstance(column, str):
+            raise ValueError(f"a column's name must be a string, not {column!r}")
+        normalized[column] = to_dtype(column, dtype)
+    return normalized
+
+
+def to_overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:
+    """Normalize the types of some columns; nothing, as the documented interface has it, may be given in three ways.
+
+    Raises:
+        ValueError: As for `to_schema`.
+    """
+    if isinstance(schema_overwrite, EllipsisType) or not schema_overwrite:
+        return pl.Schema()
+    return to_schema(schema_overwrite)
+
+
+def to_dtype(column: str, dtype: object) -> DataType:
+    """Normalize one column's data type; see `to_schema`."""
+    if isinstance(dtype, str):
+        return _from_name(column, dtype)
+    if isinstance(dtype, DataTypeClass):
+        plain = _PLAIN.get(dtype.__name__)
+        if plain is not None:
+            return plain
+    elif isinstance(dtype, DataType) and type(dtype).__name__ in {**_PLAIN, **_WITH_ARGUMENTS}:
+        try:
+            return _checked(dtype)
+        except Exception as error:
+            raise ValueError(
+                f"column {column!r}: {dtype!r} cannot be used: {_reason(error)}; allowed are {_ALLOWED}"
+            ) from error
+    raise _unknown(column, dtype)
+
+
+def _from_name(column: str, name: str) -> DataType:
+    match = _CALL.fullmatch(name.strip())
+    if match is None:
+        raise _unknown(column, name)
+    base, arguments = match[1], match[2]
+    if arguments is None and base in _PLAIN:
+        return _PLAIN[base]
+    if arguments is None or base not in _WITH_ARGUMENTS:
+        raise _unknown(column, name)
+    try:
+        return _checked(_WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(","))))
+    except Exception as error:
+        raise ValueError(
+            f"column {column!r}: {name!r} is not a data type: {_reason(error)}; allowed are {_ALLOWED}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    # Polars' advice on time zones is longer than a line, and not for this place.
+    return str(error).partition("\n")[0]
+
+
+def _checked(dtype: DataType) -> DataType:
+    """Check arguments that Polars checks late or, depending on its version, never."""
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return pl.Datetime(dtype.time_unit, _zone_name(dtype.time_zone))
+    if isinstance(dtype, pl.Decimal):
+        precision = 38 if dtype.precision is None else dtype.precision
+        if not 0 <= dtype.scale <= precision <= 38 or precision == 0:
+            raise ValueError("a decimal has at most 38 digits, and not more of them behind its point")
+        return pl.Decimal(precision, dtype.scale)
+    # Not `"" in categories`, which is a query.
+    if isinstance(dtype, pl.Enum) and (dtype.categories.is_empty() or "" in dtype.categories.to_list()):
+        raise ValueError("an enum has at least one category, and an empty field is null")
+    return dtype
+
+
+@lru_cache
+def _zone_name(zone: str) -> str:
+    """A time zone as Polars names it: an offset or another case would make the frame's type differ from the schema's.
+
+    pytz knows the zones that Polars knows.
+    """
+    if match := _OFFSET.fullmatch(zone):
+        hours = int(match[1] + match[2])
+        # By POSIX, Etc/GMT-2 is two hours ahead.
+        zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
+    spelled = {each.casefold(): each for each in pytz.all_timezones}
+    if (known := spelled.get(zone.casefold())) is None:
+        raise ValueError(f"the time zone {zone!r} is unknown{did_you_mean(zone, pytz.all_timezones)}")
+    return known
+
+
+def _distinct(categories: tuple[str, ...]) -> tuple[str, ...]:
+    for number, category in enumerate(categories):
+        if category in categories[:number]:
+            raise ValueError(f"an enum has each category once, and {category!r} is there twice")
+    return categories
+
+
+def _unknown(column: str, dtype: object) -> ValueError:
+    name = dtype.__name__ if isinstance(dtype, type) and not isinstance(dtype, DataTypeClass) else dtype
+    meant = _meant(name) if isinstance(name, str) else None
+    return ValueError(
+        f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; "
+        f"{f'write {meant!r}; ' if meant else ''}allowed are {_ALLOWED}"
+    )
+
+
+def _meant(name: str) -> str | None:
+    """The name of the data type that is misspelled, has other brackets, or is what others call it."""
+    match = _PRINTED.fullmatch(name.strip().removeprefix("pl."))
+    # What Polars has, and we have not, is not misspelled.
+    if match is None or (
+        isinstance(getattr(pl, match[1], None), DataTypeClass) and match[1] not in {**_PLAIN, **_WITH_ARGUMENTS}
+    ):
+        return None
+    if (known := _closest(match[1].casefold())) is None:
+        return None
+    meant = known if match[2] is None else f"{known}({match[2].replace('μ', 'u')})"
+    try:
+        return None if meant == name else dtype_name(to_dtype("", meant))
+    except ValueError:
+        return None
+
+
+def _closest(name: str) -> str | None:
+    spelled = {each.casefold(): each for each in (*_PLAIN, *_WITH_ARGUMENTS)} | _OTHER_NAMES
+    close = [name] if name in spelled else get_close_matches(name, spelled, n=1, cutoff=0.75)
+    return spelled[close[0]] if close else None
+
+
+def dtype_name(dtype: DataType) -> str:
+    """Write a data type as `to_schema` reads it, such as `"Datetime(us, UTC)"`.
+
+    Args:
+        dtype: Any Polars data type.
+
+    Returns:
+        Its name; for types that a schema cannot have, Polars' own way to write them.
+    """
+    arguments = dtype_arguments(dtype)
+    return f"{type(dtype).__name__}({', '.join(arguments)})" if arguments else str(dtype)
+
+
+def dtype_arguments(dtype: DataType) -> list[str]:
+    """The arguments with which a schema writes a data type; none for plain types."""
+    if isinstance(dtype, pl.Datetime):
+        return [dtype.time_unit, *([dtype.time_zone] if dtype.time_zone else [])]
+    if isinstance(dtype, pl.Decimal):
+        return [str(dtype.precision), str(dtype.scale)]
+    return list(dtype.categories) if isinstance(dtype, pl.Enum) else []

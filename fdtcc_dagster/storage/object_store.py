@@ -1,0 +1,303 @@
+"""Object stores: which ones and with which options, and objects that are put and read as a whole.
+
+Everything goes through fsspec, reading and writing alike, so both reach the same place by the same options. Polars' own
+names of options are others, and what it is not told it takes from the environment: it would reach another store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import polars as pl
+
+from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.client.spool import spool_directory
+from fdtcc_dagster.storage import checksums, reading
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+logger = logging.getLogger(__name__)
+
+_LOCAL = ("", "file", "local")
+_STORES = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+    "abfss": "az",
+}
+"""Protocol → the kind of store. All of them show an object when all of it has arrived, and not before."""
+
+_PACKAGES = {"s3": "fdtcc-dagster[s3]", "gs": "gcsfs", "az": "adlfs"}
+
+# Not named by the constructors, but passed on: to fsspec itself, and by s3fs to botocore's session.
+_PASSED_ON = {"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"}
+_PASSED_ON_BY_S3FS = {"profile"}
+
+_PART_BYTES = 16 << 20
+"""What is in memory of an upload."""
+_MAX_PARTS = 10_000
+_READ_BYTES = 8 << 20
+_FOOTER_BYTES = 64 << 10
+_POLL_SECONDS = 0.2
+_ABORT_SECONDS = 4.0
+
+
+def check_place(base_dir: str) -> None:
+    """Refuse a place that nothing can be stored in as a whole.
+
+    Args:
+        base_dir: A directory, or a URL.
+
+    Raises:
+        ValueError: It is neither a directory nor in an object store that is known; or there are credentials in it; or
+            it begins with `~` and the name of nobody.
+    """
+    protocol, separator, rest = base_dir.partition("://")
+    if not separator:
+        protocol, rest = ("", base_dir) if "::" not in base_dir else (base_dir.partition("::")[0], "")
+    _check_protocol(protocol)
+    if protocol not in _STORES:
+        expand_home("base_dir", rest)
+        return
+    # A secret may have slashes. In Azure's URLs, tokens come after a question mark.
+    is_user = ":" in rest.partition("/")[0] and "@" in rest.partition(":")[2]
+    if is_user or (_STORES[protocol] == "az" and "?" in rest):
+        raise ValueError("base_dir has credentials in its URL, which would be shown in the UI: use storage_options")
+    check_key("base_dir", rest)
+
+
+def check_key(what: str, key: str) -> None:
+    """Refuse a name of objects of which fsspec implementations take a part for something else.
+
+    Args:
+        what: What the name is of.
+        key: The name, or a part of it.
+
+    Raises:
+        ValueError: It has `?versionId=`, behind which a version would be named, or `::`, behind which another store.
+    """
+    for mark in ("?versionId=", "::"):
+        if mark.lower() in key.lower():
+            raise ValueError(
+                f"{what} has {mark!r}, which has a meaning of its own in the paths of an object store, so its rows "
+                "could be stored where those of another one are: give it another name"
+            )
+
+
+def check_options(base_path: UPath, options: Mapping[str, Any]) -> None:
+    """Refuse options that the store's fsspec implementation does not know: it may ignore them, and use another store.
+
+    Args:
+        base_path: The place.
+        options: fsspec's storage options.
+
+    Raises:
+        ValueError: An option is not known; or a local directory was given any.
+        ImportError: The package of the store is not installed.
+    """
+    if is_local(base_path):
+        if options:
+            raise ValueError(f"storage_options {', '.join(sorted(options))} are given, but base_dir is a directory")
+        return
+    _check_protocol(base_path.protocol)
+    kind = _STORES[base_path.protocol]
+    try:
+        # Not of the instance: building that may connect.
+        from fsspec import get_filesystem_class  # type: ignore[import-untyped]
+
+        filesystem = get_filesystem_class(base_path.protocol)
+    except ImportError as error:
+        raise ImportError(f"{base_path.protocol}:// needs a package: pip install '{_PACKAGES[kind]}'") from error
+    known = _PASSED_ON | (_PASSED_ON_BY_S3FS if kind == "s3" else set())
+    for base in filesystem.__mro__:
+        named = inspect.signature(base.__init__).parameters.values() if "__init__" in vars(base) else ()
+        known |= {each.name for each in named if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+    unknown = sorted(set(options) - known - {"self"})
+    if unknown:
+        raise ValueError(
+            f"storage_options {', '.join(unknown)} are not known to {filesystem.__name__}, by which {kind} is written "
+            f"and read: use fsspec's names, which are {', '.join(sorted(known - {'self', 'asynchronous', 'loop'}))}"
+        )
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in _LOCAL and protocol not in _STORES:
+        raise ValueError(
+            f"base_dir begins with {protocol!r}, where a partition cannot be replaced as a whole: give a directory, or "
+            f"a URL that begins with one of {', '.join(f'{known}://' for known in _STORES)}"
+        )
+
+
+def is_local(path: UPath) -> bool:
+    """Say whether a path is one of this machine's file system."""
+    return getattr(path, "protocol", "") in _LOCAL
+
+
+def put(local: Path, path: UPath, stopped: Callable[[], bool]) -> None:
+    """Put a file into an object store, as a whole or not at all.
+
+    Args:
+        local: The file.
+        path: The object's place.
+        stopped: Asked from time to time; when it says so, the upload is given up.
+
+    Raises:
+        RuntimeError: The upload was stopped.
+        OSError: The store refuses it, or cannot be reached.
+    """
+    from fsspec.asyn import sync  # type: ignore[import-untyped]
+
+    store = path.fs
+    sync(store.loop, _put_unless_stopped, store, local, path.path, _STORES[path.protocol], stopped)
+
+
+async def _put_unless_stopped(
+    store: Any,
+    local: Path,
+    path: str,
+    kind: str,
+    stopped: Callable[[], bool],
+) -> None:
+    if kind == "s3":
+        upload = _put_to_s3(store, local, path)
+    else:
+        upload = store._put_file(str(local), path, **({"overwrite": True} if kind == "az" else {}))
+    task = asyncio.ensure_future(upload)
+    while not task.done():
+        if stopped():
+            task.cancel()
+            await asyncio.wait({task})
+            raise RuntimeError("the upload was stopped")
+        await asyncio.wait({task}, timeout=_POLL_SECONDS)
+    if task.cancelled():  # to `sync`, that is no error
+        raise RuntimeError("the upload was cancelled")
+    task.result()
+    while path:
+        store.invalidate_cache(path)
+        path = store._parent(path)
+
+
+async def _put_to_s3(store: Any, local: Path, path: str) -> None:
+    """Put a file with one request, or in parts.
+
+    Not by `S3FileSystem.put_file`: it leaves the parts of an upload that is cancelled, goes on sending some of one that
+    has failed, and holds up to 500 MB of a large file in memory.
+    """
+    bucket, key, _ = store.split_path(path)
+    place = {"Bucket": bucket, "Key": key}
+    with local.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= _PART_BYTES:
+            await store._call_s3("put_object", **place, Body=file.read())
+        else:
+            await _put_in_parts(store, place, file, max(_PART_BYTES, math.ceil(size / _MAX_PARTS)))
+
+
+async def _put_in_parts(store: Any, place: Mapping[str, str], file: IO[bytes], part_bytes: int) -> None:
+    created = asyncio.ensure_future(store._call_s3("create_multipart_upload", **place))
+    try:
+        # Shielded, as an upload that was created unnoticed could not be aborted.
+        upload = {**place, "UploadId": (await asyncio.shield(created))["UploadId"]}
+        parts: list[dict[str, Any]] = []
+        while block := file.read(part_bytes):
+            number = len(parts) + 1
+            sent = await store._call_s3("upload_part", **upload, PartNumber=number, Body=block)
+            parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        await store._call_s3("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+    except BaseException:
+        await _abort(store, place, created)
+        raise
+
+
+async def _abort(store: Any, place: Mapping[str, str], created: asyncio.Future[Any]) -> None:
+    async def abort() -> None:
+        upload = (await created)["UploadId"]
+        await store._call_s3("abort_multipart_upload", **place, UploadId=upload)
+
+    try:
+        await asyncio.wait_for(abort(), _ABORT_SECONDS)
+    except Exception as error:  # noqa: BLE001 (what ended the upload is what matters)
+        if created.done() and not created.cancelled() and created.exception() is not None:
+            return  # there is none
+        logger.warning(
+            "an unfinished upload of %s may be left, as it could not be aborted (%s); a lifecycle rule of the bucket "
+            "that aborts incomplete multipart uploads removes it",
+            place["Key"],
+            type(error).__name__,
+        )
+
+
+def footer_of(path: UPath) -> reading.Footer:
+    """Read what a stored object says of itself, without its rows.
+
+    Args:
+        path: The object's place.
+
+    Raises:
+        OSError: It cannot be read.
+        polars.exceptions.PolarsError: It is no Parquet file.
+    """
+    with _open(path) as file:
+        return _read_footer(file)
+
+
+def scan(path: UPath) -> pl.LazyFrame:
+    """Read a stored object lazily, as it is now: it is copied to this machine, where its rows are read.
+
+    Args:
+        path: The object's place.
+
+    Returns:
+        The rows. The copy goes with the last LazyFrame that needs it, or when the process ends.
+
+    Raises:
+        OSError: It cannot be read, was replaced while it was copied, or is damaged.
+    """
+    with spool_directory() as spool:
+        copy = spool / "copy.parquet"
+        with _open(path) as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, _READ_BYTES)
+        # Not all stores let a block be asked for on the condition that the object is the one that was opened.
+        with copy.open("rb") as copied:
+            said, found = checksums.read_to_end(copied)
+        if said not in (None, found):
+            raise OSError(
+                f"{path} was replaced while it was copied; read it again (where that does not help, it is damaged: "
+                "materialize it again)"
+            )
+        return reading.scan(copy, links_in=spool.parent)
+
+
+def _open(path: UPath) -> IO[bytes]:
+    # Blocks one after the other; by s3fs, each on the condition that the object is still the one that was opened.
+    return cast("IO[bytes]", path.fs.open(path.path, "rb", block_size=_READ_BYTES, cache_type="readahead"))
+
+
+def _read_footer(file: IO[bytes]) -> reading.Footer:
+    size = file.seek(0, io.SEEK_END)
+    wanted = min(size, _FOOTER_BYTES)
+    while True:
+        file.seek(size - wanted)
+        end = file.read(wanted)
+        needed = min(size, int.from_bytes(end[-8:-4], "little") + 8)
+        if needed <= wanted:
+            break
+        wanted = needed
+    # To Polars, a footer is a Parquet file as long as none of its rows are asked for.
+    tail = end[-needed:] if needed else end
+    frame = pl.scan_parquet(io.BytesIO(tail))
+    schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
+    return reading.Footer(pl.read_parquet_metadata(io.BytesIO(tail)), schema, rows)

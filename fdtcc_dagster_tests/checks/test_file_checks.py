@@ -1,0 +1,266 @@
+"""Files of stored partitions that have changed since they were stored."""
+
+# No postponed annotations here: Dagster reads those of an asset's function.
+
+import io
+import random
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+    build_foundry_definitions,
+    build_foundry_file_checks,
+)
+from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.storage.checksums import PLACES, complete, read_to_end
+
+NAME, KEY = "sales.orders", dg.AssetKey(["sales", "orders"])
+DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
+SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)"}
+# With a time before the first slice, which a snapshot that has outgrown it would not have.
+CSV = "id,at\n9,2026-01-01 12:00:00+00:00\n" + "".join(
+    f"{number},{day} 12:00:00+00:00\n" for day in DAYS for number in range(200)
+)
+DATASET = FoundryDataset(
+    NAME, Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0)), date(2026, 1, 1), schema=SCHEMA
+)
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+class Site:
+    """A container with a version of each day, a store, and the check of its files."""
+
+    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
+        self.container, self.directory, self.instance = container, directory, instance
+        self.io_manager: Any = FoundryParquetIOManager(base_dir=str(directory))
+
+    def run(
+        self, *keys: str, checks_only: bool = False, dataset: FoundryDataset = DATASET
+    ) -> tuple[list[dg.AssetMaterialization], dg.AssetCheckEvaluation]:
+        checks = build_foundry_file_checks([dataset])
+        first, last = keys[0] if keys else "", keys[-1] if keys else ""
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        result = dg.materialize(
+            [*build_foundry_assets([dataset], retry_policy=None), *checks],
+            resources={
+                "foundry_container": FoundryContainerResource(host=self.container.host, port=self.container.port),
+                "io_manager": self.io_manager,
+            },
+            instance=self.instance,
+            selection=dg.AssetSelection.checks(*checks) if checks_only else None,
+            tags=tags if keys else None,
+        )
+        (evaluation,) = result.get_asset_check_evaluations()
+        events = result.get_asset_materialization_events()
+        return [event.step_materialization_data.materialization for event in events], evaluation
+
+    def check(self, *keys: str) -> dg.AssetCheckEvaluation:
+        return self.run(*keys, checks_only=True)[1]
+
+    def file(self, key: str) -> Path:
+        return self.directory / "sales" / "orders" / f"{key}.parquet"
+
+
+@pytest.fixture
+def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+    for day in DAYS:
+        sandbox_container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), CSV)
+    with dg.instance_for_test() as instance:
+        yield Site(sandbox_container, tmp_path / "parquet", instance)
+
+
+def flip(file: Path, bit: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+def test_files_are_intact_after_a_run_and_when_nothing_was_stored_again(site: Site) -> None:
+    stored, evaluation = site.run(*DAYS)
+    assert (evaluation.passed, evaluation.description) == (True, "All 3 files are as they were stored.")
+    unchanged, evaluation = site.run(*DAYS)
+    assert [each.metadata["foundry/unchanged"].value for each in unchanged] == [True] * 3
+    assert evaluation.passed
+    recorded = [
+        {str(each.partition): each.metadata["foundry/file_checksum"] for each in run} for run in (stored, unchanged)
+    ]
+    assert recorded[0] == recorded[1]
+    assert site.check().passed
+    evaluation = site.check(DAYS[0])
+    assert str(evaluation.description).startswith(f"{DAYS[0]}: its checksum is ")
+
+
+def test_every_bit_that_flips_is_found(site: Site) -> None:
+    """By the check of a run, in a few; by what it calls, in 300, of which 172 are read as other values."""
+    site.run(DAYS[0])
+    file, whole = site.file(DAYS[0]), site.file(DAYS[0]).read_bytes()
+    bits = random.Random(11).sample(range(8 * len(whole)), 300)  # noqa: S311
+    last = 8 * len(whole) - 1
+    for bit in [
+        bits[0],
+        last,
+        last - 8 * 5,
+        8 * whole.index(b"fdtcc/checksum"),
+        8 * whole.index(b"fdtcc/checksum") + 200,
+    ]:
+        flip(file, bit)
+        evaluation = site.check()
+        assert (evaluation.passed, evaluation.severity) == (False, ERROR), bit
+        assert evaluation.metadata["foundry/failed_partitions"].value == [DAYS[0]]
+        flip(file, bit)
+    said, _ = read_to_end(io.BytesIO(whole))
+    missed = []
+    for bit in bits:
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        # Where it says no checksum any more, that is found by the one that was recorded.
+        now_said, found = read_to_end(io.BytesIO(content))
+        if said == now_said == found:
+            missed.append(bit)
+    assert missed == []
+    assert site.check().passed
+
+
+def test_the_message_names_the_partition_and_what_to_do(site: Site) -> None:
+    site.run(*DAYS)
+    flip(site.file(DAYS[1]), 8 * 100)
+    evaluation = site.check()
+    assert str(evaluation.description).startswith(f"{DAYS[1]}: {site.file(DAYS[1])} is damaged: its checksum is ")
+    assert str(evaluation.description).endswith("materialize it again")
+    assert site.check(DAYS[0]).passed
+
+
+def test_a_file_that_is_gone_or_another_one_of_ours_is_found(site: Site) -> None:
+    site.run(*DAYS)
+    site.file(DAYS[0]).unlink()
+    assert f"{DAYS[0]}: its file is gone" in str(site.check().description)
+    site.file(DAYS[2]).write_bytes(site.file(DAYS[1]).read_bytes())
+    other = [line for line in str(site.check().description).split("; ") if line.startswith(DAYS[2])]
+    # The same rows at another time are the same bytes.
+    assert other == []
+    pl.read_parquet(site.file(DAYS[1])).head(7).write_parquet(site.file(DAYS[1]))
+    evaluation = site.check(DAYS[1])
+    assert "the file is not the one that was recorded: its checksum is None" in str(evaluation.description)
+    assert evaluation.severity == ERROR
+
+
+def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) -> None:
+    """Stored, and recorded only after the check has read what was recorded before."""
+    site.run(DAYS[0])
+
+    class Meanwhile(FoundryParquetIOManager):
+        def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
+            if metadata:
+                recorded = dg.AssetMaterialization(asset_key, partition=partition_key, metadata=metadata)
+                site.instance.report_runless_asset_event(recorded)
+            else:
+                metadata.update(self.store_partition(asset_key, partition_key, pl.LazyFrame({"id": [1]})))
+            return super().verify_partition(asset_key, partition_key)
+
+    metadata: dict[str, Any] = {}
+    site.io_manager = Meanwhile(base_dir=str(site.directory))
+    assert site.check(DAYS[0]).passed
+    assert metadata
+
+
+def test_a_file_without_a_checksum_is_read_to_its_end(site: Site) -> None:
+    """As an earlier version has stored and recorded it."""
+    site.file(DAYS[0]).parent.mkdir(parents=True)
+    numbers = pl.DataFrame({"id": range(100_000)}).with_columns(text=pl.col("id").hash().cast(pl.String))
+    numbers.write_parquet(site.file(DAYS[0]))
+    site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=DAYS[0]))
+    evaluation = site.check()
+    assert evaluation.description == f"{DAYS[0]}: it was read to its end, and has no checksum"
+    assert evaluation.passed
+    content = bytearray(site.file(DAYS[0]).read_bytes())
+    content[4:-3000] = bytes(len(content) - 3004)
+    site.file(DAYS[0]).write_bytes(content)
+    evaluation = site.check()
+    assert f"{site.file(DAYS[0])} is damaged: it cannot be read to its end" in str(evaluation.description)
+    assert (evaluation.passed, evaluation.severity) == (False, ERROR)
+
+
+def test_nothing_stored_and_an_io_manager_that_cannot_tell_are_warnings(site: Site) -> None:
+    assert site.check().severity == WARN
+    site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=DAYS[0]))
+    site.io_manager = dg.FilesystemIOManager(base_dir=str(site.directory))
+    evaluation = site.check()
+    assert "cannot verify what it has stored" in str(evaluation.description)
+    assert (evaluation.passed, evaluation.severity) == (False, WARN)
+
+
+def test_it_is_merged_with_definitions_as_documented(tmp_path: Path) -> None:
+    defs = dg.Definitions.merge(
+        build_foundry_definitions([DATASET], resource=FoundryContainerResource(), checks=True),
+        dg.Definitions(asset_checks=build_foundry_file_checks([DATASET], io_manager_key="foundry_io_manager")),
+    )
+    dg.Definitions.validate_loadable(defs)
+
+
+@pytest.mark.parametrize("time_column", [None, "at"], ids=["snapshots", "slices"])
+def test_a_file_with_other_rows_than_were_stored_is_not_taken_for_unchanged(
+    site: Site, time_column: str | None
+) -> None:
+    """Cut to 7 rows and written as valid Parquet again, with all that the file said of itself."""
+    arguments: Mapping[str, Any] = {} if time_column is None else {"time_column": time_column}
+    dataset = FoundryDataset(NAME, DATASET.schedule, date(2026, 1, 1), schema=SCHEMA, **arguments)
+    site.run(DAYS[0], dataset=dataset)
+    whole, said = pl.read_parquet(site.file(DAYS[0])), pl.read_parquet_metadata(site.file(DAYS[0]))
+    said.pop("ARROW:schema")
+    whole.head(7).write_parquet(site.file(DAYS[0]), metadata=said)
+    (materialization,), evaluation = site.run(DAYS[0], dataset=dataset)
+    assert "foundry/unchanged" not in materialization.metadata
+    assert pl.read_parquet(site.file(DAYS[0])).equals(whole)
+    assert evaluation.passed
+
+
+def test_a_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pl.DataFrame({"a": [1]}).lazy().sink_parquet(file, metadata=dict(PLACES))
+    before = pl.read_parquet(file)
+    checksum = complete(file, 1)
+    assert pl.read_parquet(file).equals(before)
+    said = pl.read_parquet_metadata(file)
+    assert (said["fdtcc/checksum"], int(said["fdtcc/rows"])) == (checksum, 1)
+    with file.open("rb") as opened:
+        assert read_to_end(opened) == (checksum, checksum)
+    assert file.read_bytes().count(checksum.encode()) == 1
+
+
+LOOKS_LIKE_IT = [f"{name}\x18{chr(len(zeros))}{zeros}" for name, zeros in PLACES.items()]
+
+
+@pytest.mark.parametrize("where", ["a statistic", "a column's name", "provenance"])
+@pytest.mark.parametrize("text", LOOKS_LIKE_IT, ids=PLACES)
+def test_what_only_looks_like_the_place_of_a_checksum_stays_as_it_is(tmp_path: Path, text: str, where: str) -> None:
+    rows = pl.DataFrame({text if where == "a column's name" else "a": [text if where == "a statistic" else "b"]})
+    # Names of which one comes before ours in the alphabet, and one after them.
+    said = dict.fromkeys(("a", "z"), text) if where == "provenance" else {}
+    io_manager = FoundryParquetIOManager(base_dir=str(tmp_path))
+    io_manager.setup_for_execution(dg.build_init_resource_context())
+    io_manager.store_partition(KEY, DAYS[0], rows.lazy(), said)
+    file = tmp_path / "sales" / "orders" / f"{DAYS[0]}.parquet"
+    assert pl.read_parquet(file).equals(rows)
+    assert rows.filter(pl.first() == pl.first().min()).equals(pl.scan_parquet(file).filter(pl.first() >= "").collect())
+    assert said.items() <= pl.read_parquet_metadata(file).items()
+    stored = io_manager.stored_partition(KEY, DAYS[0])
+    assert stored is not None
+    assert io_manager.verify_partition(KEY, DAYS[0]) == stored.metadata["foundry/file_checksum"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"x" * 100, b"PAR1" + b"\xff" * 8], ids=repr)
+def test_what_is_no_parquet_has_no_checksum(content: bytes) -> None:
+    said, found = read_to_end(io.BytesIO(content))
+    assert said is None
+    assert len(found) == 64

@@ -1,0 +1,543 @@
+"""A changed declaration is noticed: by Dagster itself, by the check, and by the sensor, in real runs on a container."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import PythonFileTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+)
+from fdtcc_dagster.checks.declaration_check import declaration_finding
+from fdtcc_dagster.checks.partition_checks import DECLARATION, build_foundry_checks
+from fdtcc_dagster.checks.redeclared import compare
+from fdtcc_dagster.declaration import declaration_of
+from fdtcc_dagster.ingest.recorded import Recorded, read_recorded
+from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.window import Window
+
+UTC = dt.timezone.utc
+KEY = dg.AssetKey("events")
+MONDAY = dt.datetime(2026, 1, 5, tzinfo=UTC)
+HOURS = [MONDAY + dt.timedelta(hours=hour) for hour in range(-24, 15 * 24)]
+ROWS = pl.DataFrame({"id": range(len(HOURS)), "at": HOURS, "made": HOURS})
+SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)", "made": "Datetime(us, UTC)"}
+WEEK = [f"2026-01-{day:02}" for day in range(5, 12)]
+DAILY = {"cycle": "daily", "time": "00:00:00"}
+WEEKLY = {"cycle": "weekly", "day": "Monday", "time": "00:00:00"}
+FRESH, STALE, MISSING = StaleStatus.FRESH, StaleStatus.STALE, StaleStatus.MISSING
+
+
+def declared(
+    rule: dict[str, Any] = DAILY, zone: str = "UTC", start: str = "2026-01-01", buffer: int = 0, **more: Any
+) -> FoundryDataset:
+    schedule = Schedule([rule], dt.timedelta(hours=buffer), zone)
+    return FoundryDataset("events", schedule, start, **{"schema": SCHEMA, "time_column": "at", **more})
+
+
+class Site:
+    """A container with two weeks of hourly rows, a store, and Dagster."""
+
+    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
+        self.container, self.directory, self.instance = container, directory, instance
+        self.translator = FoundryDatasetTranslator()
+
+    def definitions(self, dataset: FoundryDataset) -> dg.Definitions:
+        return dg.Definitions(
+            assets=build_foundry_assets([dataset], translator=self.translator, retry_policy=None),
+            asset_checks=build_foundry_checks([dataset], translator=self.translator),
+            jobs=[
+                dg.define_asset_job("pull", selection=dg.AssetSelection.assets(KEY).without_checks()),
+                dg.define_asset_job("check", selection=dg.AssetSelection.checks(dg.AssetCheckKey(KEY, DECLARATION))),
+            ],
+            resources={
+                "foundry_container": FoundryContainerResource(host=self.container.host, port=self.container.port),
+                "io_manager": FoundryParquetIOManager(base_dir=str(self.directory)),
+            },
+        )
+
+    def run(self, dataset: FoundryDataset, keys: Sequence[str]) -> list[dg.AssetMaterialization]:
+        """Materialize a partition, or a range, and give what is recorded."""
+        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+        result = (
+            self.definitions(dataset)
+            .resolve_job_def("pull")
+            .execute_in_process(
+                instance=self.instance,
+                partition_key=keys[0] if len(keys) == 1 else None,
+                tags=tags if len(keys) > 1 else None,
+            )
+        )
+        events = result.get_asset_materialization_events()
+        return [event.step_materialization_data.materialization for event in events]
+
+    def check(self, dataset: FoundryDataset) -> dg.AssetCheckEvaluation:
+        result = self.definitions(dataset).resolve_job_def("check").execute_in_process(instance=self.instance)
+        (evaluation,) = result.get_asset_check_evaluations()
+        return evaluation
+
+    def status(self, dataset: FoundryDataset, keys: Sequence[str]) -> list[StaleStatus]:
+        """What Dagster's UI says of partitions."""
+        graph = self.definitions(dataset).resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
+        return [resolver.get_status(KEY, key) for key in keys]
+
+    def rows(self, keys: Sequence[str]) -> list[int]:
+        """How many rows the files of partitions have."""
+        return [pl.read_parquet(self.directory / "events" / f"{key}.parquet").height for key in keys]
+
+
+@pytest.fixture
+def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+    sandbox_container.set_live("events", ROWS)
+    with dg.instance_for_test() as instance:
+        yield Site(sandbox_container, tmp_path / "parquet", instance)
+
+
+def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Site) -> None:
+    weekly, daily = declared(WEEKLY), declared()
+    site.run(weekly, WEEK[:1])
+    assert site.check(weekly).passed
+    site.run(daily, WEEK[1:])
+    assert site.rows(WEEK) == [168, *[24] * 6]  # 144 rows twice
+    assert site.status(daily, WEEK) == [STALE, *[FRESH] * 6]
+    found = site.check(daily)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert found.description is not None
+    assert found.description.startswith(
+        "1 of 7 partitions do not fit the declaration: 2026-01-05 holds "
+        "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00) and not "
+        "[2026-01-05T00:00:00+00:00, 2026-01-06T00:00:00+00:00). Rows that are stored twice: "
+        "[2026-01-06T00:00:00+00:00, 2026-01-07T00:00:00+00:00) in 2026-01-05 and 2026-01-06; "
+    )
+    assert found.description.count(" in 2026-01-05 and ") == 6
+    assert found.metadata["foundry/failed_partitions"].value == WEEK[:1]
+    site.run(daily, WEEK[:1])
+    assert site.rows(WEEK) == [24] * 7
+    assert site.status(daily, WEEK) == [FRESH] * 7
+    assert site.check(daily).description == "7 of 7 partitions fit the declaration."
+
+
+def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
+    weekly, daily = declared(WEEKLY), declared()
+    site.run(daily, WEEK)
+    site.run(weekly, ["2026-01-12"])
+    assert site.rows(WEEK[:1]) == [24]  # of 168
+    assert site.status(weekly, [WEEK[0], "2026-01-12"]) == [STALE, FRESH]
+    found = site.check(weekly)
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.ERROR
+    former = f"6 partitions have keys that are none any more, remove their files: {', '.join(WEEK[1:])}."
+    assert found.description == (
+        "1 of 8 partitions do not fit the declaration: 2026-01-05 holds "
+        "[2026-01-05T00:00:00+00:00, 2026-01-06T00:00:00+00:00) and not "
+        "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00). Gaps between the slices: "
+        f"[2026-01-06T00:00:00+00:00, 2026-01-12T00:00:00+00:00) after 2026-01-05 before 2026-01-12. {former}"
+    )
+    site.run(weekly, WEEK[:1])
+    assert site.rows(WEEK[:1]) == [168]
+    # Dagster never forgets partitions, so the keys that are none any more are named for ever, and fail nothing.
+    for _ in range(2):
+        found = site.check(weekly)
+        assert (found.passed, found.description) == (True, f"2 of 8 partitions fit the declaration. {former}")
+        assert found.metadata["foundry/former_partitions"].value == WEEK[1:]
+
+
+def test_columns_in_another_order_are_told_from_another_schema(site: Site) -> None:
+    site.run(declared(), WEEK[:1])
+    reordered = declared(schema=dict(reversed(SCHEMA.items())))
+    assert "2026-01-05 has its columns in another order" in (site.check(reordered).description or "")
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (declared(zone="America/New_York"), "[2026-01-05T05:00:00+00:00, 2026-01-06T05:00:00+00:00)"),
+        (declared({**DAILY, "time": "06:00:00"}), "[2026-01-05T06:00:00+00:00, 2026-01-06T06:00:00+00:00)"),
+        (declared(time_column="made"), "rows was slice by 'at'"),
+        (declared(allow_null_times=True), "rows was slice by 'at'"),
+        (declared(time_column=None, missing_version="accept"), "is a slice and not a snapshot"),
+        (declared(buffer=3), "buffer was 0:00:00, is 3:00:00"),
+        (declared(schema={**SCHEMA, "id": "Int32"}), "'id' is Int64 instead of Int32"),
+        (declared(schema=None), "was stored with another schema"),
+    ],
+    ids=["zone", "time", "time column", "nulls", "no time column", "buffer", "schema", "inferred"],
+)
+def test_another_declaration_is_noticed_and_mended_by_another_run(site: Site, after: FoundryDataset, why: str) -> None:
+    before = declared()
+    site.run(before, WEEK[:3])
+    assert site.check(before).passed
+    assert site.status(before, WEEK[:4]) == [*[FRESH] * 3, MISSING]
+    assert site.status(after, WEEK[:4]) == [*[STALE] * 3, MISSING]
+    found = site.check(after)
+    assert not found.passed
+    assert found.metadata["foundry/failed_partitions"].value == WEEK[:3]
+    assert why in (found.description or "")
+    recorded = site.run(after, WEEK[:2])
+    assert not any("foundry/unchanged" in each.metadata for each in recorded)
+    assert site.status(after, WEEK[:3]) == [FRESH, FRESH, STALE]
+    assert site.check(after).metadata["foundry/failed_partitions"].value == WEEK[2:3]
+
+
+def test_a_time_column_that_is_added_is_noticed(site: Site) -> None:
+    site.container.add_version("events", MONDAY + dt.timedelta(hours=1), ROWS)
+    before, after = declared(time_column=None), declared()
+    site.run(before, WEEK[:1])
+    assert site.check(before).passed
+    assert site.status(after, WEEK[:1]) == [STALE]
+    assert "2026-01-05 is a snapshot and not a slice" in (site.check(after).description or "")
+
+
+@pytest.mark.parametrize(
+    ("after", "fits"),
+    [
+        (declared(WEEKLY, time_column=None), True),
+        (declared(zone="America/New_York", time_column=None), False),
+        (declared({**DAILY, "time": "06:00:00"}, time_column=None), False),
+        (declared(buffer=1, time_column=None), False),
+        (declared(missing_version="accept", time_column=None), True),
+    ],
+    ids=["weekly", "zone", "time", "buffer", "missing_version"],
+)
+def test_a_snapshot_fits_where_it_was_pulled_within_a_window_of_today(
+    site: Site, after: FoundryDataset, fits: bool
+) -> None:
+    site.container.add_version("events", MONDAY + dt.timedelta(hours=1), ROWS)
+    site.run(declared(time_column=None), WEEK[:1])
+    # Dagster compares the digest alone, and so is the more cautious of the two.
+    assert site.status(after, WEEK[:1]) == [STALE]
+    assert site.check(after).passed is fits
+
+
+def test_a_snapshot_of_a_week_is_not_taken_for_that_of_a_day(site: Site) -> None:
+    site.container.add_version("events", MONDAY + dt.timedelta(days=3), ROWS)
+    site.run(declared(WEEKLY, time_column=None), WEEK[:1])
+    assert "holds [2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00) and not" in (
+        site.check(declared(time_column=None)).description or ""
+    )
+
+
+def test_data_of_today_do_not_fit_where_they_are_not_accepted_any_more(site: Site) -> None:
+    accepted = declared(time_column=None, missing_version="accept")
+    site.run(accepted, WEEK[:1])
+    assert site.check(accepted).passed
+    refused = declared(time_column=None)
+    assert site.status(refused, WEEK[:1]) == [STALE]
+    assert "pulled outside of its window" in (site.check(refused).description or "")
+
+
+def test_what_is_unchanged_becomes_fresh_when_it_is_recorded_again(site: Site) -> None:
+    class Versioned(FoundryDatasetTranslator):
+        version = "1"
+
+        def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+            return super().get_asset_spec(dataset).replace_attributes(code_version=self.version)
+
+    site.translator = translator = Versioned()
+    site.run(declared(), WEEK)
+    assert site.status(declared(), WEEK) == [FRESH] * 7
+    translator.version = "2"
+    assert site.status(declared(), WEEK) == [STALE] * 7
+    recorded = [*site.run(declared(), WEEK[:3]), *site.run(declared(), WEEK[3:4])]
+    assert all("foundry/unchanged" in each.metadata for each in recorded)
+    assert site.status(declared(), WEEK) == [*[FRESH] * 4, *[STALE] * 3]
+
+
+def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replaced(site: Site) -> None:
+    site.run(declared(), WEEK[:2])
+    site.container.set_live("visits", ROWS.filter(pl.col("id") % 2 == 0))
+    daily = Schedule([DAILY], dt.timedelta(0))
+    visits = FoundryDataset("visits", daily, "2026-01-01", SCHEMA, time_column="at", asset_key="events")
+    found = site.check(visits)
+    assert found.description is not None
+    assert found.description.startswith(
+        "2 of 2 partitions do not fit the declaration: 2026-01-05 is of another Foundry dataset; "
+    )
+    assert site.status(visits, WEEK[:2]) == [STALE] * 2
+    site.run(visits, WEEK[:1])  # although it has fewer rows
+    assert site.rows(WEEK[:2]) == [12, 24]
+    (site.directory / "events" / f"{WEEK[1]}.parquet").unlink()  # now only the event log knows
+    site.run(visits, WEEK[1:2])
+    assert site.check(visits).description == "2 of 2 partitions fit the declaration."
+
+
+def test_what_an_older_version_stored_is_stored_again_and_then_says_its_declaration(site: Site) -> None:
+    dataset = declared()
+    site.run(dataset, WEEK[:1])
+    file = site.directory / "events" / f"{WEEK[0]}.parquet"
+    provenance = pl.read_parquet_metadata(file)
+    assert provenance.pop("foundry/declaration") == declaration_of(dataset).digest
+    old = {name: value for name, value in provenance.items() if name.startswith("foundry/")}
+    pl.read_parquet(file).write_parquet(file, metadata=old)
+    (recorded,) = site.run(dataset, WEEK[:1])
+    assert "foundry/unchanged" not in recorded.metadata
+    (recorded,) = site.run(dataset, WEEK[:1])
+    assert "foundry/unchanged" in recorded.metadata
+    said = recorded.metadata["foundry/declaration"].value
+    assert said == {"digest": declaration_of(dataset).digest, **declaration_of(dataset).parts}
+
+
+def test_partitions_of_an_asset_with_dependencies_are_fresh_until_those_change(site: Site) -> None:
+    class Dependent(FoundryDatasetTranslator):
+        def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
+            return super().get_asset_spec(dataset).replace_attributes(deps=["licence", "absent"])
+
+    site.translator = Dependent()
+
+    def licence(version: str) -> None:
+        tags = {"dagster/data_version": version}
+        site.instance.report_runless_asset_event(dg.AssetMaterialization("licence", tags=tags))
+
+    licence("1")
+    site.run(declared(), WEEK[:3])
+    site.run(declared(), WEEK[3:4])
+    tags = [each.tags for each in site.run(declared(), WEEK[:1])] + [
+        each.tags for each in site.run(declared(), WEEK[:2])
+    ]
+    names = [{name for name in each or {} if name.startswith("dagster/")} for each in tags]
+    assert names[0] == names[1] == names[2]
+    assert site.status(declared(), WEEK[:4]) == [FRESH] * 4
+
+
+def record(window: Window, of: FoundryDataset | None = None, **more: Any) -> Recorded:
+    """What a materialization recorded; without a declaration if an older version made it."""
+    parts = {} if of is None else {**declaration_of(of).parts}
+    digest = None if of is None else declaration_of(of).digest
+    is_slice = of is None or of.time is not None
+    values = {"is_slice": is_slice, "outside_window": False, "columns": column_schema(SCHEMA), **more}
+    return Recorded(1, 0.0, window=window, digest=digest, parts=parts, **values)
+
+
+def hours(first: float, last: float) -> Window:
+    return Window(MONDAY + dt.timedelta(hours=first), MONDAY + dt.timedelta(hours=last))
+
+
+def test_of_what_older_versions_stored_the_windows_are_compared() -> None:
+    day = record(hours(0, 24))
+    assert compare(declared(), {WEEK[0]: day}).differences == {}
+    assert WEEK[0] in compare(declared(WEEKLY), {WEEK[0]: day}).differences
+    assert WEEK[0] in compare(declared(zone="America/New_York"), {WEEK[0]: day}).differences
+    assert WEEK[0] in compare(declared(schema={**SCHEMA, "id": "Int8"}), {WEEK[0]: day}).differences
+    # Nor do they say whether their types were declared, and by which column they were cut.
+    assert compare(declared(schema=None), {WEEK[0]: day}).differences == {}
+    assert compare(declared(time_column="made"), {WEEK[0]: day}).differences == {}
+
+
+@pytest.mark.parametrize("end", [24, 26], ids=["up to the refresh", "up to its buffer"])
+def test_the_end_of_a_pull_s_window_alone_makes_no_snapshot_of_an_older_version_differ(end: int) -> None:
+    snapshot = record(hours(2, end), is_slice=False)
+    assert compare(declared(buffer=2, time_column=None), {WEEK[0]: snapshot}).differences == {}
+    assert WEEK[0] in compare(declared(buffer=3, time_column=None), {WEEK[0]: snapshot}).differences
+    week = record(hours(2, end + 6 * 24), is_slice=False)
+    assert WEEK[0] in compare(declared(buffer=2, time_column=None), {WEEK[0]: week}).differences
+
+
+def test_a_pull_that_began_later_in_its_window_fits() -> None:
+    dataset = declared(time_column=None)
+    assert compare(dataset, {WEEK[0]: record(hours(7, 24), dataset)}).differences == {}
+    other = declared(time_column=None, schema=None)
+    assert compare(other, {WEEK[0]: record(hours(7, 24), declared(schema=None, time_column=None))}).differences == {}
+
+
+def test_a_snapshot_of_any_refresh_of_its_date_fits() -> None:
+    twice = Schedule([DAILY, {**DAILY, "time": "12:00:00"}], dt.timedelta(0))
+    dataset = FoundryDataset("events", twice, "2026-01-01", SCHEMA)
+    for of in (dataset, None, declared(time_column=None)):
+        for window in (hours(0, 12), hours(12, 24)):
+            assert compare(dataset, {WEEK[0]: record(window, of, is_slice=False)}).differences == {}
+        assert WEEK[0] in compare(dataset, {WEEK[0]: record(hours(0, 24), of, is_slice=False)}).differences
+
+
+def test_a_slice_that_is_not_stored_is_no_gap_and_what_lies_before_the_start_is_left_alone() -> None:
+    stored = {WEEK[0]: record(hours(0, 24)), WEEK[1]: record(hours(24, 48)), WEEK[4]: record(hours(96, 120))}
+    assert declaration_finding(declared(), stored).text == "3 of 3 partitions fit the declaration."
+    later = declaration_finding(declared(start=WEEK[1]), stored)
+    assert (later.passed, later.text) == (True, "2 of 3 partitions fit the declaration.")
+    assert later.metadata["foundry/before_start_or_after_end"] == WEEK[0]
+
+
+def test_nothing_can_be_told_of_what_others_recorded() -> None:
+    found = declaration_finding(declared(), {WEEK[0]: replace(record(hours(0, 24)), window=None)})
+    assert (found.passed, found.certain) == (False, False)
+    assert found.text == "No window is recorded of 1 partitions: 2026-01-05."
+    assert not declaration_finding(declared(), {}).certain
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_partitions_of_ones_own_are_compared_by_their_bounds(zone: str) -> None:
+    def own(**more: Any) -> FoundryDataset:
+        arguments: dict[str, Any] = {"cron_schedule": "0 0 * * *", "timezone": zone, "fmt": "%Y-%m-%d", **more}
+        definition = dg.TimeWindowPartitionsDefinition(**{"start": "2026-01-01", **arguments})
+        return FoundryDataset("events", partitions_def=definition, schema=SCHEMA, time_column="at")
+
+    stored = {key: record(own().window(key), own()) for key in WEEK}
+    assert compare(own(), stored).differences == {}
+    assert compare(own(start="2026-01-07"), stored).beyond == WEEK[:2]
+    assert compare(own(end="2026-01-08"), stored).beyond == WEEK[3:]
+    assert len(compare(own(cron_schedule="0 6 * * *"), stored).differences) == 7
+    weekly = compare(own(cron_schedule="0 0 * * 1"), stored)
+    assert (list(weekly.differences), weekly.former) == (WEEK[:1], WEEK[1:])
+    monthly = compare(own(cron_schedule="0 0 1 * *", fmt="%Y-%m", start="2026-01"), stored)
+    assert (monthly.differences, monthly.former) == ({}, WEEK)
+
+
+@pytest.mark.parametrize("cron", ["0 0 * * *", "0 0 * * 1-5"], ids=["daily", "weekdays"])
+def test_an_excluded_tick_is_no_gap(cron: str) -> None:
+    def own(*exclusions: dt.datetime) -> FoundryDataset:
+        definition = dg.TimeWindowPartitionsDefinition(
+            start="2026-01-01", cron_schedule=cron, fmt="%Y-%m-%d", exclusions=exclusions or None
+        )
+        return FoundryDataset("events", partitions_def=definition, schema=SCHEMA, time_column="at")
+
+    holiday = own(dt.datetime(2026, 1, 6))
+    for before in (holiday, own()):  # excluded from the beginning, or later
+        keys = before.partitions_def.get_partition_keys()[:7]
+        found = declaration_finding(holiday, {key: record(before.window(key), before) for key in keys})
+        assert (found.passed, found.metadata.get("foundry/former_partitions", [])) == (
+            True,
+            [key for key in keys if key == "2026-01-06"],
+        )
+        assert "Gaps" not in found.text
+    # What is stored with another window still leaves a gap.
+    stored = {key: record(holiday.window(key), holiday) for key in holiday.partitions_def.get_partition_keys()[:7]}
+    short = Window(MONDAY, MONDAY + dt.timedelta(hours=6))
+    assert "Gaps" in declaration_finding(holiday, stored | {WEEK[0]: record(short, holiday)}).text
+
+
+@pytest.mark.parametrize("time_column", [None, "at"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize(
+    "rules",
+    [[WEEKLY, {"cycle": "monthly", "day": -2, "time": "02:30:00"}], [DAILY, {**DAILY, "time": "02:30:00"}]],
+    ids=["weekly and monthly", "twice a day"],
+)
+def test_over_years_each_window_of_the_dataset_fits_and_another_does_not(
+    rules: list[dict[str, Any]], zone: str, time_column: str | None
+) -> None:
+    dataset = FoundryDataset("events", Schedule(rules, timezone=zone), "2024-01-01", SCHEMA, time_column=time_column)
+    keys = [key for key in dataset.partitions_def.get_partition_keys() if key < "2026"][:400]
+    stored = {key: record(dataset.window(key), dataset) for key in keys}
+    assert compare(dataset, stored).differences == {}
+    minute = dt.timedelta(minutes=1)
+    moved = {key: replace(each, window=Window(each.window.from_dt - minute, each.window.to_dt - minute))
+             for key, each in stored.items() if each.window}  # fmt: skip
+    assert compare(dataset, moved).differences.keys() == set(keys)
+
+
+def test_what_was_recorded_after_runs_were_deleted_is_compared(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite gives their ids to the next events."""
+    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    site.run(declared(), WEEK)
+    assert site.check(declared()).passed
+    for run in site.instance.get_runs():
+        site.instance.delete_run(run.run_id)
+    site.run(declared(time_column="made"), WEEK[:3])
+    found = site.check(declared())
+    assert (found.passed, found.metadata["foundry/failed_partitions"].value) == (False, WEEK[:3])
+
+
+def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    site.run(declared(time_column="made"), WEEK[:2])
+    later = declared(start=WEEK[2])
+    site.run(later, WEEK[2:4])
+    asked: list[int] = []
+    fetch = site.instance.event_log_storage.fetch_materializations
+
+    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
+        asked.append(limit)
+        return fetch(records_filter, limit, *more, **named)
+
+    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    for expected in ([4], [1], [1]):  # the first reads all of them
+        asked.clear()
+        assert site.check(later).passed
+        assert asked == expected
+    assert site.check(declared()).metadata["foundry/failed_partitions"].value == WEEK[:2]
+
+
+GRAPHQL = """query($key: AssetKeyInput!, $keys: [String!]!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    staleStatusByPartition(partitions: $keys) staleCausesByPartition(partitions: $keys) { category reason } } } }"""
+
+
+def test_the_ui_shows_which_partitions_are_stale_and_why(site: Site, tmp_path: Path) -> None:
+    site.run(declared(WEEKLY), WEEK[:1])
+    site.run(declared(), WEEK[1:3])
+    location = tmp_path / "location.py"
+    location.write_text(
+        "import dagster as dg\n"
+        "from fdtcc_dagster import FoundryContainerResource, FoundryParquetIOManager, build_foundry_assets\n"
+        "from fdtcc_dagster_tests.checks.test_redeclared import declared\n"
+        "resources = {'foundry_container': FoundryContainerResource(), 'io_manager': FoundryParquetIOManager()}\n"
+        "defs = dg.Definitions(build_foundry_assets([declared()]), resources=resources)\n"
+    )
+    target = PythonFileTarget(str(location), None, None, "location")
+    with create_test_daemon_workspace_context(target, site.instance) as workspace:
+        request = workspace.create_request_context()
+        answer = execute_dagster_graphql(request, GRAPHQL, {"key": {"path": ["events"]}, "keys": WEEK[:4]})
+    assert answer.data["assetNodeOrError"] == {
+        "staleStatusByPartition": ["STALE", "FRESH", "FRESH", "MISSING"],
+        "staleCausesByPartition": [[{"category": "CODE", "reason": "has a new code version"}], [], [], []],
+    }
+
+
+def test_only_the_latest_materialization_of_each_partition_is_read_in_few_queries(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    days = [(MONDAY + dt.timedelta(days=day)).date().isoformat() for day in range(120)]
+    for _ in range(3):
+        for number, day in enumerate(days):
+            window = hours(24 * number, 24 * number + 24)
+            metadata: dict[str, dg.MetadataValue] = {
+                "foundry/window_from": dg.MetadataValue.timestamp(window.from_dt),
+                "foundry/window_to": dg.MetadataValue.timestamp(window.to_dt),
+                "foundry/slice_rows": dg.MetadataValue.int(24),
+            }
+            site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=day, metadata=metadata))
+    asked: list[int] = []
+    fetch = site.instance.event_log_storage.fetch_materializations
+
+    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
+        asked.append(limit)
+        return fetch(records_filter, limit, *more, **named)
+
+    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    recorded = read_recorded(site.instance, KEY)
+    assert sorted(recorded) == days
+    assert asked == [120]
+    assert compare(declared(), recorded).differences == {}
+    assert read_recorded(site.instance, KEY, [days[1], "2020-01-01"]) == {days[1]: recorded[days[1]]}
+    # Where the check has passed, only what is newer is read.
+    assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
+    site.run(declared(), days[:2])
+    asked.clear()
+    assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
+    assert 2 in asked
+    assert not any(limit > 2 for limit in asked)
+    asked.clear()
+    assert "'made', dates" in (site.check(declared(time_column="made")).description or "")
+    assert 120 in asked
+    asked.clear()
+    assert not site.check(declared(WEEKLY)).passed
+    assert site.check(declared()).passed

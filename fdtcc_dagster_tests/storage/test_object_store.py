@@ -1,0 +1,458 @@
+"""The Parquet store in an object store: whatever befalls an upload, what was there before stays as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from polars.io.plugins import register_io_source
+
+from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster.storage import object_store
+from fdtcc_dagster_tests.s3_server import S3Server, holding, kind
+
+PREVIOUS = pl.DataFrame({"id": [42]})
+ROWS = 2_500_000
+PARTS = 5 << 20
+"""The least that S3 takes for a part."""
+PHASES = ["create", "part 1", "part 2", "complete"]
+
+
+def rows(count: int = ROWS) -> pl.LazyFrame:
+    """Rows that no compression makes smaller: some 20 MB."""
+    return pl.LazyFrame().select(pl.int_range(count).hash().alias("id"))
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is left in the directory of temporary files, whatever a test did."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    yield
+    assert list((tmp_path / "tmp").glob("fdtcc-spool-*")) == []
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small as S3 has them, so that a few MB are several."""
+    monkeypatch.setattr(object_store, "_PART_BYTES", PARTS)
+
+
+@pytest.fixture
+def stored(s3: S3Server) -> bytes:
+    """What is stored before."""
+    file = BytesIO()
+    PREVIOUS.write_parquet(file)
+    s3.put("numbers.parquet", file.getvalue())
+    s3.requests.clear()
+    return file.getvalue()
+
+
+def manager(s3: S3Server, **options: Any) -> FoundryParquetIOManager:
+    return FoundryParquetIOManager(base_dir=s3.base_dir, storage_options={**s3.options, **options})
+
+
+def materialize(s3: S3Server, frame: pl.LazyFrame | pl.DataFrame, **arguments: Any) -> dg.ExecuteInProcessResult:
+    @dg.asset(**arguments)  # type: ignore[untyped-decorator]
+    def numbers() -> Any:
+        return frame
+
+    return dg.materialize([numbers], resources={"io_manager": manager(s3)}, raise_on_error=False)
+
+
+def failing(rows_before: int = ROWS) -> pl.LazyFrame:
+    """A frame whose last rows are wrong."""
+
+    def stream(*_: object) -> Iterator[pl.DataFrame]:
+        yield rows(rows_before).collect()
+        raise ValueError("the last row does not fit")
+
+    return register_io_source(stream, schema={"id": pl.UInt64})
+
+
+@pytest.mark.parametrize("count", [10, ROWS])
+@pytest.mark.usefixtures("parts")
+def test_outputs_are_stored_and_read(s3: S3Server, stored: bytes, count: int) -> None:
+    @dg.asset
+    def numbers() -> pl.LazyFrame:
+        return rows(count)
+
+    @dg.asset
+    def eager(numbers: pl.DataFrame) -> pl.DataFrame:
+        return numbers.head(7)
+
+    @dg.asset(ins={"numbers": dg.AssetIn(metadata={"columns": ["id"]})})
+    def summed(numbers: pl.LazyFrame) -> pl.DataFrame:
+        return numbers.filter(pl.col("id") % 2 == 0).select(pl.col("id").sum(), n=pl.len()).collect()
+
+    assert dg.materialize([numbers, eager, summed], resources={"io_manager": manager(s3)}).success
+    found = {name: pl.read_parquet(BytesIO(content)) for name, content in s3.objects().items()}
+    expected = rows(count).collect()
+    assert found["numbers.parquet"].equals(expected)
+    assert found["eager.parquet"].equals(expected.head(7))
+    even = expected.filter(pl.col("id") % 2 == 0)
+    assert found["summed.parquet"].rows() == [(even["id"].sum(), even.height)]
+    assert s3.uploads() == []
+
+
+@pytest.mark.usefixtures("parts")
+def test_memory_does_not_grow_with_an_upload(s3: S3Server) -> None:
+    assert materialize(s3, rows()).success
+    sizes = [size for what, size in s3.requests if what.startswith("part")]
+    assert len(sizes) > 3
+    assert max(sizes) < PARTS * 1.01
+
+
+@pytest.mark.parametrize("rows_before", [10, ROWS])
+def test_a_frame_that_fails_in_its_last_row_leaves_the_object(s3: S3Server, stored: bytes, rows_before: int) -> None:
+    assert not materialize(s3, failing(rows_before)).success
+    assert s3.objects() == {"numbers.parquet": stored}
+    assert s3.uploads() == []
+    # Nothing was sent that would have to be taken back.
+    assert {what for what, _ in s3.requests} <= {"GET"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.usefixtures("parts")
+def test_an_upload_that_is_refused_leaves_the_object_and_no_parts(s3: S3Server, stored: bytes, phase: str) -> None:
+    s3.answer = lambda environ: 403 if kind(environ) == phase else None
+    assert not materialize(s3, rows()).success
+    assert s3.objects() == {"numbers.parquet": stored}
+    assert s3.uploads() == []
+
+
+def test_an_object_in_one_request_that_is_refused_leaves_the_object(s3: S3Server, stored: bytes) -> None:
+    s3.answer = lambda environ: 403 if kind(environ) == "put" else None
+    assert not materialize(s3, rows(10)).success
+    s3.answer = lambda _: None
+    assert s3.objects() == {"numbers.parquet": stored}
+
+
+@pytest.mark.parametrize("phase", ["put", *PHASES])
+@pytest.mark.usefixtures("parts", "interruptible")
+def test_an_interrupt_ends_an_upload_that_is_not_answered(s3: S3Server, stored: bytes, phase: str) -> None:
+    began: list[float] = []
+
+    def interrupt() -> None:
+        began.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = s3.objects()
+    with holding(s3, phase, interrupt), contextlib.suppress(KeyboardInterrupt):
+        # Dagster tells of an interrupt by an exception, or as the run's end.
+        assert not materialize(s3, rows(10 if phase == "put" else ROWS)).success
+    assert began
+    assert time.monotonic() - began[0] < 8
+    assert s3.objects() == before
+    assert s3.uploads() == []
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_while_rows_are_written_sends_nothing(s3: S3Server, stored: bytes) -> None:
+    def stream(*_: object) -> Iterator[pl.DataFrame]:
+        yield rows(10).collect()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        yield rows(10).collect()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        assert not materialize(s3, register_io_source(stream, schema={"id": pl.UInt64})).success
+    assert s3.requests == []
+    assert s3.objects() == {"numbers.parquet": stored}
+
+
+def test_options_may_come_from_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_SECRET", s3.options["secret"])
+    monkeypatch.setenv("STORE", s3.base_dir)
+    options = {**s3.options, "secret": dg.EnvVar("STORE_SECRET")}
+    io_manager = FoundryParquetIOManager(base_dir=dg.EnvVar("STORE"), storage_options=options)
+
+    @dg.asset
+    def numbers() -> pl.DataFrame:
+        return PREVIOUS
+
+    assert dg.materialize([numbers], resources={"io_manager": io_manager}).success
+    assert list(s3.objects()) == ["numbers.parquet"]
+
+
+PROCESS = """
+import sys, tempfile
+import dagster as dg, polars as pl
+from fdtcc_dagster import FoundryParquetIOManager, object_store
+
+base_dir, endpoint, tempfile.tempdir = sys.argv[1:]
+object_store._PART_BYTES = 5 << 20
+options = {"key": "key", "secret": "secret", "endpoint_url": endpoint}
+
+@dg.asset
+def numbers() -> pl.LazyFrame:
+    return pl.LazyFrame().select(pl.int_range(2_500_000).hash().alias("id"))
+
+io_manager = FoundryParquetIOManager(base_dir=base_dir, storage_options=options)
+dg.materialize([numbers], resources={"io_manager": io_manager})
+"""
+
+
+@contextlib.contextmanager
+def process_in(s3: S3Server, phase: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stores, and has come to a phase of its upload, which is not answered."""
+    reached = threading.Event()
+    with holding(s3, phase, reached.set):
+        arguments = [sys.executable, "-c", PROCESS, s3.base_dir, s3.endpoint, str(tmp_path / "tmp")]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert reached.wait(60)
+                yield process
+            finally:
+                process.kill()
+
+
+def test_a_terminated_process_leaves_the_object_and_nothing_else(s3: S3Server, stored: bytes, tmp_path: Path) -> None:
+    with process_in(s3, "part 2", tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert s3.objects() == {"numbers.parquet": stored}
+    assert s3.uploads() == []
+
+
+def test_a_killed_process_leaves_the_object_and_the_next_one_tidies_up(
+    s3: S3Server, stored: bytes, tmp_path: Path
+) -> None:
+    with process_in(s3, "complete", tmp_path) as process:
+        process.kill()
+        process.wait()
+    assert s3.objects() == {"numbers.parquet": stored}
+    assert list((tmp_path / "tmp").glob("fdtcc-spool-*")) != []
+    assert materialize(s3, PREVIOUS).success
+    assert pl.read_parquet(BytesIO(s3.objects()["numbers.parquet"])).equals(PREVIOUS)
+
+
+def test_a_reader_keeps_the_version_of_an_object_that_it_opened(s3: S3Server) -> None:
+    assert materialize(s3, rows(1000)).success
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
+        frame = ready.scan_df_from_path(path, dg.build_input_context())
+        assert frame.collect().equals(rows(1000).collect())
+        assert materialize(s3, rows(2000)).success
+        assert frame.collect().equals(rows(1000).collect())
+        again = ready.scan_df_from_path(path, dg.build_input_context())
+        assert again.select(pl.len()).collect().item() == 2000
+
+
+@pytest.mark.timeout(60)
+def test_many_objects_are_read_at_once_and_their_copies_go_with_them(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    assert materialize(s3, rows(1000)).success
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
+        frames = [ready.scan_df_from_path(path, dg.build_input_context()) for _ in range(100)]
+    assert pl.concat(frames).collect().height == 100_000
+    assert list(copies.iterdir()) == []
+
+
+def test_an_object_that_is_replaced_while_it_is_copied_is_an_error_and_no_mixture(s3: S3Server) -> None:
+    s3.client.put_object(Bucket=s3.bucket, Key="store/numbers.parquet", Body=b"1" * (20 << 20))
+    replaced = False
+
+    def replace(request: dict[str, Any]) -> int | None:
+        nonlocal replaced
+        if request["REQUEST_METHOD"] == "GET" and not replaced:
+            replaced = True
+            s3.client.put_object(Bucket=s3.bucket, Key="store/numbers.parquet", Body=b"2" * (20 << 20))
+        return None
+
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
+        s3.answer = replace
+        with pytest.raises(OSError):  # noqa: PT011  what s3fs says depends on its version
+            ready.scan_df_from_path(path, dg.build_input_context())
+
+
+def test_an_object_whose_bytes_are_of_two_versions_is_an_error_in_any_store(s3: S3Server) -> None:
+    """As a copy is, where a store does not say that the object is another one now."""
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        key, day = dg.AssetKey("numbers"), "2026-01-01"
+        contents = []
+        for first in (0, 1):
+            ready.store_partition(key, day, pl.LazyFrame({"id": pl.int_range(first, first + 999, eager=True)}))
+            contents.append(s3.objects()[f"numbers/{day}.parquet"])
+        half = 500
+        s3.put(f"numbers/{day}.parquet", contents[0][:half] + contents[1][half:])
+        path = ready._partition_path(key, day)
+        with pytest.raises(OSError, match="was replaced while it was copied; read it again"):
+            ready.scan_df_from_path(path, dg.build_input_context())
+        s3.put(f"numbers/{day}.parquet", contents[0])
+        assert ready.scan_df_from_path(path, dg.build_input_context()).collect()["id"].to_list() == list(range(999))
+
+
+def test_a_partition_that_another_process_has_stored_is_seen_where_its_directory_was_listed(s3: S3Server) -> None:
+    key, days = dg.AssetKey("numbers"), ["2026-01-01", "2026-01-02"]
+    other = manager(s3, skip_instance_cache=True)
+    with manager(s3).process_config_and_initialize_cm() as ready, other.process_config_and_initialize_cm() as another:
+        ready.store_partition(key, days[0], PREVIOUS.lazy())
+        path = ready._partition_path(key, days[1])
+        assert [each.name for each in path.parent.iterdir()] == [f"{days[0]}.parquet"]
+        another.store_partition(key, days[1], rows(9))
+        another.store_partition(key, days[0], rows(2000))
+        assert ready.scan_df_from_path(path, dg.build_input_context()).collect().height == 9
+        found = ready.stored_partition(key, days[0])
+        assert found is not None
+        assert found.rows == 2000
+        assert ready.verify_partition(key, days[0]) is not None
+
+
+def test_an_object_that_is_not_there_is_named(s3: S3Server) -> None:
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
+        with pytest.raises(FileNotFoundError, match=r"numbers\.parquet; materialize it first"):
+            ready.scan_df_from_path(path, dg.build_input_context())
+        assert ready.stored_partition(dg.AssetKey("numbers"), "2026-01-01") is None
+
+
+def test_a_bucket_that_is_not_there_is_not_created(s3: S3Server) -> None:
+    s3.bucket = "mistyped-bucket"
+    assert not materialize(s3, rows(10)).success
+    assert "mistyped-bucket" not in [each["Name"] for each in s3.client.list_buckets()["Buckets"]]
+
+
+@pytest.mark.parametrize(
+    ("base_dir", "options", "named"),
+    [
+        ("s3://bucket", {"account_name": "a"}, "account_name"),
+        ("s3://bucket", {"aws_access_key_id": "a", "aws_endpoint_url": "http://x"}, "aws_access_key_id, aws_endpoint"),
+        ("s3://bucket", {"endpoint": "http://x"}, "endpoint"),
+        ("/tmp/fdtcc-none", {"key": "a"}, "key"),  # noqa: S108
+    ],
+)
+def test_options_that_are_not_known_are_refused(base_dir: str, options: dict[str, str], named: str) -> None:
+    io_manager = FoundryParquetIOManager(base_dir=base_dir, storage_options=options)
+    with pytest.raises(ValueError, match=f"storage_options {named}"), io_manager.process_config_and_initialize_cm():
+        raise AssertionError("it was taken")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"profile": "a", "use_ssl": False, "client_kwargs": {"region_name": "eu-central-1"}},
+        {"token": "a", "anon": True, "config_kwargs": {}, "use_listings_cache": False, "max_concurrency": 2},
+    ],
+)
+def test_options_of_fsspec_are_taken(options: dict[str, Any]) -> None:
+    io_manager = FoundryParquetIOManager(base_dir="s3://bucket", storage_options=options)
+    with io_manager.process_config_and_initialize_cm():
+        pass
+
+
+@pytest.mark.parametrize("name", ["client_kwargs", "config_kwargs"])
+def test_options_within_options_that_are_not_known_send_nothing(s3: S3Server, name: str) -> None:
+    with manager(s3, **{name: {"endpoint": "http://x"}}).process_config_and_initialize_cm() as ready:
+        for _ in range(2):
+            with pytest.raises(TypeError, match="unexpected keyword argument 'endpoint'"):
+                ready.store_partition(dg.AssetKey("numbers"), "2026-01-01", PREVIOUS.lazy())
+            with pytest.raises(TypeError, match="unexpected keyword argument 'endpoint'"):
+                ready.stored_partition(dg.AssetKey("numbers"), "2026-01-01")
+    assert s3.requests == []
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    io_manager = FoundryParquetIOManager(base_dir="gs://bucket/x")
+    with (
+        pytest.raises(ImportError, match=r"gs:// needs a package: pip install 'gcsfs'"),
+        io_manager.process_config_and_initialize_cm(),
+    ):
+        raise AssertionError("it was taken")
+
+
+@pytest.mark.parametrize("base_dir", ["memory://x", "sftp://host/x", "simplecache::s3://bucket", "http://host/x"])
+def test_a_place_in_which_nothing_is_replaced_as_a_whole_is_refused_when_it_is_built(base_dir: str) -> None:
+    with pytest.raises(ValueError, match="cannot be replaced as a whole: give a directory, or"):
+        FoundryParquetIOManager(base_dir=base_dir)
+
+
+@pytest.mark.parametrize(
+    "base_dir",
+    [
+        "s3://id:hidden@bucket/x",
+        "s3://id:with/hidden@bucket/x",
+        "s3://id:hid:den/hidden/@bucket",
+        "az://container/x?sv=2024&sig=hidden",
+        "abfss://container@account.dfs.core.windows.net/x?sig=hidden",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_shown(base_dir: str) -> None:
+    with pytest.raises(ValueError, match="use storage_options") as caught:
+        FoundryParquetIOManager(base_dir=base_dir)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base_dir", ["s3://bucket/a:b@c", "abfss://container@account.dfs.core.windows.net/x"])
+def test_urls_without_credentials_are_taken(base_dir: str) -> None:
+    FoundryParquetIOManager(base_dir=base_dir)
+
+
+@pytest.mark.parametrize("base_dir", ["s3://bucket/a::b", "s3://bucket/a?versionId=b"])
+def test_a_url_of_something_else_than_a_place_is_refused(base_dir: str) -> None:
+    with pytest.raises(ValueError, match=r"base_dir has '.*', which has a meaning of its own"):
+        FoundryParquetIOManager(base_dir=base_dir)
+
+
+@pytest.mark.parametrize("key", ["a?versionId=b", "a?versionid=b", "a::b"])
+def test_keys_that_could_lead_to_the_object_of_another_one_are_refused(s3: S3Server, key: str) -> None:
+    numbers = dg.AssetKey("numbers")
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        calls: list[Callable[[], object]] = [
+            lambda: ready.store_partition(numbers, key, PREVIOUS.lazy()),
+            lambda: ready.stored_partition(numbers, key),
+            lambda: ready.store_partition(dg.AssetKey(["x", key]), "b", PREVIOUS.lazy()),
+            lambda: ready._get_path(dg.build_output_context(asset_key=dg.AssetKey(key))),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match=r"key .* which has a meaning of its own in the paths of an object"):
+                call()
+    assert s3.objects() == {}
+
+
+@pytest.mark.parametrize("protocol", ["file", "local"])
+def test_urls_of_directories_are_directories(protocol: str, tmp_path: Path) -> None:
+    @dg.asset
+    def numbers() -> pl.DataFrame:
+        return PREVIOUS
+
+    @dg.asset
+    def copy(numbers: pl.LazyFrame) -> pl.LazyFrame:
+        return numbers
+
+    io_manager = FoundryParquetIOManager(base_dir=f"{protocol}://{tmp_path}/store")
+    result = dg.materialize([numbers, copy], resources={"io_manager": io_manager})
+    assert pl.read_parquet(tmp_path / "store" / "copy.parquet").equals(PREVIOUS)
+    (materialization,) = result.asset_materializations_for_node("copy")
+    assert materialization.metadata["path"].value == str(tmp_path / "store" / "copy.parquet")
+
+
+def test_no_credential_is_in_the_events_of_a_run(s3: S3Server) -> None:
+    results = [materialize(s3, rows(10)), materialize(s3, failing(10))]
+    s3.answer = lambda environ: 403 if kind(environ) == "put" else None
+    results.append(materialize(s3, rows(10)))
+    assert [result.success for result in results] == [True, False, False]
+    for result in results:
+        events = "".join(str(event) for event in result.all_events)
+        assert s3.options["secret"] not in events
+        assert s3.options["key"] not in events
