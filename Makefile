@@ -21,7 +21,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
-	@echo "make lint   linter and type checker"
+	@echo "make lint   linter, type checker and layers of imports"
 	@echo "make test   linter, type checker and tests"
 	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (20 minutes)"
 	@echo "make fuzz   the fuzz tests with twenty times as many examples (20 minutes)"
@@ -45,6 +45,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -64,4 +65,4 @@ bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/load_time.py --rounds 1
 
 clean:
-	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ from fdtcc_dagster.arguments import instance_of, members, whole_number
 from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.ingest.failures import UnlessInterrupted
+from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, PartitionsRun
 from fdtcc_dagster.names import check_asset_key, step_name
 from fdtcc_dagster.resource import check_container

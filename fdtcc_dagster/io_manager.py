@@ -17,7 +17,7 @@ import polars as pl
 from dagster_polars import PolarsParquetIOManager
 
 from fdtcc_dagster.errors import FdtccError
-from fdtcc_dagster.ingest.failures import failure, interrupts_end_the_run
+from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.storage import checksums, object_store, reading

@@ -19,8 +19,8 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.evidence import Evidence
+from fdtcc_dagster.failures import failure, interrupts_end_the_run, is_full, may_pass
 from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observations
-from fdtcc_dagster.ingest.failures import failure, interrupts_end_the_run, is_full, may_pass
 from fdtcc_dagster.ingest.materializations import History
 from fdtcc_dagster.ingest.outside_window import explained
 from fdtcc_dagster.ingest.provenance import now_in_utc, rows_of

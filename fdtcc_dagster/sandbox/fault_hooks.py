@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from fdtcc_dagster.sandbox.faults import JobFailure
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Frame = dict[str, Any]
 
@@ -37,6 +34,13 @@ class CutOffError(Exception):
 
 class DroppedError(Exception):
     """The connection ends here, without an HTTP answer."""
+
+
+class Failure(NamedTuple):
+    """How a job fails: the cause in its `update` frame, and the text of its `final` one; None for none of its own."""
+
+    cause: str | None
+    text: str | None
 
 
 class HandshakeFault:
@@ -71,7 +75,7 @@ class ConversationFault:
         """Return the pointer to announce; one that is not known will serve the same bytes."""
         return sha256
 
-    def failure(self) -> JobFailure | None:
+    def failure(self) -> Failure | None:
         """Return how the job fails, or None if it does not."""
         return None
 

@@ -21,6 +21,7 @@ from fdtcc_dagster.sandbox.fault_hooks import (
     ConversationFault,
     CutOffError,
     DroppedError,
+    Failure,
     Fault,
     Frame,
     HandshakeFault,
@@ -126,9 +127,9 @@ class JobFailure(ConversationFault):
     cause: str | None = "Query failed."
     text: str | None = None
 
-    def failure(self) -> JobFailure | None:
-        """Return itself."""
-        return self
+    def failure(self) -> Failure:
+        """Return what was given."""
+        return Failure(self.cause, self.text)
 
 
 @dataclass(frozen=True)
