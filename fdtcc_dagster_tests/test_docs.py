@@ -11,7 +11,9 @@ import pytest
 from fdtcc_dagster import FoundryDataset, Refresh, Schedule
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+ADRS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 TABLES = [ROOT / "docs" / "promises.md", ROOT / "docs" / "security.md"]
 
 
@@ -96,5 +98,17 @@ def test_windows_are_those_of_the_table() -> None:
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    links = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", PAGES[0].read_text(encoding="utf-8"))}
+    links = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#\s]+)\)", TOP[0].read_text(encoding="utf-8"))}
     assert [page_id(page) for page in (ROOT / "docs").glob("*.md") if page not in links] == []
+
+
+@pytest.mark.parametrize("adr", ADRS, ids=page_id)
+def test_a_decision_has_a_status_and_a_date_and_is_in_the_index(adr: Path) -> None:
+    found = re.match(
+        r"# (\d+)\. (.+)\n\n- Status: (accepted|superseded by \[ADR \d+\]\([\w.-]+\))\n- Date: (\d{4}-\d\d-\d\d)\n\n",
+        adr.read_text(encoding="utf-8"),
+    )
+    assert found, "it does not begin with a number, a title, a status and a date"
+    number, title, status, date = found.groups()
+    assert adr.name.startswith(f"{int(number):04}-")
+    assert f"| {number} | [{title}]({adr.name}) | {status} | {date} |\n" in (adr.parent / "README.md").read_text()
