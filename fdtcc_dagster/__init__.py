@@ -77,6 +77,8 @@ __all__ = [
     "datasets_from_toml",
 ]
 
+__version__ = version("fdtcc-dagster")
+
 # pyarrow and the models of YAML take as long to import as Dagster itself, and not everybody uses these two.
 _LATER = {"FoundryDatasetsComponent": "components", "FoundryParquetIOManager": "io_manager"}
 
@@ -93,4 +95,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-DagsterLibraryRegistry.register("fdtcc-dagster", version("fdtcc-dagster"), is_dagster_package=False)
+DagsterLibraryRegistry.register("fdtcc-dagster", __version__, is_dagster_package=False)

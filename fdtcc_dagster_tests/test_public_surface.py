@@ -7,9 +7,11 @@ import inspect
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 import fdtcc_dagster
 from fdtcc_dagster import sandbox
@@ -63,6 +65,11 @@ def test_the_public_names_are_these() -> None:
     assert set(fdtcc_dagster.__all__) == PUBLIC
     assert all(hasattr(fdtcc_dagster, name) for name in PUBLIC)
     assert {"SandboxContainer", "faults", "to_pandas_csv", "version_file_name"} == set(sandbox.__all__)
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert fdtcc_dagster.__version__ == version("fdtcc-dagster")
+    assert DagsterLibraryRegistry.get()["fdtcc-dagster"] == fdtcc_dagster.__version__
 
 
 def test_everything_public_is_documented() -> None:
