@@ -1,4 +1,4 @@
-"""What users give: refused where it is declared, with what was meant, and not where it is used."""
+"""Checks of what users pass: mistakes are refused where they are declared, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ import dagster as dg
 
 
 def members(name: str, value: object, of: str) -> list[Any]:
-    """Give the members of a list.
-
-    Args:
-        name: The argument's name.
-        value: What was given for it.
-        of: The kind of its members, for the error.
+    """The members of a list that was given for an argument; `of` is their kind, for the error.
 
     Raises:
-        ValueError: It is no list, but a single member, text, a dictionary or nothing.
+        ValueError: It is not a list, but a single member, text, a dictionary or nothing.
     """
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, type)):
         return list(value)
@@ -25,22 +20,14 @@ def members(name: str, value: object, of: str) -> list[Any]:
 
 
 def whole_number(name: str, value: object, least: int) -> int:
-    """Make sure that something is a number of things.
-
-    Raises:
-        ValueError: It is no integer, or too small.
-    """
+    """Check that a value is an integer of at least `least`."""
     if type(value) is int and value >= least:
         return value
     raise ValueError(f"{name}={shown(value)} is not allowed; give a whole number of at least {least}")
 
 
 def flag(name: str, value: object) -> None:
-    """Make sure that something is True or False.
-
-    Raises:
-        ValueError: It is not, but something that Python would take for True.
-    """
+    """Check that a value is True or False, and not something that Python would take for one of them."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}={shown(value)} must be True or False")
 
@@ -53,7 +40,7 @@ def kind_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for an error; of others' objects only the class, for they may hold secrets."""
+    """A value for an error; of objects of other packages only the class, because they may hold secrets."""
     if isinstance(value, (str, bytes, int, float, list, tuple, dict, set, frozenset)):
         text = repr(value)
         return text if len(text) <= 200 else f"{text[:199]}…"
@@ -67,11 +54,7 @@ def instance_of(
     meant: str,
     written: Callable[[object], str] = shown,
 ) -> None:
-    """Make sure that something is an object of a class.
-
-    Raises:
-        ValueError: It is not; it may be the class itself.
-    """
+    """Check that a value is an object of a class, and not the class itself."""
     if isinstance(value, kind):
         return
     if isinstance(value, type):
@@ -82,14 +65,7 @@ def instance_of(
 def check_appearance(
     name: str, description: object, group_name: object, owners: object, tags: object
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Check how an asset appears in Dagster, by Dagster's own rules.
-
-    Returns:
-        The owners and the tags.
-
-    Raises:
-        ValueError: Dagster would refuse it.
-    """
+    """Check how an asset appears in Dagster, by Dagster's own rules, and return the owners and the tags."""
     people = members("owners", owners, "texts such as 'team:sales' or an e-mail address")
     if tags is not None and not isinstance(tags, Mapping):
         raise ValueError(f"tags={shown(tags)} must be a dictionary of texts")
@@ -108,11 +84,7 @@ def check_appearance(
 
 
 def check_asset_key_argument(asset_key: object) -> None:
-    """Make sure that something is an asset's key, or text or a list of texts that make one.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that a value is an asset key, or text or a list of texts that make one."""
     if isinstance(asset_key, (dg.AssetKey, str)):
         return
     if not isinstance(asset_key, Sequence) or not all(isinstance(part, str) for part in asset_key):

@@ -156,7 +156,7 @@ def build_foundry_automation_sensors(
 
 
 def _warn_of_long(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator) -> None:
-    """Name the assets whose conditions contain ours, of a calendar that no cron can say, but do not begin with it."""
+    """Warn about assets whose conditions contain ours, of a calendar that no cron can say, but do not begin with it."""
     specs: list[dg.AssetSpec] = []
     for target in targets:
         if isinstance(target, FoundryDataset):

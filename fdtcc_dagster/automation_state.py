@@ -1,9 +1,9 @@
 """What an evaluation of a condition keeps and reports, without the calendar in each set of partitions.
 
-Dagster writes a set of time windows with its whole definition, and an evaluation has a dozen sets. Of a calendar that
-no cron can say, a definition takes 50 kB or more, as it names each tick that is left out; 165 such assets were more
-than gRPC takes in one answer. Here a set is written as its keys, which are few, and which Dagster reads in its place.
-No other module overrides parts of Dagster's conditions that are not public.
+Dagster writes a set of time windows together with its whole definition, and an evaluation has a dozen sets. If no cron
+can say a calendar, its definition takes 50 kB or more, because it names each excluded tick; 165 such assets were more
+than gRPC takes in one answer. Here a set is written as its keys, which are few, and which Dagster accepts instead. See
+ADR 25. No other module overrides parts of Dagster's conditions that are not public.
 """
 
 from __future__ import annotations
@@ -32,14 +32,7 @@ class AllOf(AndAutomationCondition[dg.AssetKey]):
     async def evaluate(  # type: ignore[override]  # as Dagster's own, which is async
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
-        """Evaluate the operands.
-
-        Args:
-            context: The evaluation.
-
-        Returns:
-            The partitions for which all of them are true.
-        """
+        """Evaluate the operands: the partitions for which all of them are true."""
         result = await super().evaluate(context)
         keys = result.true_subset.expensively_compute_partition_keys()
         # What is requested is a set of windows again, as Dagster's backfills know them.

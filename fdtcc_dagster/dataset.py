@@ -30,13 +30,12 @@ class FoundryDataset:
 
     Attributes:
         name: The dataset's name, as the container knows it.
-        schedule: The calendar of its refreshes, or None if it has a partitions definition of its own.
+        schedule: The calendar of its refreshes, or None if it has its own partitions definition.
         start: The first date that may be a partition key, or None without a schedule.
         schema: Column → Polars data type, or None to infer the types.
-        missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
-            `"accept"` to store today's data knowingly.
-        time: Where a partition is a slice: the column by which rows belong to a partition. None: a partition is a
-            snapshot.
+        missing_version: What to do for a past window in which nobody pulled the dataset: `"raise"`, or `"accept"` to
+            store today's data on purpose. See docs/protocol.md#no-version-in-the-window.
+        time: The time column, if a partition is a slice. None: a partition is a snapshot.
         asset_key: The asset's key, or None to leave it to the translator.
         description: The asset's description.
         group_name: The asset's group.

@@ -1,7 +1,7 @@
 """Many datasets at once: the names in the container's own `foundry_datasets.toml`.
 
-The file maps the names that the container knows to Foundry's ids. Only the names are used: ids are not kept, and are
-not in any error.
+The file maps the names that the container knows to Foundry's ids. Only the names are used: the ids are neither kept nor
+shown in any error.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _is_usable(path: Path, name: str, identifier: object) -> bool:
-    """Tell whether an entry names a dataset, and warn where it does not: the others must not go with it."""
+    """Tell whether an entry names a dataset, and warn if not: a bad entry must not affect the others."""
     try:
         check_name(name)
         if isinstance(identifier, (dict, list)):
@@ -157,7 +157,7 @@ def _is_usable(path: Path, name: str, identifier: object) -> bool:
 
 
 def _alike(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name → the asset key that tells it from others with the same; nothing where there are none."""
+    """Name → a distinct asset key, for names whose keys would be equal; empty if there are none."""
     keys = {name: asset_key_of(name) for name in names}
     times = Counter(keys.values())
     return {name: {"asset_key": distinguished(key, name)} if times[key] > 1 else {} for name, key in keys.items()}

@@ -1,4 +1,4 @@
-"""What of a dataset's declaration decides the rows of its partitions, and a digest of it."""
+"""The declaration: what decides the rows of a dataset's partitions, and a digest of it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Declaration:
     """What decides the rows of a dataset's partitions.
 
     Attributes:
-        digest: The same for equal declarations, whatever the process, the machine and the versions of Python, Polars
-            and Dagster.
-        parts: What it is made of, in words, so that it can be told what changed: `dataset`, a digest of its name, as
-            that may be an id; `partitions`, `rows`, `schema`, and `buffer` and `missing_version` where they matter. A
-            RID or uuid in a column's name is not shown.
+        digest: The same for equal declarations, in any process, on any machine, with any version of Python, Polars and
+            Dagster.
+        parts: What it is made of, in words, to say what changed: `dataset`, a digest of its name, which may be an id;
+            `partitions`, `rows`, `schema`, and `buffer` and `missing_version` if they matter. A RID or uuid in a
+            column's name is not shown.
     """
 
     digest: str
@@ -46,17 +46,11 @@ class Declaration:
 
 
 def declaration_of(dataset: FoundryDataset) -> Declaration:
-    """Tell what decides the rows of a dataset's partitions.
+    """The declaration of a dataset: what decides the rows of its partitions.
 
-    That is its name; the calendar with its zone and buffer, or the windows of a partitions definition of one's own; the
-    time column and whether rows may have none; the schema; and for snapshots `missing_version`. Not the order of the
-    calendar's rules, the start, or how the asset is described.
-
-    Args:
-        dataset: The dataset.
-
-    Returns:
-        Its declaration.
+    That is its name; the calendar with its zone and buffer, or the windows of its own partitions definition; the time
+    column and whether rows may have none; the schema; and for snapshots `missing_version`. Not part of it are the order
+    of the calendar's rules, the start, and how the asset is described.
     """
     parts = {
         "dataset": dataset_digest(dataset),
@@ -72,12 +66,12 @@ def declaration_of(dataset: FoundryDataset) -> Declaration:
 
 
 def dataset_digest(dataset: FoundryDataset) -> str:
-    """Which Foundry dataset it is: an asset key may come to be that of another one."""
+    """Which Foundry dataset it is: an asset key may later be that of another one."""
     return _digest(dataset.name)
 
 
 def is_of_another(dataset: FoundryDataset, recorded: object) -> bool:
-    """Tell whether a recorded declaration is of another Foundry dataset; of what recorded no dataset, nobody can."""
+    """Tell whether a recorded declaration is of another Foundry dataset; False if it recorded no dataset."""
     said = recorded.get("dataset") if isinstance(recorded, Mapping) else None
     return said is not None and said != dataset_digest(dataset)
 

@@ -107,29 +107,21 @@ def build_foundry_definitions(
 
 @cache
 def default_io_manager() -> FoundryParquetIOManager:
-    """The one IO manager of all who name none: Dagster refuses to merge two that only look the same."""
+    """The one IO manager of all definitions that name none: Dagster refuses to merge two that only look the same."""
     from fdtcc_dagster.io_manager import FoundryParquetIOManager
 
     return FoundryParquetIOManager()
 
 
 def check_automation(automation: object) -> None:
-    """Refuse what is no `Automation`.
-
-    Raises:
-        ValueError: It is none.
-    """
+    """Refuse what is not an `Automation`."""
     if automation not in ("schedule", "condition", None):
         meant = did_you_mean(automation, ("schedule", "condition"))
         raise ValueError(f"automation={automation!r} must be 'schedule', 'condition' or None{meant}")
 
 
 def check_io_manager(io_manager: object) -> None:
-    """Refuse what is no IO manager and will be none, such as a place, a class or a dictionary.
-
-    Raises:
-        ValueError: It is.
-    """
+    """Refuse what is not an IO manager and does not become one, such as a place, a class or a dictionary."""
     kinds = (dg.IOManager, dg.ResourceDefinition, ConfigurableIOManagerFactory, PartialResource)
     if io_manager is not None:
         meant = "IO manager: give FoundryParquetIOManager(base_dir=…)"

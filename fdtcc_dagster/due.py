@@ -1,4 +1,4 @@
-"""What should be there: the partitions of a dataset that could be materialized by now, and whether somebody asked."""
+"""What should be there: the partitions of a dataset that could be materialized by now, and who requested them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Due:
         partition_key: The partition.
         since: A materialization counts if its window ends later than this; earlier ones hold the data of an earlier
             refresh.
-        run_key: The dataset, the key and the refresh; the same request has the same run key wherever it comes from.
+        run_key: The dataset, the key and the refresh; the same request always has the same run key.
     """
 
     partition_key: str
@@ -41,14 +41,7 @@ class Due:
     run_key: str
 
     def request(self, asset_key: dg.AssetKey) -> dg.RunRequest:
-        """A request for it.
-
-        Args:
-            asset_key: The asset that represents the dataset.
-
-        Returns:
-            The request for that asset alone.
-        """
+        """A run request for the dataset's asset alone."""
         return dg.RunRequest(
             run_key=self.run_key,
             partition_key=self.partition_key,
@@ -58,19 +51,16 @@ class Due:
 
 
 def newest_due(dataset: FoundryDataset, now: dt.datetime, limit: int, after: dt.datetime | None = None) -> list[Due]:
-    """The newest partitions of a dataset that are due.
+    """The newest partitions of a dataset that are due, newest first, with distinct keys.
 
     Args:
-        dataset: The dataset. With a schedule, a partition is due from the minute on in which its refresh is available;
-            of several refreshes on a date, the latest one counts. A slice is due when the refresh that completes it is
-            available. With a partitions definition of its own, a partition is due as soon as the definition lists it,
-            and a slice when its window is over.
+        dataset: The dataset. With a schedule, a partition is due from the minute in which its refresh is available; of
+            several refreshes on a date, the latest one counts. A slice is due when the refresh that completes it is
+            available. With its own partitions definition, a partition is due as soon as the definition lists it, and a
+            slice when its window is over.
         now: An aware instant.
         limit: How many at most.
         after: An aware instant; what was due then is left out.
-
-    Returns:
-        The newest first, with distinct keys.
     """
     if dataset.schedule is None:
         dues = _own(dataset, now, after)
@@ -82,11 +72,7 @@ def newest_due(dataset: FoundryDataset, now: dt.datetime, limit: int, after: dt.
 
 
 def next_due(dataset: FoundryDataset, now: dt.datetime) -> dt.datetime | None:
-    """When the next refresh becomes available that makes a partition due; none is before the dataset's start.
-
-    Args:
-        dataset: The dataset.
-        now: An aware instant.
+    """When the next refresh becomes available that makes a partition due, not before the dataset's start.
 
     Returns:
         The instant, in the schedule's zone; None without a schedule.
@@ -102,16 +88,9 @@ def next_due(dataset: FoundryDataset, now: dt.datetime) -> dt.datetime | None:
 def is_there(
     instance: dg.DagsterInstance, dataset: FoundryDataset, asset_key: dg.AssetKey, dues: Sequence[Due]
 ) -> dict[str, bool]:
-    """Tell which partitions have been materialized since they are due.
+    """Partition key → whether it has been materialized since it is due, with one look at the instance.
 
-    Args:
-        instance: The Dagster instance, which is asked once.
-        dataset: The dataset; what is known to be of another one under the same key does not count.
-        asset_key: The asset.
-        dues: Partitions of it.
-
-    Returns:
-        Partition key → whether it is there.
+    A materialization of another dataset under the same key does not count.
     """
     there = {due.partition_key: False for due in dues}
     if not dues:
@@ -144,17 +123,10 @@ def _is_of_another(dataset: FoundryDataset, record: dg.EventLogRecord) -> bool:
 def runs_requested(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]
 ) -> Mapping[str, dg.DagsterRun]:
-    """The runs by which partitions have been requested before, by a schedule or a sensor and with whatever result.
+    """Run key → the newest run by which a schedule or a sensor has requested a partition, with any result.
 
-    Runs that were only created do not count: Dagster launches them if what created them names them once more.
-
-    Args:
-        instance: The Dagster instance, which is asked once.
-        asset_key: The asset.
-        dues: Partitions of it.
-
-    Returns:
-        Run key → the newest run that has it.
+    Runs that were only created do not count: Dagster launches them if what created them names them once more. The
+    instance is asked once.
     """
     found: dict[str, dg.DagsterRun] = {}
     if dues:

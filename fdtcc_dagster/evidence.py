@@ -1,8 +1,8 @@
-"""What is known of a dataset's snapshots beyond one request: how many rows the container counted, how many there were.
+"""Evidence: what is known of a dataset's snapshots beyond one request, the rows announced and the rows found.
 
-The container announces a number of rows only while it pulls. A version that lost some of them is recorded like any
-other, and answered later without a number. So the number is kept with the pointer, and a pointer whose rows were
-fewer or more is rejected from then on.
+The container announces a number of rows only while it pulls. A version that has lost rows is recorded like any other,
+and is answered later without a number: see docs/protocol.md#rows-can-be-lost. So the number is kept with the pointer,
+and a pointer with fewer or more rows is rejected from then on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class RowCount:
     """The rows of a snapshot.
 
     Attributes:
-        announced: How many the container counted in Foundry, or None where it did not say so.
-        found: How many its CSV has, if that is another number; None where they agree or nobody has counted.
+        announced: How many the container counted in Foundry, or None if it did not say so.
+        found: How many its CSV has, if that is another number; None if they agree or nobody has counted.
     """
 
     announced: int | None
@@ -37,15 +37,15 @@ class RowCount:
 class PendingCount:
     """A number of rows that was announced in a conversation which ended without a pointer.
 
-    Its job may have recorded a version all the same. A version that is found later may also be of somebody else, who
-    pulled after it: the number is a reason to doubt a version, and none to reject it for ever.
+    Its job may have recorded a version all the same. A version that is found later may also come from somebody else,
+    who pulled after it. So the number is a reason to doubt a version, but not to reject it for ever.
 
     Attributes:
         rows: The number.
-        from_dt: The beginning of the window that was asked for, which contained `announced_at`: the container had no
-            version since then.
+        from_dt: The beginning of the requested window, which contained `announced_at`: the container had no version
+            since then.
         announced_at: The aware instant at which the container was asked.
-        contradicted: Whether a version was found that has other rows.
+        contradicted: Whether a version with other rows was found.
     """
 
     rows: int
@@ -54,15 +54,15 @@ class PendingCount:
     contradicted: bool = False
 
     def is_of(self, window: Window) -> bool:
-        """Tell whether a version that the container finds in a window now may come of that conversation.
+        """Tell whether a version that the container finds in a window now may come from that conversation.
 
-        It can be none of before, since there was none from the beginning of the earlier window on.
+        It cannot be an earlier one, because there was none from the beginning of the earlier window on.
         """
         return self.from_dt <= window.from_dt <= self.announced_at and window.contains(self.announced_at)
 
 
 class Evidence(Protocol):
-    """Keeps what is known of one dataset's snapshots, for all requests to come."""
+    """Keeps what is known of one dataset's snapshots, for all later requests."""
 
     def row_count(self, sha256: str) -> RowCount | None:
         """What is known of the rows of a snapshot, or None."""
@@ -85,15 +85,15 @@ class Evidence(Protocol):
         ...
 
     def settle(self, window: Window) -> None:
-        """Forget the numbers that may be of versions in a window: it is known which version has how many rows."""
+        """Forget the numbers that may belong to versions in a window: their rows are known now."""
         ...
 
     def leave(self, pending: PendingCount) -> None:
-        """Keep the number that was announced: the conversation has ended with neither."""
+        """Keep the number that was announced: the conversation has ended with neither pointer nor failure."""
         ...
 
     def contradict(self, window: Window) -> None:
-        """Keep that a version in a window has other rows than were announced without a pointer."""
+        """Record that a version in a window has other rows than were announced without a pointer."""
         ...
 
 
@@ -101,8 +101,9 @@ def is_lossy(announced: int | None, found: int) -> bool:
     """Tell whether a snapshot of the container has lost rows.
 
     Args:
-        announced: How many rows the container counted, or None where it did not say so.
-        found: How many there are. The container never records a dataset without rows: a version without any lost them.
+        announced: How many rows the container counted, or None if it did not say so.
+        found: How many there are. The container never records a dataset without rows, so a version without any lost
+            them.
     """
     return found != announced if announced is not None else found == 0
 
@@ -118,7 +119,7 @@ def lost_rows(
 ) -> RowCountMismatchError:
     """Make the error for a snapshot that has lost rows; see `is_lossy`.
 
-    It says so where the number is of a conversation whose connection was lost, so that the snapshot is not `rejected`.
+    If it is not `rejected`, the number is that of a conversation whose connection was lost, and the error says so.
     """
     where = "" if dataset is None else f"dataset {dataset!r}, window {window}: "
     seen = f"the container announced {announced} rows, but the CSV has {found}"

@@ -20,24 +20,14 @@ FILE_CHECKSUM = "foundry/file_checksum"
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
-    """Write a Polars schema as Dagster shows it.
-
-    Args:
-        schema: Column → Polars data type.
-
-    Returns:
-        The table schema, columns in the same order. A RID or uuid in a name is not shown.
-    """
+    """Write a Polars schema as Dagster shows it; a RID or uuid in a name is not shown."""
     return dg.TableSchema(
         columns=[dg.TableColumn(name=redact(name), type=dtype_name(dtype)) for name, dtype in schema.items()]
     )
 
 
 def column_metadata(schema: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
-    """Describe the columns of stored rows, or count them where they are too many for an event.
-
-    Args:
-        schema: Column → Polars data type.
+    """Describe the columns of stored rows, or count them if they are too many for an event.
 
     Returns:
         `dagster/column_schema`, or `foundry/columns`.
@@ -79,7 +69,7 @@ def slice_metadata(
     *,
     unchanged: bool = False,
 ) -> dict[str, dg.MetadataValue]:
-    """Describe a slice.
+    """Describe a slice: the metadata of its snapshot, but with the slice's window, and both numbers of rows.
 
     Args:
         snapshot: The verified snapshot that it was cut from, or its announcement if the slice is stored already.
@@ -88,9 +78,6 @@ def slice_metadata(
         rows: How many rows it has.
         snapshot_rows: How many rows the snapshot has.
         unchanged: Whether the slice was stored already, and not stored again.
-
-    Returns:
-        Metadata as of the snapshot, but with the slice's window, and both numbers of rows.
     """
     metadata = _metadata(snapshot, schema, window, unchanged)
     metadata["foundry/slice_rows"] = dg.MetadataValue.int(rows)

@@ -32,16 +32,10 @@ _WRITTEN = str.maketrans(
 
 
 def check_asset_key(key: dg.AssetKey) -> dg.AssetKey:
-    """Refuse a key whose files would lie where those of another key do.
-
-    Args:
-        key: An asset's key.
-
-    Returns:
-        The key.
+    """Refuse a key whose files would be in the place of another key's.
 
     Raises:
-        ValueError: It has no part; or one of them is empty, `.` or `..`, or holds a slash, a backslash or NUL.
+        ValueError: It has no part; or a part is empty, `.` or `..`, or contains a slash, a backslash or NUL.
     """
     if not key.path:
         raise ValueError("the asset key [] is empty: give it at least one part")
@@ -56,16 +50,12 @@ def check_asset_key(key: dg.AssetKey) -> dg.AssetKey:
 
 
 def asset_key_of(name: str) -> dg.AssetKey:
-    """Make an asset's key of a dataset's name.
+    """Make an asset key of a dataset's name.
 
-    Args:
-        name: Any name.
-
-    Returns:
-        A part for each dot or slash. Letters become lower-case, those beyond A to Z are written with these (ä as ae, é
-        as e), and what is no letter, digit or underscore becomes an underscore. Where that leaves something out, as a
-        letter that cannot be written so, an empty part, or the end of a long one, eight hex digits follow; and so they
-        do where the key would be a word that Dagster reserves, as `config`.
+    It has a part for each dot or slash. Letters become lower-case, those beyond A to Z are transcribed (ä as ae, é as
+    e), and everything but letters, digits and underscores becomes an underscore. If that leaves something out, such as
+    a letter that has no transcription, an empty part, or the end of a long one, eight hex digits follow; also if the
+    key would be a word that Dagster reserves, such as `config`.
     """
     text = unicodedata.normalize("NFC", name).lower().translate(_WRITTEN)
     text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
@@ -79,20 +69,16 @@ def asset_key_of(name: str) -> dg.AssetKey:
 
 
 def distinguished(key: dg.AssetKey, name: str) -> dg.AssetKey:
-    """Make a key another one than those of other names that lead to it."""
+    """Make a key different from those of other names that lead to it."""
     *parts, last = key.path
     return dg.AssetKey([*parts, f"{last}_{_digest(name)}"])
 
 
 def step_name(key: dg.AssetKey) -> str:
-    """Name the step of an asset.
+    """Name the step of an asset: `sales__orders` for `sales/orders`.
 
-    Args:
-        key: The asset's key.
-
-    Returns:
-        `sales__orders` for `sales/orders`; with eight more hex digits where another key would have the same name, as
-        `sales__orders` itself, or where it would be a word that Dagster reserves, as `config`.
+    Eight hex digits follow if another key would have the same name, such as `sales__orders` itself, or if it would be a
+    word that Dagster reserves, such as `config`.
     """
     name = re.sub(r"[^A-Za-z0-9_]", "_", "__".join(key.path))
     if all(_PLAIN_PART.fullmatch(part) for part in key.path) and name not in DISALLOWED_NAMES:

@@ -39,15 +39,15 @@ _MOST_LISTED = 10
 
 
 def redact(value: Any, most: int | None = None) -> Any:
-    """Replace RIDs and uuids in a string, or in all strings of a JSON value (S7); and make these strings valid text.
+    """Replace RIDs and uuids in a string, or in all strings of a JSON value, and make these strings valid text.
 
     Args:
         value: A JSON value.
         most: How many characters of each text are kept; None: all.
 
     Returns:
-        The same value with `<rid>` and `<uuid>` in their places, with `…` for what is nested too deeply, and with
-        U+FFFD for lone surrogates.
+        The same value with `<rid>` and `<uuid>` in their places, `…` instead of what is nested too deeply, and U+FFFD
+        instead of lone surrogates.
     """
     return _redacted(value, _DEPTH, most)
 

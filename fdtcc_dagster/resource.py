@@ -32,7 +32,7 @@ SECRETS = ("bearer_token", "headers")
 def refuse_plain_secrets(
     bearer_token: object, headers: Mapping[str, object], is_reference: Callable[[object], bool]
 ) -> None:
-    """Make sure that secrets are not given as such.
+    """Check that the token and the headers are not secrets themselves.
 
     Args:
         bearer_token: The token; None if there is none.
@@ -52,11 +52,7 @@ def refuse_plain_secrets(
 
 
 def check_resource(resource: object) -> None:
-    """Make sure that something is the container, or will be when it is configured.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that something is the container, or will be when it is configured."""
     if not (isinstance(resource, PartialResource) and issubclass(resource.resource_cls, FoundryContainerResource)):
         kinds = (FoundryContainerResource, dg.ResourceDefinition)
         meant = "FoundryContainerResource, such as FoundryContainerResource(host=…)"
@@ -64,11 +60,7 @@ def check_resource(resource: object) -> None:
 
 
 def check_container(dataset: str, container: object) -> None:
-    """Make sure that a run has got the container as its resource.
-
-    Args:
-        dataset: The dataset's name, for the error.
-        container: The run's resource `foundry_container`.
+    """Check that a run got the container as its resource `foundry_container`.
 
     Raises:
         dagster.Failure: It is something else, and will be in each attempt.

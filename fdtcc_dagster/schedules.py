@@ -151,7 +151,7 @@ def _evaluation(name: str, targets: Sequence[Target], max_catchup: int) -> _Eval
 def _missed(
     instance: dg.DagsterInstance, name: str, dataset: FoundryDataset, key: dg.AssetKey, before: dt.datetime, limit: int
 ) -> list[Due]:
-    """What earlier ticks would have requested, had the daemon been there."""
+    """What earlier ticks would have requested if the daemon had been running."""
     dues = newest_due(dataset, before, limit)
     runs, there = runs_requested(instance, key, dues), is_there(instance, dataset, key, dues)
     # Behind the newest one that somebody took care of, an earlier tick has looked already.

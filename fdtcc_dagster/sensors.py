@@ -1,4 +1,4 @@
-"""A sensor that looks for partitions which should be there and are not."""
+"""A sensor that looks for available partitions that are missing."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def build_foundry_sensor(
 def _missing(
     instance: dg.DagsterInstance, targets: Sequence[Target], now: dt.datetime, lookback: int, *, redeclared: bool
 ) -> list[_Missing]:
-    """What is not there and was never requested: the newest of each dataset first, then what waits for longest."""
+    """What is missing and was never requested: the newest of each dataset first, then what has waited longest."""
     found: list[tuple[int, float, _Missing]] = []
     for dataset, key in targets:
         dues = newest_due(dataset, now, lookback)
@@ -126,7 +126,7 @@ def _missing(
 
 
 def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:
-    """Tell whether it is between the next refresh and its buffer: nothing can be pulled for a partition any more."""
+    """Tell whether it is between the next refresh and the end of its buffer: the partition can no longer be pulled."""
     if dataset.schedule is None or dataset.time is not None:
         return False
     return not dataset.window(due.partition_key, now).contains(now)
@@ -143,7 +143,7 @@ def _works_on(
     due: Due,
     partitions_def: dg.TimeWindowPartitionsDefinition,
 ) -> bool:
-    """Tell whether a run, of whatever origin, is going to materialize a partition."""
+    """Tell whether a run, of any origin, is going to materialize a partition."""
     if run.asset_selection is not None and asset_key not in run.asset_selection:
         return False
     first, last = (run.tags.get(tag, run.tags.get(_PARTITION_TAG)) for tag in _RANGE_TAGS)

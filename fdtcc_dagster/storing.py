@@ -1,4 +1,4 @@
-"""What an IO manager has to do to store the partitions of a run one by one."""
+"""The protocols of an IO manager that stores the partitions of a run one by one."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class StoresPartitions(Protocol):
 
 @runtime_checkable
 class ChecksPlaces(Protocol):
-    """An IO manager that can say, before anything is pulled, whether there is a place for it."""
+    """An IO manager that can say, before anything is pulled, whether a partition can be stored."""
 
     def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
-        """Make sure that a partition can be stored.
+        """Check that a partition can be stored.
 
         Args:
             asset_key: The asset.
@@ -91,7 +91,7 @@ class ChecksPlaces(Protocol):
 
 @runtime_checkable
 class VerifiesPartitions(Protocol):
-    """An IO manager that can say whether what it has stored is still what it has stored."""
+    """An IO manager that can say whether a stored partition is still as it was stored."""
 
     def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
         """Read a stored partition to its end.

@@ -1,4 +1,4 @@
-"""Which asset represents a dataset: the one that the translator names, or one that was built and maybe renamed."""
+"""Which asset represents a dataset: the one that the translator names, or one that was built and may have a new key."""
 
 from __future__ import annotations
 
@@ -31,20 +31,12 @@ def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:
 
 
 def datasets_in(datasets: object) -> list[FoundryTarget]:
-    """Give what is in a list of datasets.
-
-    Raises:
-        ValueError: It is no list.
-    """
+    """The members of a list of datasets; refuses what is not a list."""
     return members("datasets", datasets, "FoundryDataset")
 
 
 def check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = FoundryDataset) -> None:
-    """Make sure that a member of a list of datasets is one.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that a member of a list of datasets is one."""
     name = f"datasets[{number}]"
     if isinstance(value, str):
         raise ValueError(f"{name}={value!r} is no FoundryDataset: give FoundryDataset({value!r}, schedule, start)")
@@ -54,11 +46,7 @@ def check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = F
 
 
 def checked_translator(translator: FoundryDatasetTranslator | None) -> FoundryDatasetTranslator:
-    """Give the translator, or the usual one.
-
-    Raises:
-        ValueError: It is no translator, such as a class of them.
-    """
+    """The translator, or the default one; refuses what is not a translator, such as a class."""
     if translator is None:
         return FoundryDatasetTranslator()
     instance_of("translator", translator, FoundryDatasetTranslator, "FoundryDatasetTranslator")
@@ -66,18 +54,11 @@ def checked_translator(translator: FoundryDatasetTranslator | None) -> FoundryDa
 
 
 def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator | None) -> list[Target]:
-    """Find the datasets and the keys of their assets.
-
-    Args:
-        targets: Datasets, or assets of `build_foundry_assets`; of assets, others are left out.
-        translator: Names the assets of datasets.
-
-    Returns:
-        Each dataset with its asset's key.
+    """Find the datasets and the keys of their assets; assets that `build_foundry_assets` did not make are left out.
 
     Raises:
-        ValueError: Something is neither; there are assets, but none of `build_foundry_assets`; or a key has a part that
-            no file can have.
+        ValueError: Something is neither; there are assets, but none of `build_foundry_assets`; or a part of a key
+            cannot be a file's name.
     """
     translator = checked_translator(translator)
     given = datasets_in(targets)
@@ -94,11 +75,7 @@ def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTrans
 
 
 def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iterable[Target]) -> None:
-    """Make sure that datasets are represented by assets with the keys that a sensor or check was built with.
-
-    Args:
-        repository: The code location's definitions; without them, nothing can be said.
-        targets: The datasets and keys.
+    """Check that the code location has assets with the keys that a sensor or check was built with.
 
     Raises:
         dagster.DagsterInvalidDefinitionError: A dataset's asset has another key.

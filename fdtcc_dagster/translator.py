@@ -1,4 +1,4 @@
-"""From a dataset to the asset that represents it in Dagster."""
+"""The translator: from a dataset to the asset that represents it in Dagster."""
 
 from __future__ import annotations
 

@@ -55,10 +55,9 @@ class Window:
         return _utc(self.from_dt) <= _utc(instant) < _utc(self.to_dt)
 
     def wire(self) -> dict[str, str]:
-        """The window as the container reads it.
+        """The window as the container reads it: in UTC, the end one microsecond earlier.
 
-        The container drops offsets and includes both bounds (S14), so both are given in UTC, and the end is one
-        microsecond earlier.
+        See docs/protocol.md#the-bounds-of-a-window.
         """
         end = _utc(self.to_dt) - timedelta(microseconds=1)
         return {"from_dt": _utc(self.from_dt).isoformat(), "to_dt": end.isoformat()}

@@ -1,11 +1,11 @@
-"""The day fields of a cron string, found for a set of dates and checked against it.
+"""The day fields of a cron string, found for a set of dates and compared with it.
 
-Cron says less than a calendar: it ORs the day of the month with the weekday, ANDs both with the month, and counts from
+Cron says less than a calendar. It ORs the day of the month with the weekday, ANDs both with the month, and counts from
 the end of a month only as far as its last day. So a cron is always rendered *from* dates, as the smallest superset that
-its fields can say, and whoever uses it compares the two.
+its fields can say, and the caller compares the two.
 
-Dagster does not step through all such fields right, least of all its older versions, and that of the webserver may be
-another one. So only fields are rendered whose days all versions find.
+Dagster, above all its older versions, does not step through all such fields correctly, and the webserver may run
+another version. So only fields are rendered whose days all versions find.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class DayCron:
         return f"{minute} {hour} {_field(self.days)} {_field(self.months)} {_field(self.weekdays)}"
 
     def steady(self) -> DayCron:
-        """These fields, and in addition the days that Dagster needs in order to pass by none of them."""
+        """These fields, plus the days that Dagster needs so that it skips none of them."""
         days = self.days - {31} if LAST in self.days else self.days
         if replace(self, days=days)._passes_by():
             days = days - {31} | {28} | ({LAST} if 31 in days else set())
         return replace(self, days=days)
 
     def _passes_by(self) -> bool:
-        """Tell whether some days of February or March are passed by.
+        """Tell whether Dagster would skip some days of February or March.
 
         Dagster 1.12 looks for the next day of a month beyond the month's end: on 9 February, `30,L` leads it to the
-        30th, and so to 2 March. Looking for the day before, all versions forget that February can have 29 days.
+        30th, and so to 2 March. When they look for the day before, all versions forget that February can have 29 days.
         """
         if self.months and 2 not in self.months:
             return False
@@ -79,14 +79,10 @@ class DayCron:
 
 
 def fit(days: int, years: Years) -> DayCron:
-    """The day fields that tick on all of some days and on as few others of the years as possible.
-
-    Args:
-        days: A set of at least one day of those years.
-        years: The years that count.
+    """The day fields that tick on all of some days and on as few other days of some years as possible.
 
     Returns:
-        The tightest of a few obvious candidates; compare `ticks()` of it to know whether it is exact.
+        The tightest of a few obvious candidates; compare its `ticks()` to know whether it is exact.
     """
     months, weekdays = _met(days, years.of_year), _met(days, years.of_week)
     of_month = _met(days, {day: found for day, found in years.of_month.items() if day != LAST})
@@ -100,13 +96,10 @@ def fit(days: int, years: Years) -> DayCron:
 
 
 def superset(rules: Iterable[Refresh]) -> tuple[DayCron, bool]:
-    """One set of day fields for all rules of a calendar.
-
-    Args:
-        rules: The rules; their times do not matter.
+    """One set of day fields for all rules of a calendar; their times do not matter.
 
     Returns:
-        The fields, which tick on every day that a rule names, and whether they tick on no other day, in any year.
+        Fields that tick on every day of a rule, and whether they tick on no other day, in any year.
     """
     return _superset(frozenset(replace(rule, time="00:00:00") for rule in rules))
 
@@ -132,7 +125,7 @@ def _tightest(crons: Iterable[DayCron], years: Years) -> DayCron:
 
 
 def _met(days: int, groups: Mapping[int, int]) -> frozenset[int]:
-    """The groups in which some of the days are; none if that is all, as for a field that is `*`."""
+    """The groups that contain some of the days; empty if all groups do, as for a field that is `*`."""
     met = frozenset(number for number, group in groups.items() if days & group)
     return frozenset() if len(met) == len(groups) else met
 

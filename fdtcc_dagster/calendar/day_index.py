@@ -1,6 +1,6 @@
-"""Sets of days as integers, with a bit for each day.
+"""Sets of days as integers, with one bit for each day.
 
-Hundreds of calendars are compared with crons day by day, over decades, whenever a code location is loaded. On integers
+Whenever a code location is loaded, hundreds of calendars are compared with crons day by day, over decades. On integers
 each union, intersection and difference takes about a microsecond.
 """
 
@@ -70,7 +70,7 @@ class Years:
         return (until - 1) & ~(before - 1) & self.all
 
     def named(self, rule: Refresh) -> int:
-        """The days on which a rule asks for a refresh."""
+        """The days on which a rule has a refresh."""
         return _named(self, replace(rule, time="00:00:00"))
 
     def offsets(self, zone: dt.tzinfo) -> dict[dt.timedelta, int]:
@@ -82,7 +82,7 @@ class Years:
         return self.all & ~union(self.offsets(zone).values())
 
     def refreshed(self, rule: Refresh, zone: dt.tzinfo) -> int:
-        """The local dates of a rule's refreshes: the days that it names, unless the zone's clocks skip that time."""
+        """The local dates of a rule's refreshes: its days, unless the zone's clocks skip that time."""
         named, near_changes = self.named(rule), self.near_changes(zone)
         unsure = self.dates(named & near_changes)
         return named & ~near_changes | self.of(date_of(zone, day, rule.clock()) for day in unsure)
@@ -112,7 +112,7 @@ def years_between(first: int, last: int) -> Years:
 def all_kinds_of_years() -> Years:
     """28 years with all 14 kinds: leap or not, times the weekday of New Year.
 
-    Rules and crons look at nothing but the place of a day in its year, so what agrees here agrees in every year.
+    Rules and crons only use the place of a day in its year, so what agrees here agrees in every year.
     """
     return Years(2000, 2027)
 

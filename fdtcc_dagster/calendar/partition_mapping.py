@@ -24,8 +24,8 @@ class RefreshPartitionMapping(dg.TimeWindowPartitionMapping):
 
     Name it in the `AssetDep` or `AssetIn` of each dependency between a dataset whose calendar no cron can say, such as
     the second-to-last day of the month, and an asset with other partitions. In the code location it is exact. The
-    webserver and the daemon know neither this class nor those windows: they get a `TimeWindowPartitionMapping` whose
-    offsets cover the longest window, so that they may find a neighboring partition too many, but none too few.
+    webserver and the daemon know neither this class nor those windows. They get a `TimeWindowPartitionMapping` whose
+    offsets cover the longest window, so they may find one neighboring partition too many, but none too few.
     """
 
     def __new__(
@@ -97,15 +97,11 @@ class RefreshPartitionMapping(dg.TimeWindowPartitionMapping):
 
 
 def inferred_mappings(asset_graph: Any, key: dg.AssetKey) -> list[tuple[str, str]]:
-    """The dependencies of a dataset, in either direction, that name no mapping although no cron can say a calendar.
-
-    Args:
-        asset_graph: The assets of a code location.
-        key: The dataset's asset.
+    """The dependencies of a dataset, in either direction, that need a mapping and name none.
 
     Returns:
-        The downstream and the upstream asset of each, sorted: their partitions are other ones, and what plans them
-        outside the code location takes windows for a minute long.
+        The downstream and the upstream asset of each, sorted. Their partitions differ, no cron can say one of the
+        calendars, and outside the code location its windows are taken for one minute long.
     """
     if not asset_graph.has(key):
         return []

@@ -1,8 +1,8 @@
 """Windows of partitions with excluded ticks, which reach from key to key wherever code of the location runs.
 
-Dagster ends a window at the next tick of its cron, excluded or not. For a calendar that one cron string cannot say,
-that is a minute later, and Dagster would map such a partition onto one of the thirty days of another asset. Here the
-windows are right. What is sent to the webserver and the daemon has the windows that they use, for they rebuild
+Dagster ends a window at the next tick of its cron, excluded or not. For a calendar that one cron string cannot say, the
+next tick is a minute later, and Dagster would map such a partition onto one of the thirty days of another asset. Here
+the windows are right. What is sent to the webserver and the daemon has the windows that they use, because they rebuild
 Dagster's own classes. No other module overrides parts of Dagster's partitions that are not public.
 """
 
@@ -39,10 +39,10 @@ def sent_as_its_base(cls: type[_T]) -> type[_T]:
 
 @sent_as_its_base
 class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
-    """Partitions with excluded ticks, whose windows nevertheless leave no holes.
+    """Partitions with excluded ticks, whose windows leave no gaps.
 
-    Overrides nothing that decides which keys exist, and no iterator: the webserver and the daemon rebuild the plain
-    class and must arrive at the same keys.
+    It overrides nothing that decides which keys exist, and no iterator: the webserver and the daemon rebuild the plain
+    class and must get the same keys.
     """
 
     def time_window_for_partition_key(  # type: ignore[override]  # the base wraps its method in a cache
@@ -93,7 +93,7 @@ class _RefreshPartitionsDefinition(dg.TimeWindowPartitionsDefinition):
         return _first_start_from(self, instant.timestamp())
 
     def last_tick_before(self, instant: dt.datetime) -> dg.TimeWindow:
-        """The last key's window that ends until an instant, as the plain class sees it."""
+        """The window of the last key that ends at or before an instant, as the plain class sees it."""
         tick = super().get_prev_partition_window(instant, respect_bounds=False)
         assert tick is not None  # noqa: S101  only bounds make it None
         return tick
@@ -234,7 +234,7 @@ def _rebuilt(definition: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPart
 
 
 def _widened(subset: Any) -> Any:
-    """The same partitions, in windows from key to key; other kinds of subsets as they are."""
+    """The same partitions, in windows from key to key; other kinds of subsets are returned unchanged."""
     definition = getattr(subset, "partitions_def", None)
     if not isinstance(definition, _RefreshPartitionsDefinition) or not isinstance(subset, TimeWindowPartitionsSubset):
         return subset

@@ -1,9 +1,9 @@
 """A schedule as Dagster partitions: one partition for each date that has a refresh.
 
-The key is the date of the refresh in the schedule's zone. Where one cron string can say the dates, the definition is a
+The key is the date of the refresh in the schedule's zone. If one cron string can say the dates, the definition is a
 plain, unbounded `TimeWindowPartitionsDefinition`. Cron cannot say "the second-to-last day of the month"; such calendars
-become the smallest cron that ticks on all their dates, minus the other dates, up to a horizon. Either way the keys are
-compared with the calendar before a definition is returned.
+become the smallest cron that ticks on all their dates, minus the other dates, up to a horizon. In both cases the keys
+are compared with the calendar before a definition is returned.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ def build_partitions_def(
 ) -> dg.TimeWindowPartitionsDefinition:
     """One partition for each date, from `start` on, that has a refresh.
 
-    A key exists from the midnight that begins its date in the schedule's zone, or from a minute later where dates had
-    to be excluded. Only while `start` itself lies ahead may Dagster show the first key early, from the tick before it.
+    A key exists from the midnight that begins its date in the schedule's zone, or from a minute later if dates had to
+    be excluded. Only while `start` itself is in the future may Dagster show the first key early, from the tick before
+    it.
 
     Args:
         schedule: The calendar.
         start: The first date that may be a key.
-        horizon: The date before which all keys lie, for calendars that one cron string cannot say; 2040-01-01, or ten
-            years after a later start, if None. The keys of all other calendars have no end; they are compared with
-            the calendar up to this date.
-        over: Whether a key exists only when the next date with a refresh has come, as slices need it. Where dates had
-            to be excluded, it is the next tick of the cron without them, which may be earlier.
+        horizon: The date before which all keys lie, for calendars that one cron string cannot say. If None, it is
+            2040-01-01, or ten years after a later start. The keys of all other calendars have no end; they are compared
+            with the calendar up to this date.
+        over: Whether a key exists only when the next date with a refresh has come, as slices need it. If dates had to
+            be excluded, it is the next tick of the cron without exclusions, which may be earlier.
 
     Returns:
         The definition, in the schedule's zone; each window reaches from its key's midnight to the next key's.
 
     Raises:
         ScheduleError: The horizon is not later than the start, or the keys would not be the calendar's dates: a
-            refresh falls on a day that the zone's clocks skip, as Pacific/Apia did 2011-12-30.
+            refresh falls on a day that the zone's clocks skip, as Pacific/Apia did on 2011-12-30.
     """
     until = max(_HORIZON, start + 3660 * _ONE_DAY) if horizon is None else horizon
     if until <= start:
@@ -68,12 +69,12 @@ def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | No
     Args:
         schedule: The calendar.
         partition_key: The date of a refresh, `YYYY-MM-DD`, in the schedule's zone.
-        now: An aware instant, the current one if None. It matters only where a date has several refreshes: the latest
-            of them that is available counts, or the first if none is yet.
+        now: An aware instant, the current one if None. It matters only if a date has several refreshes: then the latest
+            available one counts, or the first if none is available yet.
 
     Returns:
-        [refresh + buffer, next refresh), in the schedule's zone; or up to next refresh + buffer where that would be
-        empty, as the buffer is as long as the time between both or longer.
+        [refresh + buffer, next refresh), in the schedule's zone. If that would be empty, because the buffer is as long
+        as the time between both or longer, it ends at next refresh + buffer.
 
     Raises:
         ScheduleError: The key is no date or has no refresh, or `now` is naive.
@@ -91,7 +92,7 @@ def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | No
 
 
 def unavailable_refresh(schedule: Schedule, window: Window, now: dt.datetime) -> dt.datetime | None:
-    """The refresh within whose buffer it is now, so that nothing may be pulled for a partition.
+    """The refresh whose buffer has not passed yet, so that nothing may be pulled for a partition now.
 
     Args:
         schedule: The calendar.
@@ -99,8 +100,8 @@ def unavailable_refresh(schedule: Schedule, window: Window, now: dt.datetime) ->
         now: An aware instant.
 
     Returns:
-        The refresh, in the schedule's zone: the partition's own, or the one at which its window ended. None where the
-        buffer has nothing to do with it: the window contains `now`, or is over for longer, or its refresh lies ahead.
+        The refresh, in the schedule's zone: the partition's own, or the one at which its window ended. None if a buffer
+        is not the reason: the window contains `now`, is over for longer, or its refresh lies ahead.
     """
     if now < window.from_dt:
         available = window.from_dt
@@ -113,7 +114,7 @@ def unavailable_refresh(schedule: Schedule, window: Window, now: dt.datetime) ->
 
 
 def slice_window(schedule: Schedule, partition_key: str) -> Window:
-    """The times of the rows that belong to a partition, where a partition is a slice.
+    """The window of a slice: the times of the rows that belong to it.
 
     Args:
         schedule: The calendar.
@@ -180,7 +181,7 @@ def _build(
 
 
 def _prove(schedule: Schedule, years: Years, ticks: int, refreshed: int, exact: bool) -> None:
-    """Compare what cron says with the calendar, day by day."""
+    """Compare the days of a cron with those of the calendar."""
     zone = zone_of(schedule.timezone)
     near_changes = years.dates(ticks & years.near_changes(zone))
     skipped = years.of(day for day in near_changes if date_of(zone, day, _MIDNIGHT) != day)
@@ -194,7 +195,7 @@ def _prove(schedule: Schedule, years: Years, ticks: int, refreshed: int, exact: 
 
 
 def _tick(timezone: str, day: dt.date, minute: int = 0) -> dt.datetime:
-    """A tick after midnight as Dagster reads it in a cron: of a time that clocks show twice, it is the second."""
+    """A tick after midnight as Dagster reads it in a cron: of a time that occurs twice, the second."""
     clock = dt.time(minute=minute)
     wall = dt.datetime.combine(day, clock)
     return wall.replace(fold=1) if is_repeated(dagster_zone(timezone), day, clock) else wall

@@ -1,4 +1,4 @@
-"""When Foundry rebuilds a dataset: an exact calendar of refreshes, which knows nothing of Dagster or cron."""
+"""When Foundry rebuilds a dataset: an exact calendar of refreshes, without Dagster or cron."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Refresh:
         return Schedule([self], buffer=dt.timedelta(0)).get_next_refresh(date)
 
     def days(self, first: dt.date, last: dt.date) -> Iterator[dt.date]:
-        """The days of the calendar, from `first` to `last` inclusive, on which the rule asks for a refresh."""
+        """The days of the calendar on which the rule has a refresh, from `first` to `last` inclusive."""
         if self.cycle in ("daily", "weekly"):
             wait = 0 if self.cycle == "daily" else (WEEKDAYS.index(str(self.day)) - first.weekday()) % 7
             step = 1 if self.cycle == "daily" else 7
@@ -168,10 +168,10 @@ class Schedule:
     """The calendar by which Foundry rebuilds a dataset.
 
     Attributes:
-        refreshs: The rules; a date that several of them name is refreshed at each of their times.
+        refreshs: The rules. If several of them name a date, it is refreshed at each of their times.
         buffer: How long after a refresh its data may be pulled, zero or more.
-        timezone: The IANA name of the zone in which the rules are read. A time that its clocks skip moves forward by
-            the gap; of a time that they show twice, the first is meant. pytz knows no summer time after 2037.
+        timezone: The IANA name of the zone in which the rules are read. A local time that the clocks skip is moved
+            forward by the gap; of one that occurs twice, the first counts. pytz knows no summer time after 2037.
 
     Example:
         >>> schedule = Schedule([{"cycle": "monthly", "day": -1, "time": "02:00:00"}])

@@ -1,8 +1,8 @@
 """When refreshes are requested: the minutes in which they become available, and crons that tick in them.
 
 Cron cannot say every calendar, and a buffer moves a refresh across midnights, month ends and changes of the clocks. So
-the crons are found for the calendar's own instants and compared with them for the years to come. They may tick too
-often but never miss a refresh.
+crons are found for the calendar's own instants, and compared with them for the years to come. They may tick too often
+but never miss a refresh.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECONDS = 86_400  # of a day in UTC
 
 
 def key_delay(partitions_def: dg.TimeWindowPartitionsDefinition) -> dt.timedelta:
-    """How long after the midnight of its date a key of `build_partitions_def` comes into being."""
+    """How long after the midnight of its date a key of `build_partitions_def` begins to exist."""
     return _ONE_MINUTE if partitions_def.exclusions else dt.timedelta(0)
 
 
@@ -37,7 +37,7 @@ def tick_of(schedule: Schedule, refresh: dt.datetime, delay: dt.timedelta = dt.t
     Args:
         schedule: The calendar.
         refresh: A refresh of it, without the buffer.
-        delay: How long after midnight the partition's key comes into being.
+        delay: How long after midnight the partition's key begins to exist.
 
     Returns:
         The first minute, in the schedule's zone, at which the refresh is available and its key exists. While clocks
@@ -57,8 +57,8 @@ def tick_of(schedule: Schedule, refresh: dt.datetime, delay: dt.timedelta = dt.t
 def render_crons(schedule: Schedule, delay: dt.timedelta = dt.timedelta(0)) -> tuple[str, ...]:
     """The crons that tick in the minute in which each refresh of a calendar becomes available.
 
-    Each rule becomes one cron where that is possible. Around changes of the clocks, the buffer leads to other times of
-    day than usual, which get crons of their own.
+    Each rule becomes one cron if that is possible. Around changes of the clocks, the buffer leads to other times of day
+    than usual, which get their own crons.
 
     Args:
         schedule: The calendar.
@@ -74,31 +74,18 @@ def render_crons(schedule: Schedule, delay: dt.timedelta = dt.timedelta(0)) -> t
 
 
 def exact_cron(schedule: Schedule) -> str | None:
-    """The one cron that ticks whenever a refresh becomes available, and at no other time.
-
-    Args:
-        schedule: The calendar.
-
-    Returns:
-        The cron, or None if there is none.
-
-    Raises:
-        ScheduleError: As for `render_crons`.
-    """
+    """The one cron that ticks whenever a refresh becomes available and at no other time, or None."""
     crons, exact = _render(schedule, dt.timedelta(0))
     return crons[0] if exact and len(crons) == 1 else None
 
 
 @lru_cache(maxsize=1024)
 def waits(schedule: Schedule, *, once_a_date: bool = False) -> tuple[dt.timedelta, dt.timedelta]:
-    """The shortest and the longest time between two consecutive refreshes, from 2024 to 2037.
+    """The shortest and the longest elapsed time between two consecutive refreshes, from 2024 to 2037.
 
     Args:
         schedule: The calendar.
         once_a_date: Whether only the first refresh of each date counts.
-
-    Returns:
-        Both times, elapsed and not by the clocks of the zone.
     """
     # As seconds since the first day began, in UTC: thousands of them for each of hundreds of calendars.
     years, zone = years_between(_YEARS[0] - 1, _YEARS[1] + 1), zone_of(schedule.timezone)
@@ -169,7 +156,7 @@ def _ticks(rule: Refresh, schedule: Schedule, delay: dt.timedelta) -> dict[dt.ti
 
 @lru_cache(maxsize=1024)
 def _undisturbed(timezone: str, years: Years, shift: int) -> int:
-    """The days on which a zone's clocks keep the offset that they also keep some days later."""
+    """The days on which a zone's clocks have the same offset as some days later."""
     ours, dagsters = (years.offsets(zone) for zone in (zone_of(timezone), dagster_zone(timezone)))
     # pytz and the system may know changes of the clocks from databases of another age.
     same = [days & dagsters.get(offset, 0) for offset, days in ours.items()]

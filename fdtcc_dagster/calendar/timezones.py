@@ -1,4 +1,4 @@
-"""Wall-clock times in a time zone, exact over changes of its offset."""
+"""Local times in a time zone, exact over changes of its offset."""
 
 from __future__ import annotations
 
@@ -17,13 +17,7 @@ _SHORTEST = 5  # days: no clocks have ever been changed and changed back within 
 
 
 def zone_of(name: str) -> dt.tzinfo:
-    """Look a time zone up.
-
-    Args:
-        name: A name of the IANA time zone database, in any case.
-
-    Returns:
-        The pytz zone; the spelling that Dagster needs is `str()` of it.
+    """The pytz zone of an IANA name in any case; `str()` of it is the spelling that Dagster needs.
 
     Raises:
         ScheduleError: There is no such zone.
@@ -38,21 +32,15 @@ def zone_of(name: str) -> dt.tzinfo:
 
 
 def dagster_zone(name: str) -> dt.tzinfo:
-    """The zone by which Dagster reads crons: from the system's database, which may be of another age than pytz's."""
+    """The zone by which Dagster reads crons: from the system's database, which may be older or newer than pytz's."""
     return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def instant_of(zone: dt.tzinfo, day: dt.date, clock: dt.time) -> dt.datetime:
-    """The instant at which the zone's clocks show a time of a day.
+    """The instant, in UTC, at which the zone's clocks show a time of a day.
 
-    Args:
-        zone: A zone of `zone_of` or `dagster_zone`.
-        day: The local date.
-        clock: The local time.
-
-    Returns:
-        The instant in UTC. A time that the clocks skip moves forward by the gap (02:30 becomes 03:30); of a time that
-        they show twice, the first is meant.
+    A time that the clocks skip is moved forward by the gap (02:30 becomes 03:30). Of a time that they show twice, the
+    first counts.
     """
     wall = dt.datetime.combine(day, clock)
     offset = _offset_throughout(zone, day)
@@ -88,16 +76,9 @@ def _offset_at(zone: dt.tzinfo, utc: dt.datetime) -> dt.timedelta:
 
 
 def offsets_throughout(zone: dt.tzinfo, first: dt.date, last: dt.date) -> list[dt.timedelta | None]:
-    """The offsets of a zone during consecutive days.
+    """The offsets of a zone on consecutive days: None for a day near a change.
 
-    Args:
-        zone: A zone of `zone_of` or `dagster_zone`.
-        first: The first day.
-        last: The last day.
-
-    Returns:
-        For each day the offset that the zone's clocks keep from the day before to the day after, or None if they
-        change it in between.
+    An offset is given if the zone's clocks keep it from the day before to the day after.
     """
     begin, count = dt.datetime.combine(first, dt.time()) - _DAY, (last - first).days + 4
     steps = [*range(0, count - 1, _SHORTEST), count - 1]
@@ -113,5 +94,5 @@ def offsets_throughout(zone: dt.tzinfo, first: dt.date, last: dt.date) -> list[d
 
 @lru_cache(maxsize=1 << 16)
 def _offset_throughout(zone: dt.tzinfo, day: dt.date) -> dt.timedelta | None:
-    """The offset during a day, or None near a change. Cached: hundreds of calendars ask for the same days."""
+    """The offset during a day, or None near a change. Cached, because hundreds of calendars ask for the same days."""
     return offsets_throughout(zone, day, day)[0]

@@ -1,4 +1,4 @@
-"""What the check of declarations finds: partitions that do not fit, and slices whose windows leave gaps or overlap."""
+"""The check of declarations: partitions that do not fit, and slices whose windows leave gaps or overlap."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
 
 
 def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> tuple[list[str], list[str]]:
-    """The times that no slice holds, and those that two of them hold; what is not stored yet or excluded is no gap."""
+    """The times that no slice holds, and those that two hold; what is not stored yet or excluded is no gap."""
     digest, of_today = declaration_of(dataset).digest, slice_windows(dataset, recorded)
     held = {
         key: record.window if record.is_slice else of_today[key] if record.digest == digest else None

@@ -1,4 +1,4 @@
-"""Stored partitions that do not fit the declaration of today, and why."""
+"""Stored partitions that do not fit the present declaration, and why."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _MIDNIGHT = dt.time()
 
 @dataclass(frozen=True)
 class Comparison:
-    """Stored partitions, compared with today's declaration.
+    """Stored partitions, compared with the present declaration.
 
     Attributes:
-        differences: Partition → what does not fit, for those that do not.
-        unknown: The partitions whose materialization recorded no window, of which nothing can be told.
+        differences: Partition → what does not fit, for those that do not fit.
+        unknown: The partitions whose materialization recorded no window, so that nothing is known.
         beyond: The partitions before the start or after the end of the definition, which are not compared.
-        former: Those whose key is none any more: they cannot be stored again, and Dagster never forgets them.
+        former: Those whose key no longer exists: they cannot be stored again, and Dagster never forgets them.
     """
 
     differences: Mapping[str, str]
@@ -44,17 +44,10 @@ class Comparison:
 
 
 def compare(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Comparison:
-    """Compare what stored partitions recorded with the dataset as it is declared today.
+    """Compare what stored partitions recorded with the dataset as it is declared now.
 
     A snapshot fits if it was pulled within a window of its key, and a slice if its window is that of its key. Of the
-    rest of the declaration counts what changes the rows of the partition.
-
-    Args:
-        dataset: The dataset.
-        recorded: Partition key → what its latest materialization recorded.
-
-    Returns:
-        The comparison, with the partitions in the order of their keys.
+    rest of the declaration, only what changes the rows of the partition counts.
     """
     today = declaration_of(dataset)
     windows = _windows_of_today(dataset, recorded, today.digest)
@@ -76,16 +69,9 @@ def compare(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Compar
 def redeclared_dues(
     instance: dg.DagsterInstance, dataset: FoundryDataset, asset_key: dg.AssetKey, dues: Sequence[Due]
 ) -> list[Due]:
-    """Choose the partitions that are there, but do not fit today's declaration.
+    """Choose the stored partitions that do not fit the present declaration, with one look at the instance.
 
-    Args:
-        instance: The Dagster instance, which is asked once.
-        dataset: The dataset.
-        asset_key: Its asset.
-        dues: Partitions that are there.
-
-    Returns:
-        Those that do not fit. Their run keys are of this declaration, for those of the calendar have been requested.
+    Their run keys contain the declaration, because those of the calendar have been requested already.
     """
     recorded = read_recorded(instance, asset_key, [due.partition_key for due in dues])
     misfits = compare(dataset, recorded).differences
@@ -94,14 +80,9 @@ def redeclared_dues(
 
 
 def slice_windows(dataset: FoundryDataset, keys: Collection[str]) -> dict[str, Window]:
-    """Give the windows of slices, or of partitions of one's own, by today's declaration.
+    """The windows of slices, or of the partitions of a user's own definition, by the present declaration.
 
-    Args:
-        dataset: The dataset.
-        keys: Partition keys.
-
-    Returns:
-        Partition key → its window, also before the start or after the end; what is no key is left out.
+    Keys before the start or after the end have a window, too; what is not a key is left out.
     """
     if dataset.schedule is None:
         own = {key: _own_window(dataset.partitions_def, key) for key in keys}
@@ -114,7 +95,7 @@ def slice_windows(dataset: FoundryDataset, keys: Collection[str]) -> dict[str, W
 
 
 def excluded_windows(dataset: FoundryDataset) -> list[Window]:
-    """Give the windows of the ticks, such as holidays, that a partitions definition of one's own excludes."""
+    """The windows of the ticks, such as holidays, that a user's own partitions definition excludes."""
     definition = dataset.partitions_def
     if dataset.schedule is not None or not definition.exclusions:
         return []
@@ -240,5 +221,5 @@ def _bounds(window: Window) -> tuple[dt.datetime, dt.datetime]:
 
 
 def text_of(window: Window) -> str:
-    """Write a window in UTC, so that windows of several zones can be compared by the eye."""
+    """Write a window in UTC, so that windows of several zones can be compared."""
     return str(Window(*_bounds(window)))

@@ -1,4 +1,4 @@
-"""What checks find, and how they say it."""
+"""What checks report, and how."""
 
 from __future__ import annotations
 
@@ -38,16 +38,13 @@ def missing(partition: str, what: str) -> Finding:
 def compare_columns(
     partition: str, expected: dg.TableSchema | None, stored: dg.TableSchema | None, previous: str | None
 ) -> Finding:
-    """Compare a partition's columns by name and type, in whatever order they are.
+    """Compare a partition's columns by name and type, in any order.
 
     Args:
         partition: The partition.
         expected: The columns that it should have.
         stored: The columns that it has.
         previous: The partition whose columns are expected, or None if they are the declared ones.
-
-    Returns:
-        A finding that names each column that differs.
     """
     if stored is None or expected is None:
         return missing(partition if stored is None else str(previous), "no columns were recorded")

@@ -1,4 +1,4 @@
-"""The functions that a client's user may pass in, sync or async."""
+"""Callbacks: the functions that a client's user may pass in, sync or async."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Log = Callable[[str], Awaitable[None]]
 
 
 class OuterWebSocket(Protocol):
-    """Anything that can send JSON: the WebSockets of FastAPI, Starlette and aiohttp are."""
+    """Anything that can send JSON, such as the WebSockets of FastAPI, Starlette and aiohttp."""
 
     async def send_json(self, data: Any, /) -> None:
         """Send a JSON value."""
 
 
 async def finished(result: Awaitable[None] | None, seconds: float) -> None:
-    """Wait for what a sync or async function returned.
+    """Wait for the result of a sync or async callback.
 
     Raises:
-        IdleTimeoutError: It has not ended after so many seconds.
+        IdleTimeoutError: It has not returned after so many seconds.
     """
     if isinstance(result, _Done) or not inspect.isawaitable(result):
         return
@@ -55,7 +55,7 @@ def awaitable(function: Callable[..., Awaitable[None] | None]) -> Callable[..., 
 
 
 def checked_callable(name: str, function: Any) -> Any:
-    """Give a function that was passed in, and refuse what is none."""
+    """Return a callback, or refuse what is not callable."""
     if not callable(function):
         raise ValueError(f"{name}={function!r} must be a function")
     return function

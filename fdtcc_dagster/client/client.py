@@ -1,4 +1,4 @@
-"""The client of the Foundry DevTools Container: the documented face of the reference client, on top of `pull`."""
+"""The client of the Foundry DevTools Container: the documented methods of the reference client, on top of `pull`."""
 
 from __future__ import annotations
 

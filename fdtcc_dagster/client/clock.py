@@ -1,4 +1,4 @@
-"""Time limits that count only while this process runs.
+"""Timeouts that count only while this process runs.
 
 A process that is stopped (SIGSTOP, a debugger, a suspended laptop or virtual machine), or whose event loop is blocked,
 receives nothing although the other side sends. Such a gap counts for half a second at most.
@@ -24,11 +24,11 @@ _CANCEL_SECONDS = 1.0
 class AwakeClock:
     """Counts the seconds in which the event loop has run since the clock was made.
 
-    Use it as a context manager: it reads the time in each tick until the block is left.
+    Use it as a context manager: it reads the time at each tick until the block is left.
 
     Args:
-        until: What it shows when the time is up; may be changed at any time.
-        on_tick: Called in each tick.
+        until: The reading at which the time is up; may be changed at any time.
+        on_tick: Called at each tick.
     """
 
     def __init__(self, until: float = math.inf, on_tick: Callable[[], None] | None = None) -> None:
@@ -58,19 +58,13 @@ class AwakeClock:
         return self() >= self.until
 
     async def within(self, work: Awaitable[T]) -> T:
-        """Wait for something until the time is up.
+        """Wait for an awaitable until the time is up, and cancel it then.
 
-        Unlike `asyncio.wait_for` up to Python 3.11, it is cancelled also where the work has just ended.
-
-        Args:
-            work: A coroutine or a future, which is cancelled when it is not waited for any more.
-
-        Returns:
-            What it returns.
+        Unlike `asyncio.wait_for` up to Python 3.11, a cancellation is not lost if the awaitable has just ended.
 
         Raises:
             asyncio.TimeoutError: The time is up.
-            BaseException: What the work raised.
+            BaseException: What the awaitable raised.
         """
         task = asyncio.ensure_future(work)
         # Seen, so that asyncio does not report what is raised when nobody waits any more.
@@ -95,11 +89,11 @@ class AwakeClock:
 
 
 async def settled(work: Awaitable[object], seconds: float, abort: Callable[[], object]) -> None:
-    """Wait for the end of something that is being closed; whatever it raises, and however long it would take.
+    """Wait for the end of something that is being closed, and ignore what it raises.
 
     Args:
         work: A coroutine or a future.
-        seconds: How long it is waited for, before and again after `abort`.
+        seconds: How long to wait, before `abort` and again after it.
         abort: Ends it by force; called when the time is up or the wait is cancelled.
     """
     task = asyncio.ensure_future(work)

@@ -1,7 +1,7 @@
-"""Why there is no connection or no usable answer, in words that say what to do: for the WebSocket and the downloads.
+"""Why there is no connection or no usable answer, with what to do: for the WebSocket and the downloads.
 
-This is the one place that says which HTTP statuses and answers may pass by themselves. Nothing that a server may have
-written is quoted without redaction, nothing of a body, and no header that was sent to it at all.
+This is the only place that says which HTTP statuses and answers may pass by themselves. No text of a server is quoted
+without redaction, nothing of a body is quoted, and no header that was sent.
 """
 
 from __future__ import annotations
@@ -36,16 +36,10 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 
 
 def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnavailableError:
-    """Make the error for an HTTP status that is neither 101 nor 200.
+    """Make the error for an HTTP status that is neither 101 nor 200; `permanent` if a retry would be refused again.
 
-    Args:
-        endpoint: Where it came from.
-        status: The status.
-        handshake: Whether it answers a handshake: there, 403 is what the container says without credentials of its
-            own (S16), which may pass. It gives its downloads to anybody.
-
-    Returns:
-        The error; `permanent` where the same request would be refused again.
+    At the handshake, 403 is also what the container says while its own credentials are missing, which may pass: see
+    docs/protocol.md#the-handshake. It gives its downloads to everybody.
     """
     where = f"{endpoint} answers with HTTP {status}"
     if status == 404 and handshake:
@@ -76,23 +70,15 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
 
 
 def _may_pass(status: int) -> bool:
-    """Tell whether the same request may succeed after a status, whatever is asked for.
+    """Tell whether the same request may succeed after a status.
 
-    Proxies have statuses of their own beyond 511 for a container that is not there, and 404 while none is registered.
+    Proxies have their own statuses beyond 511 for a container that is not there, and 404 while none is registered.
     """
     return status in (404, 408, 425, 429) or (status >= 500 and status not in (501, 505))
 
 
 def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavailableError | None:
-    """Make the error for an answer whose body nobody can read, by its headers.
-
-    Args:
-        endpoint: Where it came from.
-        headers: Its headers, by names in any case.
-
-    Returns:
-        The error, `permanent`; None if the body can be read.
-    """
+    """Make the `permanent` error for an answer whose body cannot be read, by its headers; None if it can be read."""
     for name, known in (("Content-Encoding", _KNOWN_ENCODINGS), ("Transfer-Encoding", {"", "identity", "chunked"})):
         value = headers.get(name, "").strip().lower()
         if value not in known:
@@ -101,34 +87,25 @@ def unreadable(endpoint: Endpoint, headers: Mapping[str, str]) -> ServiceUnavail
 
 
 def is_malformed(error: Exception) -> bool:
-    """Tell whether aiohttp has failed because of what an answer is, and not because the connection ended."""
+    """Tell whether aiohttp failed because of the answer itself, and not because the connection ended."""
     return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(map(_name, _chain(error)))
 
 
 def is_repeated(error: Exception) -> bool:
-    """Tell whether an answer cannot be read because of its headers, which the next one has, too.
+    """Tell whether an answer of aiohttp or websockets cannot be read because of its headers, which a retry gets, too.
 
-    What is wrong with a body or a status line may be of this answer alone.
-
-    Args:
-        error: The failure of reading it, of aiohttp or websockets.
-
-    Returns:
-        True where that is known.
+    What is wrong with a body or a status line may be wrong in this answer only.
     """
     return any(_name(each) in _REPEATED or _OF_HEADERS.match(_words(each)) for each in _chain(error))
 
 
 def malformed(endpoint: Endpoint, error: Exception, *, permanent: bool = True) -> ServiceUnavailableError:
-    """Make the error for an answer that is no valid HTTP.
+    """Make the error for an answer that is not valid HTTP.
 
     Args:
         endpoint: Where it came from.
-        error: The failure of reading it. Its text quotes the answer, so the new error is to be raised without a cause.
-        permanent: Whether the next answer will be no better.
-
-    Returns:
-        The error.
+        error: The failure of reading it. Its text quotes the answer, so raise the new error without a cause.
+        permanent: Whether the next answer will not be better.
     """
     names = [_name(each) for each in _chain(error)]
     seen = next((_MALFORMED[name] for name in names if name in _MALFORMED), f"it is no valid HTTP ({names[-1]})")
@@ -136,7 +113,7 @@ def malformed(endpoint: Endpoint, error: Exception, *, permanent: bool = True) -
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and its causes; that of aiohttp is wrapped twice."""
+    """An error and its causes; an error of aiohttp is wrapped twice."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -163,13 +140,8 @@ def _malformed(endpoint: Endpoint, seen: str, *, permanent: bool = True) -> Serv
 def unreachable(endpoint: Endpoint, error: Exception) -> ServiceUnavailableError:
     """Make the error for a connection or a handshake that failed.
 
-    Args:
-        endpoint: Where it was to lead.
-        error: The failure of the socket, of TLS, or of the handshake.
-
-    Returns:
-        The error; `permanent` where trust is missing or one side speaks TLS alone, which no retry changes. It is to be
-        raised without a cause: what stands in those of a handshake may be the server's own text.
+    It is `permanent` if a certificate is not trusted or only one side uses TLS, which no retry changes. Raise it
+    without a cause: a cause of a failed handshake may contain the server's own text.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return ServiceUnavailableError(

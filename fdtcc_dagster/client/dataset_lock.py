@@ -1,11 +1,12 @@
-"""One conversation per dataset at a time, in all threads and processes of a user on this machine.
+"""A lock per dataset: one conversation at a time, in all threads and processes of a user on this machine.
 
-Two requests for one dataset at once share a temporary file in the container: a corrupt version can come of it, whose
-pointer matches its corrupt bytes (S17). Runs on several machines are kept apart by a Dagster pool.
+Two requests for one dataset at once can corrupt it: see docs/protocol.md#two-requests-at-once. Runs on several machines
+are kept apart by a Dagster pool.
 
-Whoever holds a turn shows every second that it lives. However long the queue is, a turn is waited for as long as its
-holder does; one that is stopped or hangs is given up. A lock belongs to a file and not to its name, and the file may be
-deleted: so the sign of life says which file is locked, and its holder locks the file that took its place.
+The holder of a lock writes a heartbeat every second. Others wait for the lock as long as there are heartbeats, however
+long the queue is; they time out if the holder is stopped or hangs. A lock belongs to a file and not to its name, and
+the file may be deleted. So the heartbeat says which file is locked, and the holder also locks the file that replaced
+it.
 """
 
 from __future__ import annotations

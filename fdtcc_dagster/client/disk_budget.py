@@ -1,4 +1,4 @@
-"""How much a download, and what is made of it in the spool, may take: of bytes, and of the disk shared with others."""
+"""The disk budget: how many bytes a download, and the slices cut from it, may write to a disk that others use, too."""
 
 from __future__ import annotations
 

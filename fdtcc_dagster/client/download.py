@@ -1,4 +1,7 @@
-"""The download: bytes from the container into a file that exists only once they are verified."""
+"""The download: bytes from the container into a file that exists only once they are verified.
+
+See docs/protocol.md#downloads.
+"""
 
 from __future__ import annotations
 
@@ -48,22 +51,22 @@ async def download(
     limits: Limits,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Make one attempt to download a snapshot's CSV, and verify it against its pointer (S19).
+    """Make one attempt to download a snapshot's CSV, and verify it against its pointer.
 
-    Inflating, hashing and writing are done in a thread of their own, beside the event loop.
+    Inflating, hashing and writing happen in a separate thread, beside the event loop.
 
     Args:
         endpoint: The container.
-        arriving: The file; it may be read in the meantime. To be closed by the caller after the last attempt.
-        transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is of the inflated bytes (S21).
-        limits: Of which all but `job_timeout` count here; times while this process runs.
-        on_progress: Called about once a second with the number of bytes that have arrived and how many there will be.
+        arriving: The spool file; it may be read in the meantime. The caller closes it after the last attempt.
+        transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is that of the inflated bytes.
+        limits: All but `job_timeout` count here; times count while this process runs.
+        on_progress: Called about once a second with the number of bytes that have arrived, and the total.
 
     Raises:
-        ServiceUnavailableError: The container cannot be reached, answers with a failure, or with what cannot be read.
+        ServiceUnavailableError: The container cannot be reached, or answers with a failure or something unreadable.
         ServiceConnectionLostError: The connection ended inside the body.
         IdleTimeoutError: No bytes came for `idle_timeout` seconds, or not all of them within `transfer_timeout`.
-        ChecksumMismatchError: What arrived is not what the pointer names, or no ZIP of the container's form.
+        ChecksumMismatchError: The bytes are not those of the pointer, or not a ZIP of the container's form.
         DatasetRetrievalError: There are more than `max_bytes`.
         OSError: The file cannot be written, or would fill the disk.
     """
@@ -98,7 +101,7 @@ async def download(
 async def _write_beside(
     chunks: AsyncGenerator[bytes, None], write: Callable[[list[bytes]], None], finish: Callable[[], None]
 ) -> None:
-    """Call `write` with all chunks, some at a time, and then `finish`, while more of them arrive."""
+    """Call `write` with all chunks, some at a time, while more of them arrive, and then `finish`."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-write") as thread:
         writing: asyncio.Future[None] = loop.run_in_executor(thread, write, [])
@@ -212,6 +215,6 @@ async def _body(
 
 
 def _receive_more(transport: asyncio.Transport | None) -> None:
-    """Let asyncio's own transport take more at once; others, such as uvloop's or that of TLS, stay as they are."""
+    """Let asyncio's own transport receive more at once; others, such as uvloop's or that of TLS, stay as they are."""
     if transport is not None and hasattr(transport, "max_size"):
         transport.max_size = _RECEIVED_BYTES

@@ -1,4 +1,4 @@
-"""Where the container is, and what a reverse proxy in front of it wants: TLS and headers."""
+"""Where the container is, and what a reverse proxy in front of it needs: TLS and headers."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _OURS = frozenset(
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of a container, and how to get past the reverse proxy in front of it.
+    """The address of a container, and how to get through the reverse proxy in front of it.
 
     Attributes:
         host: The host's name or address.
         port: The port.
-        secure: Whether to speak TLS (`https`, `wss`); certificate and host name are then verified.
+        secure: Whether to use TLS (`https`, `wss`); certificate and host name are then verified.
         ca_file: A PEM file with the certificates of the authorities to trust, instead of the system's.
-        headers: What is sent with the handshake and with each download. Their values are never shown.
+        headers: Sent with the handshake and with each download. Their values are never shown.
 
     Raises:
-        ValueError: An attribute is not of the kind described here, or the file has no certificates.
+        ValueError: An attribute is not valid, or the file has no certificates.
     """
 
     host: str
@@ -74,7 +74,7 @@ class Endpoint:
 
     @property
     def health_url(self) -> str:
-        """The address at which the container says that it is online."""
+        """The address of the health endpoint."""
         return f"{'https' if self.secure else 'http'}://{self._authority}/fdtc-api/"
 
     @property
@@ -83,18 +83,13 @@ class Endpoint:
         return identity_of(self.host, self.port)
 
     def download_url(self, transport: str, sha256: str) -> str:
-        """The address of a snapshot.
-
-        Args:
-            transport: `"csv"` or `"zip"`.
-            sha256: Its pointer, 64 lower-case hex digits.
-        """
+        """The address of a snapshot, as `"csv"` or `"zip"`."""
         scheme = "https" if self.secure else "http"
         return f"{scheme}://{self._authority}/fdtc-api/dataset/download/{transport}/{sha256}"
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext | None:
-        """What verifies the server's certificate and name; None without TLS."""
+        """The TLS context that verifies the server's certificate and name; None without TLS."""
         if not self.secure:
             return None
         try:
@@ -119,10 +114,10 @@ def make_endpoint(
     headers: Mapping[str, str] | None,
     bearer_token: str | None,
 ) -> Endpoint:
-    """Make an endpoint of a client's arguments; see `FoundryDevToolsContainerClient`.
+    """Make an endpoint from a client's arguments; see `FoundryDevToolsContainerClient`.
 
     Raises:
-        ValueError: An argument is not of the kind described there; values of headers and the token are not shown.
+        ValueError: An argument is not valid; values of headers and the token are not shown.
     """
     if ca_file is not None and not isinstance(ca_file, (str, Path)):
         raise ValueError(f"ca_file={ca_file!r} must be a path")
@@ -140,11 +135,7 @@ def make_endpoint(
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Make sure that headers can be sent as they are, and do not take the place of the protocol's own.
-
-    Raises:
-        ValueError: A name or a value cannot be sent; the value is not shown.
-    """
+    """Refuse headers that cannot be sent as they are, or that would replace those of HTTP itself; no value is shown."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ValueError("a header's name must be of letters, digits and hyphens")

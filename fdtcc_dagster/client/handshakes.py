@@ -1,7 +1,8 @@
-"""A few handshakes with one container at a time, in all threads and processes of a user on this machine.
+"""Few handshakes with one container at a time, in all threads and processes of a user on this machine.
 
-The container runs a command of 1.5 seconds of processor time for each handshake, and drops one that it has not answered
-after 10 seconds. Where many datasets are pulled at once, no handshake is answered in time unless the others wait.
+Each handshake costs the container 1.5 seconds of processor time, and it drops one that it has not answered after 10
+seconds: see docs/protocol.md#the-handshake. If many datasets are pulled at once, none is answered in time unless the
+others wait.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _places: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphor
 async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator[None]:
     """Hold one of the places for a handshake.
 
-    It is waited for as long as others complete their handshakes; a holder that is stopped does not count for longer
-    than a handshake may take.
+    Waiting lasts as long as others complete their handshakes. A holder that is stopped counts for no longer than a
+    handshake may take.
 
     Args:
         container: The container, as `host:port`.
-        limit: How many handshakes there are at a time.
+        limit: How many handshakes there may be at a time.
         timeout: Seconds that a handshake may take.
     """
     places = _places.setdefault(asyncio.get_running_loop(), {})
@@ -52,7 +53,7 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
 
 
 async def _acquire(paths: list[Path], progress: Path, timeout: float) -> FileLock | None:
-    """Lock one of the files; None where no handshake has begun or ended for longer than one may take."""
+    """Lock one of the files; None if no handshake has begun or ended for longer than one may take."""
     # By our own clock, and only while we are awake: what stops us stops the holders, too.
     clock = AwakeClock()
     seen, since = _changed(progress), clock()

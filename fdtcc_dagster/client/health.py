@@ -1,4 +1,4 @@
-"""Whether a container is there at all: its `GET /fdtc-api/`, which costs it nothing."""
+"""Whether a container is there at all: its health endpoint, which costs it nothing."""
 
 from __future__ import annotations
 
@@ -41,18 +41,9 @@ async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
 async def lasting_failure(
     endpoint: Endpoint, error: Exception, open_timeout: float, *, handshake: bool
 ) -> ServiceUnavailableError | None:
-    """Make the error for an answer that a library of HTTP cannot read: its status, if it has one, comes first.
+    """Make the error for an answer that an HTTP library cannot read, or None if the container is fine otherwise.
 
-    The library does not tell it, so the container is asked for it.
-
-    Args:
-        endpoint: Where the answer came from.
-        error: The failure of reading it.
-        open_timeout: Seconds for a connection.
-        handshake: Whether it answered a handshake.
-
-    Returns:
-        The error; None where all is well but for that one answer.
+    Its status comes first, if it has one. The library does not tell it, so the container is asked for it.
     """
     try:
         with AwakeClock(min(open_timeout, _LONGEST_SECONDS)) as clock:
@@ -65,7 +56,7 @@ async def lasting_failure(
 
 
 async def _status(endpoint: Endpoint) -> int | None:
-    """The status that an answer begins with, whatever follows; None where it is no HTTP."""
+    """The status that an answer begins with, whatever follows; None if it is not HTTP."""
     url = urlsplit(endpoint.health_url)
     headers = {"Host": url.netloc, "Accept-Encoding": "identity", "Connection": "close", **endpoint.headers}
     request = [f"GET {url.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]

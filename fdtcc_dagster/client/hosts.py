@@ -15,16 +15,13 @@ _THIS_MACHINE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"
 
 
 def check_host(host: object) -> str:
-    """Make sure that something is a host.
-
-    Args:
-        host: A name, an IPv4 address, or an IPv6 address with or without brackets.
+    """Check a host: a name, an IPv4 address, or an IPv6 address with or without brackets.
 
     Returns:
         The host, without brackets.
 
     Raises:
-        ValueError: It is none. Where it is an address with a port, a scheme or a path, the error says what to give.
+        ValueError: It is not a host. If it has a port, a scheme or a path, the error says what to give.
     """
     if isinstance(host, str) and _is_host(host):
         return str(_address(host) or host)
@@ -41,7 +38,7 @@ def _shown(host: object) -> str:
 
 
 def identity_of(host: str, port: int) -> str:
-    """The same text for all ways to write a host and port, as locks and evidence are named by it."""
+    """The same text for all ways to write a host and port; locks and evidence are named by it."""
     name = host.lower().rstrip(".")
     address = _address(name)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -73,7 +70,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _meant(host: object) -> str:
-    """What to give instead, where that can be told."""
+    """What to give instead, if that can be told."""
     if not isinstance(host, str) or not host.isprintable():
         return ""
     try:

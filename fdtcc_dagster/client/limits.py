@@ -1,4 +1,7 @@
-"""How long to wait for the container, and how much to take from it."""
+"""How long to wait for the container, and how much to accept from it.
+
+Why the defaults are so long: docs/protocol.md#the-handshake and docs/protocol.md#keepalives-and-silence.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ class Limits:
     """What ends a pull that would not end by itself.
 
     Attributes:
-        open_timeout: Seconds for a connection and its handshake; the container loads credentials before (S16).
-        idle_timeout: Seconds without any frame or byte; the container's loop blocks for minutes at large writes (S15).
-        job_timeout: Seconds for a whole conversation, keepalives or not.
-        transfer_timeout: Seconds for a whole download, however slowly its bytes trickle.
-        max_bytes: Bytes of a snapshot's CSV, also of one that arrives as a ZIP.
-        max_handshakes: How many handshakes with the container there are at a time on this machine.
+        open_timeout: Seconds for a connection and its handshake; the container loads credentials before it answers.
+        idle_timeout: Seconds without any frame or byte; the container is silent for minutes during large writes.
+        job_timeout: Seconds for a whole conversation, with keepalives or without.
+        transfer_timeout: Seconds for a whole download, however slow it is.
+        max_bytes: Bytes of a snapshot's CSV, also if it arrives as a ZIP.
+        max_handshakes: How many handshakes with the container there may be at a time on this machine.
         max_record_bytes: Bytes of one record of a snapshot's CSV.
 
     Raises:

@@ -109,7 +109,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, kept: dict[str, Any]) -> None:
-    """Write a file as a whole. A full disk must not hide the failure that is to be kept."""
+    """Write a file as a whole. A full disk must not hide the failure that is to be recorded."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(part, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

@@ -1,4 +1,4 @@
-"""Paths that may begin with the home directory of a user, as a shell writes it."""
+"""Paths that may begin with a user's home directory, as a shell writes it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from pathlib import Path
 
 
 def expand_home(name: str, path: str | os.PathLike[str]) -> Path:
-    """Put the home directory in the place of a `~` or `~user` at the beginning of a path.
-
-    Args:
-        name: What the path is of, for the error.
-        path: The path.
+    """Replace a `~` or `~user` at the beginning of a path by the home directory.
 
     Raises:
-        ValueError: There is no such user, or no home directory; a directory named `~user` would be made instead.
+        ValueError: There is no such user, or no home directory; otherwise a directory named `~user` would be made.
     """
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):

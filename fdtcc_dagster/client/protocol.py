@@ -1,8 +1,8 @@
 """One conversation with the container, without any I/O: frames in, one outcome out.
 
 The I/O layer sends `Conversation.request()`, feeds every frame to `receive()` and the end of the connection to
-`closed()`, and stops as soon as `outcome` is set. What the frames mean was observed on the wire of the real service:
-`docs/protocol.md` has the cases by their S-numbers.
+`closed()`, and stops as soon as `outcome` is set. What the frames mean was seen on the wire of the real service: see
+docs/protocol.md#frames and docs/protocol.md#cases.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ _COLLISION = re.compile(r"No such file or directory: \S*tmp_|Failed to zip\b")
 
 @dataclass(frozen=True)
 class Pointer:
-    """The good end of a conversation: which CSV holds the snapshot.
+    """A conversation that succeeded: which CSV holds the snapshot.
 
     Attributes:
-        sha256: 64 lower-case hex digits: the SHA-256 of the CSV's bytes and its name in the download URL (S19).
-        announced_rows: The number of rows that the container counted in Foundry, or None where it did not say so,
-            as for a cached version.
+        sha256: 64 lower-case hex digits: the SHA-256 of the CSV's bytes, and its name in the download URL.
+        announced_rows: The number of rows that the container counted in Foundry, or None if it did not say so, as for
+            a cached version.
         origin: Whether the snapshot is a cached version of the window or today's data.
     """
 
@@ -81,16 +81,13 @@ class Pointer:
 
 
 def check_pointer(sha256: object) -> str:
-    """Make sure that something is a pointer, and can never be a path.
-
-    Args:
-        sha256: What is said to be 64 hex digits.
+    """Check a pointer, so that it can never be a path.
 
     Returns:
         The pointer in lower case.
 
     Raises:
-        ValueError: It is anything else.
+        ValueError: It is not 64 hex digits.
     """
     if isinstance(sha256, str) and _POINTER.fullmatch(sha256):
         return sha256.lower()
@@ -98,16 +95,10 @@ def check_pointer(sha256: object) -> str:
 
 
 def parse_frame(data: str | bytes) -> Message:
-    """Read a frame, without redaction.
-
-    Args:
-        data: The payload of a WebSocket message.
-
-    Returns:
-        The JSON object.
+    """Read the JSON object of a frame, without redaction.
 
     Raises:
-        ProtocolError: It is binary, not JSON, or not an object.
+        ProtocolError: The frame is binary, not JSON, or not an object.
     """
     if isinstance(data, bytes):
         raise ProtocolError(f"the container sent a binary frame of {len(data)} bytes where JSON text was expected")
@@ -124,12 +115,12 @@ def parse_frame(data: str | bytes) -> Message:
 
 
 def is_terminal(message: Message) -> bool:
-    """Tell whether a frame ends the conversation: the container itself leaves the socket open (S1, S2)."""
+    """Tell whether a frame ends the conversation: the container itself leaves the socket open."""
     return message.get("type") in ("final", "error")
 
 
 class Conversation:
-    """The state of one request for one dataset (one name per connection: S8).
+    """The state of one request for one dataset: see docs/protocol.md#several-names.
 
     Args:
         dataset: The dataset's name.
@@ -141,9 +132,9 @@ class Conversation:
 
     Attributes:
         outcome: The pointer or the failure, as soon as there is one.
-        announced_rows: How many rows the container has announced; None where it did not say so.
+        announced_rows: How many rows the container has announced; None if it did not say so.
         has_announced: Whether it has done so in this conversation, and not only in an earlier one.
-        warnings: What may be wrong with what it said, to be logged and taken out; there are a few at most.
+        warnings: What may be wrong with its messages, to be logged and removed; there are a few at most.
     """
 
     def __init__(
@@ -168,17 +159,14 @@ class Conversation:
         self._last = "nothing"
 
     def request(self) -> str:
-        """The request: one JSON text frame, always with both dates (S13), in UTC (S14)."""
+        """The request: one JSON text frame, always with both dates, in UTC."""
         return json.dumps({"names": [self.dataset], **self.window.wire()})
 
     def receive(self, data: str | bytes) -> Message | None:
         """Take a frame.
 
-        Args:
-            data: The payload of a WebSocket message.
-
         Returns:
-            The frame, redacted, to be shown or logged; None where it is no frame or comes after the outcome.
+            The frame, redacted, to be shown or logged; None if it is no frame or comes after the outcome.
         """
         if self.outcome is not None:
             return None
@@ -200,11 +188,7 @@ class Conversation:
         return shown
 
     def closed(self, reason: str) -> None:
-        """Take the end of the connection; a terminal frame that came before wins over it (S26).
-
-        Args:
-            reason: How it ended, such as `"close code 1012"`.
-        """
+        """Take the end of the connection, such as `"close code 1012"`; an earlier terminal frame wins over it."""
         if self.outcome is None:
             self.outcome = self._error(
                 ServiceConnectionLostError,
@@ -275,7 +259,7 @@ class Conversation:
         return Pointer(pointer.lower(), self.announced_rows, self._origin or "fetched")
 
     def _failed(self, text: str) -> FdtccError:
-        """A failed job ends with success and the text of its exception; the cause came before (S5, S6)."""
+        """A failed job ends with success and the text of its exception; the cause came before."""
         causes = list(self._failures)
         if not (causes and _NOTHING_NEW.match(text)):
             causes = [*causes, _cause(text)]
@@ -297,15 +281,15 @@ class Conversation:
 def request_all(names: Sequence[str], now: datetime) -> str:
     """The request of `get`: a fresh pull of each name.
 
-    Dates that are left out mean a fixed window of the past (S13), in which there is no version: the reference client
-    thereby always causes a pull. A window of the single instant `now` says the same without relying on that default.
+    If dates are left out, the service takes a fixed window of the past, in which there is no version; so the reference
+    client always causes a pull. A window of the single instant `now` does the same, without relying on that default.
     """
     instant = now.astimezone(timezone.utc).isoformat()
     return json.dumps({"names": list(names), "from_dt": instant, "to_dt": instant})
 
 
 def _cause(text: str) -> str:
-    """What a failure of the service says, without the request that Foundry refused."""
+    """The cause in a failure of the service, without the request that Foundry refused."""
     fields = ", ".join(f"{name} = {value}" for name, value in _FOUNDRY_ERROR.findall(text))
     head = excerpt(_FOUNDRY_SECTION.split(text)[0])
     return f"{head} ({excerpt(fields)})" if fields else head

@@ -40,7 +40,7 @@ _LEAST_PATIENCE = 10.0
 
 @dataclass(frozen=True)
 class _Ask:
-    """What is asked of the container, and by whom; see `FoundryDevToolsContainerClient.request`."""
+    """What is asked of the container, and for whom; see `FoundryDevToolsContainerClient.request`."""
 
     name: str
     window: Window
@@ -60,14 +60,14 @@ class Puller:
 
     Attributes:
         endpoint: The container.
-        limits: How long to wait, and how much to take.
+        limits: How long to wait, and how much to accept.
         attempts: How often a conversation or a download is tried at most.
         retry_delay: Seconds before the second attempt.
-        log: Told of every step.
-        warn: Told of every failed attempt.
+        log: Called with every step.
+        warn: Called with every failed attempt.
 
     Raises:
-        ValueError: An attribute is not of the kind described here.
+        ValueError: An attribute is not valid.
     """
 
     endpoint: Endpoint
@@ -93,7 +93,7 @@ class Puller:
         on_notice: OnMessage | None = None,
         evidence: Evidence | None = None,
     ) -> Announcement:
-        """Do what `FoundryDevToolsContainerClient.request` promises."""
+        """Implements `FoundryDevToolsContainerClient.request`."""
         ask = _Ask(
             name,
             window,
@@ -131,7 +131,7 @@ class Puller:
             evidence.announce(outcome.sha256, outcome.announced_rows)
 
     async def _ask(self, ask: _Ask, window: Window, pending: PendingCount | None) -> Announcement:
-        """Ask in a window, which is that of the request or its rest."""
+        """Ask in a window: that of the request, or what is left of it."""
         started = time.monotonic()
         announced = None if pending is None else pending.rows
 
@@ -184,7 +184,7 @@ class Puller:
         on_progress: OnProgress | None,
         on_notice: OnMessage | None = None,
     ) -> Snapshot:
-        """Do what `FoundryDevToolsContainerClient.fetch` promises."""
+        """Implements `FoundryDevToolsContainerClient.fetch`."""
         started = time.monotonic()
         known, file = arriving.announcement, arriving.file
         with _located(known.dataset, known.window):
@@ -284,7 +284,7 @@ class Puller:
             await finished(on_notice(message), self.limits.idle_timeout)
 
     def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
-        """Hold the right to talk to the container about a dataset; see `fdtcc_dagster.client.dataset_lock`."""
+        """Hold the lock of a dataset; see `fdtcc_dagster.client.dataset_lock`."""
 
         async def on_wait() -> None:
             text = f"Waiting for another pull of {name!r} to end"
@@ -300,11 +300,11 @@ def _is_number(value: object, *types: type) -> bool:
 
 
 def check_name(name: object) -> str:
-    """Make sure that something is a dataset's name.
+    """Check the name of a dataset.
 
     Raises:
-        ValueError: It is not a string, there is nothing in it, or it is a RID or a uuid: the container knows names
-            only, and a name is written into logs and errors (S7).
+        ValueError: It is not a string, it is empty, or it is a RID or a uuid: the container knows names only, and names
+            are written into logs and errors.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a dataset's name must be a string that is not empty, not {name!r}")
@@ -314,11 +314,7 @@ def check_name(name: object) -> str:
 
 
 def check_directory(directory: object) -> None:
-    """Make sure that something is a directory.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that a directory exists."""
     if not isinstance(directory, (str, Path)):
         raise ValueError(f"directory={directory!r} must be a path")
     if not Path(directory).is_dir():
@@ -326,11 +322,7 @@ def check_directory(directory: object) -> None:
 
 
 def check_transport(transport: object) -> None:
-    """Make sure that something is a transport.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Check that a transport is one that we know."""
     if transport not in ("csv", "zip"):
         raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
 
@@ -383,7 +375,7 @@ def _unwritten(error: OSError, known: Announcement, directory: Path) -> OSError:
 
 @contextmanager
 def _located(name: str, window: Window) -> Iterator[None]:
-    """Let errors name the dataset and the window."""
+    """Add the dataset and the window to errors."""
     try:
         yield
     except FdtccError as error:

@@ -1,4 +1,4 @@
-"""`pull` and its two halves, on which everything else stands: typed errors, verified files, flat memory."""
+"""`pull` and its two halves, `request` and `fetch`: typed errors, verified files, flat memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fdtcc_dagster.window import Window
 
 
 class PullsSnapshots:
-    """What of the client is this project's own, beside the face that the reference client documents."""
+    """The methods of the client that the reference client does not have."""
 
     _puller: Puller
 

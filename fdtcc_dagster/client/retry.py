@@ -1,15 +1,16 @@
-"""The retry policy of the client: which failures, how often, how long altogether, how long between attempts.
+"""The client's retry policy: which failures, how often, within which time, after which waits.
 
-- Errors that may pass by themselves are *retryable*; `is_retryable` is the one place that decides.
-- Of these, the client does not ask again after silence: it has cost its time already.
-- Attempts follow one another, never two at a time, and the turn of the dataset is kept from the first to the last: the
-  container's job runs on after a disconnect (S11), and two at once corrupt each other (S17).
+- Errors that may pass by themselves are *retryable*; only `is_retryable` decides that.
+- The client does not retry after silence, which has cost its time already.
+- Attempts follow one another, and the dataset's lock is kept from the first to the last. The container's job may run on
+  after a disconnect, and two jobs at once corrupt each other: see docs/protocol.md#when-a-client-goes-away and
+  docs/protocol.md#two-requests-at-once.
 - Waits double, with jitter. After a lost conversation they are also as long as it had lasted, up to a minute: the job
-  that it has left behind, or the container's restart, needs time, and another attempt then finds the version that the
+  that it left behind, or the container's restart, needs time, and the next attempt then finds the version that the
   first one caused.
-- Both the number of attempts and the time in which they begin are limited; time counts while this process runs.
+- The number of attempts and the time in which they begin are limited; time counts while this process runs.
 
-(aiohttp by itself asks once more for a file when a connection ends before any answer; nothing is lost or waited for.)
+(aiohttp asks once more for a file by itself if a connection ends before any answer; nothing is lost by that.)
 """
 
 from __future__ import annotations
@@ -44,12 +45,8 @@ _LONGEST_SECONDS = 60.0
 def is_retryable(error: BaseException) -> bool:
     """Tell whether the same request may succeed when it is made again.
 
-    Args:
-        error: Any exception.
-
-    Returns:
-        True for the errors marked retryable in `fdtcc_dagster.errors`, unless they are `permanent`, and for
-        those that are `temporary`; False for all else.
+    True for the errors marked retryable in `fdtcc_dagster.errors`, unless they are `permanent`, and for those that are
+    `temporary`.
     """
     if isinstance(error, FdtccError) and error.temporary:
         return True

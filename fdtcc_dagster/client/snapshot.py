@@ -1,4 +1,4 @@
-"""The result of a pull: one verified CSV; and what is known of it before."""
+"""The result of a pull: one verified CSV, and what is known of it before."""
 
 from __future__ import annotations
 

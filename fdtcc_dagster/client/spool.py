@@ -1,9 +1,9 @@
-"""Temporary files and directories which the next process removes when their own was killed.
+"""Temporary files and directories. If a process is killed, the next one removes those of it.
 
-While one is in use, its process holds a file lock, in a directory of the user on this machine, and the lock's file says
-where it is. When the lock is free the process is dead: whoever comes next, wherever it works, removes what it left and
-then the lock. Of what has no lock here, nothing is known: another machine may be writing to it, so it is left alone
-until nothing has changed in it for two days.
+While a temporary file is in use, its process holds a file lock in this machine's lock directory, and the lock file says
+where the temporary file is. If the lock is free, the process has ended, and the file is stale: the next process,
+wherever it works, removes the file and then the lock. Without a lock on this machine, nothing is known: another machine
+may be writing to the file, so it stays until nothing has changed in it for two days.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _FORGOTTEN_SECONDS = 48 * 3600.0
 
 @contextmanager
 def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
-    """Give a directory for snapshots on their way, which is removed with all that is in it, whatever happens.
+    """Make a directory for snapshots, and remove it with everything in it at the end.
 
-    Leftovers of processes that were killed are removed first.
+    Stale files are removed first.
 
     Args:
         parent: An existing directory to put it into, which may begin with `~`; None: the system's temporary directory.
@@ -52,7 +52,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
 
     Raises:
         OSError: `parent` does not exist or cannot be written to.
-        ValueError: It begins with `~` and the name of nobody.
+        ValueError: It begins with `~` and the name of no user.
     """
     parent = expand_home("spool_directory", parent or tempfile.gettempdir())
     remove_leftovers(parent)
@@ -71,15 +71,13 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """Give a path beside a file, to write it there and then move it to its place.
-
-    Leftovers of processes that were killed are removed first.
+    """Give a path beside a file, to write there and then rename; stale files are removed first.
 
     Args:
         target: The file, in an existing directory.
 
     Yields:
-        A path at which nothing exists; what is there at the end is removed.
+        A path at which nothing exists. What is there at the end is removed.
     """
     remove_leftovers(target.parent)
     with _in_use(lambda token: target.with_name(f".fdtcc-{token}.part")) as part:
@@ -87,9 +85,7 @@ def part_of(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what processes that were killed have left; those that live keep theirs.
-
-    That is all that processes of this machine have left, wherever it is, and what others have forgotten in a directory.
+    """Remove the stale files of this machine, wherever they are, and old ones of other machines in a directory.
 
     Args:
         directory: Where `spool_directory` or `part_of` were called; its other entries are not touched.
@@ -107,10 +103,10 @@ def remove_leftovers(directory: Path) -> None:
 
 @contextmanager
 def _in_use(path_of: Callable[[str], Path]) -> Iterator[Path]:
-    """Give a path that others know to be in use until the end; what is there then is removed.
+    """Give a path that is marked as in use until the end; what is there then is removed.
 
     Args:
-        path_of: Makes the path, which holds a token.
+        path_of: Makes the path from a token.
     """
     path, lock = _lock_for(path_of)
     try:
@@ -124,7 +120,7 @@ def _in_use(path_of: Callable[[str], Path]) -> Iterator[Path]:
 
 
 def _lock_for(path_of: Callable[[str], Path]) -> tuple[Path, IO[bytes] | None]:
-    """Make a path, and hold a lock that says that it is in use; None where there is no place for locks."""
+    """Make a path, and hold the lock that marks it as in use; the lock is None if there is no place for locks."""
     while True:
         token = secrets.token_hex(8)
         path = path_of(token)
@@ -149,7 +145,7 @@ def _lock_for(path_of: Callable[[str], Path]) -> tuple[Path, IO[bytes] | None]:
 
 
 def _remove_if_dead(lock_path: Path) -> None:
-    """Remove what is left of a process, and then its lock, if it does not hold that any more."""
+    """Remove a stale file, and then its lock, if no process holds that."""
     with lock_path.open("r+b", buffering=0) as lock:
         if not _acquire(lock):
             return
@@ -168,13 +164,13 @@ def _remove_if_forgotten(path: Path, token: str) -> None:
 
 
 def _unlink_unless_needed(lock_path: Path, path: Path) -> None:
-    """Remove a lock, unless it leads to what could not be removed: then, to the next process."""
+    """Remove a lock, but keep it for the next process if its file could not be removed."""
     if _token_of(path) != lock_path.stem or not os.path.lexists(path):
         lock_path.unlink(missing_ok=True)
 
 
 def _acquire(lock: IO[bytes]) -> bool:
-    """Lock an open file until it is closed, unless somebody else holds it, of this process or another one."""
+    """Lock an open file until it is closed, unless this or another process has locked it."""
     if fcntl is None:
         raise OSError(errno.ENOSYS, "this system has no file locks")
     try:

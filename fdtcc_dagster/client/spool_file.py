@@ -1,8 +1,8 @@
-"""A file that is read while it arrives.
+"""The spool file: it is read while a download writes it.
 
-One thread writes what a download delivers; others read it from the beginning, and wait where it has not arrived yet.
-The end of the file is shown to a reader only when all of it was verified: until then, reading beyond what has arrived
-waits, and raises what ended the download.
+One thread writes what a download delivers. Others read the file from the beginning, and wait for bytes that have not
+arrived yet. A reader sees the end of the file only when the whole file is verified: until then, reading beyond what has
+arrived waits, and raises the error that ended the download.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ArrivingFile:
 
     Args:
         directory: Where it is put, with mode 0600; it has another name until it is verified.
-        sha256: What the SHA-256 of its bytes must be, 64 lower-case hex digits (S19).
+        sha256: What the SHA-256 of its bytes must be, 64 lower-case hex digits.
     """
 
     def __init__(self, directory: Path, sha256: str) -> None:
@@ -54,13 +54,10 @@ class ArrivingFile:
         self._digest = hashlib.sha256()
 
     def begin(self) -> None:
-        """Begin an attempt: what is written from now on is the file from its first byte on.
+        """Begin an attempt: the next bytes that are written are the file's first ones.
 
-        Readers go on where they stand. Whether the attempt repeats what they have read is checked by the hash of the
-        bytes that an earlier attempt has delivered.
-
-        Raises:
-            OSError: The file cannot be made.
+        Readers stay where they are. The hash of the bytes that an earlier attempt delivered shows whether this attempt
+        repeats them.
         """
         if self._file is None:
             self._file = os.fdopen(os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "r+b", buffering=0)
@@ -72,14 +69,7 @@ class ArrivingFile:
         self.size, self._digest = 0, hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """Write the next bytes.
-
-        Args:
-            data: The bytes.
-
-        Raises:
-            OSError: They cannot be written, or not all of them.
-        """
+        """Write the next bytes."""
         begin = self.size
         for size in sorted(size for size in self._delivered if begin < size <= begin + len(data)):
             self._take(data[self.size - begin : size - begin])
@@ -94,7 +84,7 @@ class ArrivingFile:
         """End the last attempt: verify the bytes, and give the file its name.
 
         Raises:
-            ChecksumMismatchError: They are not what the pointer names.
+            ChecksumMismatchError: The bytes are not those of the pointer.
             OSError: The file is not as it was written, or cannot be renamed.
         """
         assert self._file is not None  # noqa: S101  begun by the caller
@@ -115,12 +105,10 @@ class ArrivingFile:
             self._changed.notify_all()
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the arrival: readers wait for nothing any more, and what is not verified is removed.
-
-        May be called again, which changes nothing.
+        """End the download: readers no longer wait, and an unverified file is removed. May be called again.
 
         Args:
-            error: Why it failed; readers raise it.
+            error: Why the download failed; readers raise it.
         """
         with self._changed:
             if self._file is not None:
@@ -137,8 +125,8 @@ class ArrivingFile:
         """Read the file from its beginning.
 
         Yields:
-            What it is read from. Its `readinto` gives fewer bytes than asked for only at the end, and raises what
-            ended the download; it raises `ChecksumMismatchError` where another attempt delivered other bytes.
+            A raw file. Its `readinto` returns fewer bytes than asked for only at the end. It raises the error that
+            ended the download, or `ChecksumMismatchError` if another attempt delivered other bytes.
         """
         with self._changed:
             while not (self._readable or self._complete or self.error):
@@ -150,11 +138,11 @@ class ArrivingFile:
             yield _Reader(self, file, version)
 
     def wait(self, position: int, version: int) -> int:
-        """Wait until there is something to read, and check that a reader may go on.
+        """Wait until something can be read, and check that the reader may continue.
 
         Args:
-            position: Up to where it wants to read.
-            version: The version that it began with.
+            position: Up to where the reader wants to read.
+            version: The version with which the reader began.
 
         Returns:
             Up to where it can read: `position`, or less at the end of the file.

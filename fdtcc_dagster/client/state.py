@@ -1,7 +1,7 @@
-"""Where this user's processes keep what they have to know of each other: locks, and evidence of snapshots.
+"""The state directory: what processes of one user must know of each other, locks and evidence of snapshots.
 
-`FDTCC_STATE_DIRECTORY` names the directory. Otherwise it is the user's state directory, as the platform has it
-(`~/.local/state/fdtcc-dagster` on Linux), or, where nobody may write there, one in the temporary directory.
+`FDTCC_STATE_DIRECTORY` names it. Otherwise it is the user's state directory on this platform
+(`~/.local/state/fdtcc-dagster` on Linux) or, if that is not writable, one in the temporary directory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STATE_DIRECTORY = "FDTCC_STATE_DIRECTORY"
 
 
 def state_directory() -> Path:
-    """The directory of what outlives a process; it is made if it does not exist.
+    """The state directory, made if it does not exist.
 
     Raises:
         OSError: It cannot be made, or others may write to it.
@@ -41,7 +41,7 @@ def state_directory() -> Path:
 
 
 def lock_directory() -> Path:
-    """The directory of this machine's file locks: a home directory may be that of several machines."""
+    """The directory of this machine's file locks: a home directory may be shared by several machines."""
     machine = re.sub(r"[^A-Za-z0-9_-]", "_", platform.node()) or "machine"
     return _made(state_directory() / f"locks-{machine}")
 
@@ -49,7 +49,7 @@ def lock_directory() -> Path:
 def acquire(lock: FileLock) -> None:
     """Lock a file of the lock directory, or raise `Timeout` at once.
 
-    The directory may have been deleted: filelock would make it so that others might write to it.
+    If the directory was deleted, filelock would make it again with permissions that let others write to it.
     """
     lock_directory()
     lock.acquire(blocking=False)
@@ -62,7 +62,7 @@ def _made(directory: Path) -> Path:
 
 
 def _check_private(directory: Path) -> None:
-    """Make sure that the directory is ours: where everybody may write, somebody else may have made it."""
+    """Check that a directory is ours: in a place where everybody may write, somebody else may have made it."""
     status = directory.lstat()
     if hasattr(os, "getuid") and not (
         stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022

@@ -1,4 +1,4 @@
-"""The WebSocket under a conversation: connecting, waiting within limits, and what a failure of it is called."""
+"""The WebSocket under a conversation: connect, wait within timeouts, and turn failures into our errors."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ _logger.setLevel(logging.INFO)
 
 class _Connect(connect):
     def process_redirect(self, exc: Exception) -> Any:
-        """Follow none: where one leads is nobody to tell credentials and names of datasets."""
+        """Follow none: credentials and names of datasets must not be sent to another place."""
         return exc
 
 
 @asynccontextmanager
 async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientConnection]:
-    """Open the WebSocket and close it on the way out, whatever happens.
+    """Open the WebSocket, and close it at the end in any case.
 
-    The container never closes by itself (S1, S2), sends no pong while it writes (S15), and needs no long frames.
+    The container never closes by itself, sends no pong while it writes, and needs no long frames: see
+    docs/protocol.md#the-first-terminal-frame-decides and docs/protocol.md#keepalives-and-silence.
 
     Args:
         endpoint: The container.
-        limits: Of which `open_timeout` counts here.
+        limits: `open_timeout` counts here.
 
     Yields:
         The open connection.
 
     Raises:
-        ServiceUnavailableError: There is no connection, or the handshake was refused or took too long (S16).
+        ServiceUnavailableError: There is no connection, or the handshake was refused or took too long.
     """
     async with handshake(endpoint.identity, limits.max_handshakes, 2 * limits.open_timeout):
         connection = await _open(endpoint, limits)
@@ -103,18 +104,15 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
 
 
 async def converse(connection: ClientConnection, request: str, limits: Limits) -> AsyncGenerator[str | bytes, None]:
-    """Send a request and give the frames that follow, for as long as the caller wants them.
+    """Send a request and yield the payload of each frame that follows.
 
     Args:
         connection: The open connection.
         request: The text frame to send.
-        limits: Of which `idle_timeout` and `job_timeout` count here, while this process runs.
-
-    Yields:
-        The payload of each frame.
+        limits: `idle_timeout` and `job_timeout` count here, while this process runs.
 
     Raises:
-        IdleTimeoutError: A limit has passed.
+        IdleTimeoutError: A timeout has passed.
         ServiceConnectionLostError: The connection ended; the message says how.
         ProtocolError: A frame is longer than 1 MiB.
     """

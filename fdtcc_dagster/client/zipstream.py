@@ -1,7 +1,7 @@
-"""Inflating the container's ZIP while it streams (S21).
+"""Inflates the container's ZIP while it streams: see docs/protocol.md#the-zip.
 
-`zipfile` needs the whole archive first: its directory stands at the end. The container's archives have one deflated
-member, so its local header is enough; the caller's SHA-256 of the inflated bytes is the check.
+`zipfile` needs the whole archive first, because its directory is at the end. The container's archives have one deflated
+member, so its local header is enough. The caller compares the SHA-256 of the inflated bytes.
 """
 
 from __future__ import annotations
@@ -23,15 +23,11 @@ DamagedError = cast("type[Exception]", isal_zlib.error)
 
 
 class OtherArchiveError(ValueError):
-    """An archive is not of the form that the container makes."""
+    """An archive does not have the form of the container's."""
 
 
 class Inflater:
-    """Inflates the first member of a ZIP.
-
-    Args:
-        name: The name that the member must have.
-    """
+    """Inflates the first member of a ZIP, which must have a given name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -39,13 +35,7 @@ class Inflater:
         self._inflater = isal_zlib.decompressobj(wbits=-15)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the archive's next bytes.
-
-        Args:
-            data: The bytes as they arrive.
-
-        Yields:
-            Inflated bytes, at most 4 MiB at a time whatever the compression ratio.
+        """Take the archive's next bytes, and yield inflated ones, at most 4 MiB at a time.
 
         Raises:
             OtherArchiveError: The archive does not begin with a deflated member of that name.

@@ -24,14 +24,7 @@ _PAST_PARTITIONS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo.
-
-    Args:
-        arguments: Those of the command line, if None.
-
-    Returns:
-        0 if everything came as it should, otherwise 1.
-    """
+    """Run the demo; return 0 if everything is as it should be, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m fdtcc_dagster.demo", description=__doc__)
     parser.add_argument("--prepare", action="store_true", help="only prepare what `dagster dev` is to find")
     options = parser.parse_args(arguments)
@@ -54,15 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def partitions_to_show(dataset: FoundryDataset, now: datetime) -> list[tuple[str, str | None]]:
-    """Choose partitions: those that nobody pulled, and the newest others.
-
-    Args:
-        dataset: One of the demo's datasets.
-        now: An aware instant.
+    """Choose partitions, oldest first: those that nobody pulled, and the newest others.
 
     Returns:
-        Their keys, oldest first, and the origin that their rows must have: `"cached"`, `"fetched"` for the last one
-        while it may be pulled, or None where nobody pulled it in time, so that there are no rows.
+        Each key with the origin that its rows must have: `"cached"`, `"fetched"` for the last one while it may be
+        pulled, or None if nobody pulled it in time, so that there are no rows.
     """
     *past, current = available_refreshes(dataset, now)
     current_key = current.date().isoformat()
@@ -110,7 +99,7 @@ def _show_slices(instance: dg.DagsterInstance, now: datetime) -> list[str]:
 
 
 def _complaints(run: PartitionRun, origin: str | None) -> list[str]:
-    """Say in what a run differs from what the demo promises: rows of this origin, or none at all."""
+    """How a run differs from what the demo promises: rows of this origin, or none at all."""
     seen = run.metadata["foundry/origin"] if run.error is None else ": ".join(run.error)
     if origin is None:
         expected = NoVersionInWindowError.__name__

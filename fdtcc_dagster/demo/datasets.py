@@ -58,14 +58,9 @@ PLANES_SCHEMA = {
 
 
 def demo_datasets(now: datetime | None = None) -> list[FoundryDataset]:
-    """Declare the datasets.
+    """Declare the datasets: `flights` and `planes` with declared types, and `weather`, whose types are inferred.
 
-    Args:
-        now: An aware instant, the current one if None. The partitions begin eight weeks before the newest refresh of
-            `flights` that is available then.
-
-    Returns:
-        `flights` and `planes` with declared types, and `weather`, whose types are inferred.
+    The partitions begin eight weeks before the newest refresh of `flights` that is available at `now`.
     """
     newest = MONDAYS.get_latest_refresh(now) - MONDAYS.buffer
     start = (newest - HISTORY).date()
@@ -99,13 +94,9 @@ def demo_datasets(now: datetime | None = None) -> list[FoundryDataset]:
 
 
 def demo_slices(now: datetime | None = None) -> FoundryDataset:
-    """Declare `flights` once more, as slices: each partition holds one week's departures, of any later snapshot.
+    """Declare `flights` once more, as slices: each partition holds one week's departures, from any later snapshot.
 
-    Args:
-        now: As for `demo_datasets`.
-
-    Returns:
-        The dataset, whose asset is `flights_by_week`. Its partitions begin three weeks before the newest refresh.
+    The asset is `flights_by_week`. Its partitions begin three weeks before the newest refresh.
     """
     flights = demo_datasets(now)[0]
     assert flights.start is not None  # noqa: S101  the demo declares no other ones
@@ -122,15 +113,7 @@ def demo_slices(now: datetime | None = None) -> FoundryDataset:
 
 
 def available_refreshes(dataset: FoundryDataset, now: datetime) -> list[datetime]:
-    """The refreshes of a dataset that may be pulled, oldest first.
-
-    Args:
-        dataset: A dataset with a schedule.
-        now: An aware instant.
-
-    Returns:
-        Their instants, without the buffer. The last one is the newest one.
-    """
+    """The refreshes of a dataset with a schedule that may be pulled, oldest first, without the buffer."""
     assert dataset.schedule is not None  # noqa: S101  the demo declares no other ones
     assert dataset.start is not None  # noqa: S101
     start = datetime(dataset.start.year, dataset.start.month, dataset.start.day, tzinfo=timezone.utc)
@@ -138,7 +121,7 @@ def available_refreshes(dataset: FoundryDataset, now: datetime) -> list[datetime
 
 
 def is_live(dataset: FoundryDataset, refresh: datetime, now: datetime) -> bool:
-    """Whether a refresh may be pulled now: from the end of its buffer until the next one begins."""
+    """Whether a refresh may be pulled now: from the end of its buffer until the next one."""
     return dataset.window(refresh.date().isoformat(), now).contains(now)
 
 

@@ -17,10 +17,10 @@ nux:
 
 
 def use_demo_instance() -> Path:
-    """Make the demo's instance the one of this process and its children.
+    """Make the demo's instance that of this process and its children; its settings send nothing to anybody.
 
     Returns:
-        Its directory, `dagster` in the demo's, with settings if it had none: they send nothing to anybody.
+        Its directory, `dagster` in the demo's.
     """
     home = demo_home() / "dagster"
     home.mkdir(parents=True, exist_ok=True)

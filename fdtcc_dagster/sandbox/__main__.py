@@ -13,14 +13,7 @@ from fdtcc_dagster.sandbox.container import SandboxContainer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted.
-
-    Args:
-        arguments: The command line; by default the process's own.
-
-    Returns:
-        The exit code: 0 after SIGINT or SIGTERM, 1 if it could not start.
-    """
+    """Serve until SIGINT or SIGTERM; return 0 then, or 1 if the sandbox could not start."""
     parser = argparse.ArgumentParser(
         prog="python -m fdtcc_dagster.sandbox",
         description="Serve a directory of dataset versions as a Foundry DevTools Container would.",

@@ -40,14 +40,7 @@ class Blobs:
         self._zipping = threading.Lock()
 
     def add(self, chunks: Iterable[bytes]) -> Blob:
-        """Store bytes under their hash.
-
-        Args:
-            chunks: The bytes, in pieces.
-
-        Returns:
-            The stored CSV; the one that is already there if the bytes are the same.
-        """
+        """Store bytes under their hash, and return that CSV."""
         descriptor, name = tempfile.mkstemp(dir=self._directory)
         with open(descriptor, "wb") as file:
             digest, rows = _measure(_copied(chunks, file.write))

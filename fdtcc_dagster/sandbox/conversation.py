@@ -1,4 +1,7 @@
-"""One WebSocket conversation: a request, the frames of its job, and then an open socket (docs/protocol.md)."""
+"""One WebSocket conversation: a request, the frames of its job, and then an open socket.
+
+Each case is described in docs/protocol.md#cases, and what the frames mean in docs/protocol.md#frames.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Conversation:
     """The server's end of one conversation.
 
     Attributes:
-        keepalives: Whether keepalives are being sent (S15).
+        keepalives: Whether keepalives are being sent.
     """
 
     def __init__(self, service: Service, websocket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
@@ -44,7 +47,7 @@ class Conversation:
         self._names: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """Hold the conversation until the socket is closed; a job that still runs is then cancelled, or left (S11)."""
+        """Hold the conversation until the socket is closed; its job is then cancelled, or left running."""
         message = await self._websocket.receive()
         if message.type in _CLOSED:
             return
@@ -90,7 +93,7 @@ class Conversation:
         await self._after_frame()
 
     async def send_raw(self, payload: str | bytes) -> None:
-        """Send a text or a binary frame; into the void where the job runs on without its client."""
+        """Send a text or a binary frame; nobody gets it if the job runs on without its client."""
         with suppress(ConnectionError) if self._runs_on else nullcontext():
             await self._send(payload)
 
@@ -145,7 +148,7 @@ class Conversation:
             self._end()
 
     def _check(self, job: asyncio.Task[None]) -> None:
-        """Let a mistake in the sandbox be heard of, rather than leave the client waiting."""
+        """Report a mistake in the sandbox, instead of leaving the client waiting."""
         if not job.cancelled() and (error := job.exception()):
             _log.error("the sandbox's job for %s failed", self._names, exc_info=error)
             abort(self._transport)

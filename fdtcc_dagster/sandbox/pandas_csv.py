@@ -1,4 +1,4 @@
-"""Write a Polars frame as pandas would: the CSV dialect of the container (S20), without pandas."""
+"""Writes a Polars frame as pandas would, without pandas: the container's dialect, docs/protocol.md#the-csv."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_pandas_csv(frame: pl.DataFrame) -> bytes:
 
 
 def _values(column: pl.Series) -> list[Any]:
-    """Give the values of which `csv.writer` makes pandas' text; None becomes an empty field."""
+    """The values for which `csv.writer` writes pandas' text; None becomes an empty field."""
     import polars as pl  # here, as a sandbox of plain files starts faster without it
 
     dtype = column.dtype

@@ -1,4 +1,7 @@
-"""The first frame of a conversation, read as leniently and as wrongly as the service reads it."""
+"""The first frame of a conversation, read as leniently and as wrongly as the service reads it.
+
+See docs/protocol.md#the-bounds-of-a-window and docs/protocol.md#a-malformed-request.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ class Request:
     """A parsed request.
 
     Attributes:
-        names: The datasets asked for.
-        from_dt: What stands in the request, or the default.
+        names: The requested datasets.
+        from_dt: What the request says, or the default.
         to_dt: Likewise.
         raw: The whole JSON object.
     """
@@ -29,16 +32,10 @@ class Request:
 
     @classmethod
     def parse(cls, data: Any) -> Request:
-        """Read the first frame.
-
-        Args:
-            data: The payload of a text frame, or of a binary one.
-
-        Returns:
-            The request.
+        """Read the payload of the first frame.
 
         Raises:
-            ValueError: It is malformed (S26).
+            ValueError: It is malformed.
         """
         if not isinstance(data, str):
             raise ValueError("the request is not a text frame")
@@ -53,13 +50,10 @@ class Request:
         return cls(unique, raw.get("from_dt", _FROM), raw.get("to_dt", _TO), raw)
 
     def window(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the bounds as naive datetimes, both inclusive; offsets are dropped, not converted (S14).
+        """The bounds as naive datetimes, both inclusive and maybe inverted; offsets are dropped, not converted.
 
         Args:
-            now: The current instant in UTC, which a `to_dt` of null means (S13).
-
-        Returns:
-            The bounds; they may be inverted (S10).
+            now: The current instant in UTC, which a `to_dt` of null means.
 
         Raises:
             TypeError: A bound is neither a string nor a `to_dt` of null.

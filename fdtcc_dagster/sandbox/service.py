@@ -44,7 +44,7 @@ class Service:
 
 
 class Observations:
-    """What the sandbox saw. Written by its loop, read by any thread."""
+    """What the sandbox has seen. Written by its loop, read by any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

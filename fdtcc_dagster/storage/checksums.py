@@ -1,7 +1,7 @@
-"""What a Parquet file says of itself: how many rows it was stored with, and the checksum of its bytes.
+"""What a Parquet file says about itself: how many rows it was stored with, and the checksum of its bytes.
 
-Both stand in the file's key-value metadata, in the footer, and are known only when it has been written. So it is
-written with zeros in their places. The checksum is the SHA-256 of the file with zeros in the checksum's own place.
+Both are in the file's key-value metadata, in the footer, and are known only when it has been written. So it is written
+with zeros in their places. The checksum is the SHA-256 of the file with zeros in the checksum's own place.
 """
 
 from __future__ import annotations
@@ -32,14 +32,7 @@ _ROWS_PLACE, _CHECKSUM_PLACE = _place_of(_ROWS, _ROWS_DIGITS), _place_of(_CHECKS
 
 
 def complete(path: Path, rows: int) -> str:
-    """Put the number of rows and the checksum into a file that was written with `PLACES`.
-
-    Args:
-        path: The file.
-        rows: How many rows it has.
-
-    Returns:
-        The checksum.
+    """Put the number of rows and the checksum into a file that was written with `PLACES`, and return the checksum.
 
     Raises:
         ValueError: The file was written without them.
@@ -58,32 +51,25 @@ def complete(path: Path, rows: int) -> str:
 
 
 def read_to_end(file: IO[bytes]) -> tuple[str | None, str]:
-    """Read a file to its end.
-
-    Args:
-        file: The file, open for reading.
-
-    Returns:
-        The checksum that it says it has, or None where it says none; and the one that it has.
-    """
+    """Read an open file to its end: the checksum that it says it has, if any, and the one that it has."""
     start, footer = _footer(file)
     said = _put(footer, _CHECKSUM_PLACE, "0" * _CHECKSUM_DIGITS)
     return said, _sha256(file, start, footer)
 
 
 def rows_of(metadata: Mapping[str, str]) -> int | None:
-    """Give the number of rows that a file was stored with, or None where its key-value metadata do not say it."""
+    """The number of rows that a file was stored with, or None if its key-value metadata do not say it."""
     rows = metadata.get(_ROWS, "")
     return int(rows) if rows.isdecimal() else None
 
 
 def checksum_of(metadata: Mapping[str, str]) -> str | None:
-    """Give the checksum that a file was stored with, or None where its key-value metadata do not say it."""
+    """The checksum that a file was stored with, or None if its key-value metadata do not say it."""
     return metadata.get(_CHECKSUM)
 
 
 def _footer(file: IO[bytes]) -> tuple[int, bytearray]:
-    """Where a file's footer begins, and all from there on."""
+    """Where a file's footer begins, and everything from there on."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END_BYTES))
     length = int.from_bytes(file.read(4), "little")
@@ -94,7 +80,7 @@ def _footer(file: IO[bytes]) -> tuple[int, bytearray]:
 
 
 def _put(footer: bytearray, place: re.Pattern[bytes], value: str) -> str | None:
-    """Put a value into its place, and give the one that was there; None where there is no such place."""
+    """Put a value into its place, and return the one that was there; None if there is no such place."""
     # Names and statistics of columns, and what was given as provenance, come before it, and may look like it.
     every = list(place.finditer(footer))
     if not every:

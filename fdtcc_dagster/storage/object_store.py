@@ -1,7 +1,7 @@
 """Object stores: which ones and with which options, and objects that are put and read as a whole.
 
-Everything goes through fsspec, reading and writing alike, so both reach the same place by the same options. Polars' own
-names of options are others, and what it is not told it takes from the environment: it would reach another store.
+Reading and writing both use fsspec, so both reach the same place with the same options. Polars has other names for the
+options, and takes what it is not given from the environment: it would reach another store.
 """
 
 from __future__ import annotations
@@ -56,14 +56,11 @@ _ABORT_SECONDS = 4.0
 
 
 def check_place(base_dir: str) -> None:
-    """Refuse a place that nothing can be stored in as a whole.
-
-    Args:
-        base_dir: A directory, or a URL.
+    """Refuse a directory or URL in which nothing can be stored as a whole.
 
     Raises:
-        ValueError: It is neither a directory nor in an object store that is known; or there are credentials in it; or
-            it begins with `~` and the name of nobody.
+        ValueError: It is neither a directory nor in a known object store; or it contains credentials; or it begins with
+            `~` and the name of no user.
     """
     protocol, separator, rest = base_dir.partition("://")
     if not separator:
@@ -80,14 +77,14 @@ def check_place(base_dir: str) -> None:
 
 
 def check_key(what: str, key: str) -> None:
-    """Refuse a name of objects of which fsspec implementations take a part for something else.
+    """Refuse a name of which fsspec implementations take a part for something else.
 
     Args:
         what: What the name is of.
         key: The name, or a part of it.
 
     Raises:
-        ValueError: It has `?versionId=`, behind which a version would be named, or `::`, behind which another store.
+        ValueError: It has `?versionId=`, after which a version would be named, or `::`, after which another store.
     """
     for mark in ("?versionId=", "::"):
         if mark.lower() in key.lower():
@@ -100,12 +97,8 @@ def check_key(what: str, key: str) -> None:
 def check_options(base_path: UPath, options: Mapping[str, Any]) -> None:
     """Refuse options that the store's fsspec implementation does not know: it may ignore them, and use another store.
 
-    Args:
-        base_path: The place.
-        options: fsspec's storage options.
-
     Raises:
-        ValueError: An option is not known; or a local directory was given any.
+        ValueError: An option is not known, or a local directory was given any.
         ImportError: The package of the store is not installed.
     """
     if is_local(base_path):
@@ -142,7 +135,7 @@ def _check_protocol(protocol: str) -> None:
 
 
 def is_local(path: UPath) -> bool:
-    """Say whether a path is one of this machine's file system."""
+    """Tell whether a path is in this machine's file system."""
     return getattr(path, "protocol", "") in _LOCAL
 
 
@@ -152,7 +145,7 @@ def put(local: Path, path: UPath, stopped: Callable[[], bool]) -> None:
     Args:
         local: The file.
         path: The object's place.
-        stopped: Asked from time to time; when it says so, the upload is given up.
+        stopped: Called from time to time; if it returns True, the upload is aborted.
 
     Raises:
         RuntimeError: The upload was stopped.
@@ -193,8 +186,8 @@ async def _put_unless_stopped(
 async def _put_to_s3(store: Any, local: Path, path: str) -> None:
     """Put a file with one request, or in parts.
 
-    Not by `S3FileSystem.put_file`: it leaves the parts of an upload that is cancelled, goes on sending some of one that
-    has failed, and holds up to 500 MB of a large file in memory.
+    Not by `S3FileSystem.put_file`: it leaves the parts of a cancelled upload behind, continues to send parts of a
+    failed one, and holds up to 500 MB of a large file in memory.
     """
     bucket, key, _ = store.split_path(path)
     place = {"Bucket": bucket, "Key": key}
@@ -241,27 +234,20 @@ async def _abort(store: Any, place: Mapping[str, str], created: asyncio.Future[A
 
 
 def footer_of(path: UPath) -> reading.Footer:
-    """Read what a stored object says of itself, without its rows.
-
-    Args:
-        path: The object's place.
+    """Read what a stored object says about itself, without its rows.
 
     Raises:
         OSError: It cannot be read.
-        polars.exceptions.PolarsError: It is no Parquet file.
+        polars.exceptions.PolarsError: It is not a Parquet file.
     """
     with _open(path) as file:
         return _read_footer(file)
 
 
 def scan(path: UPath) -> pl.LazyFrame:
-    """Read a stored object lazily, as it is now: it is copied to this machine, where its rows are read.
+    """Read a stored object lazily, as it is now: it is copied to this machine, and the copy is read.
 
-    Args:
-        path: The object's place.
-
-    Returns:
-        The rows. The copy goes with the last LazyFrame that needs it, or when the process ends.
+    The copy is removed with the last LazyFrame that needs it, or when the process ends.
 
     Raises:
         OSError: It cannot be read, was replaced while it was copied, or is damaged.

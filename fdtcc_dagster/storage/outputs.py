@@ -1,4 +1,4 @@
-"""What an asset returned, as the frames of its partitions; anything else is an error that says what to return."""
+"""What an asset returned, as the frames of its partitions; for anything else the error says what to return."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 
 
 def frame_of(obj: object, what: str) -> pl.DataFrame | pl.LazyFrame:
-    """Give an output that is a frame, or say what it should be."""
+    """Return an output that is a frame, or say what it should be."""
     if isinstance(obj, (pl.DataFrame, pl.LazyFrame)):
         return obj
     if obj is None:
@@ -22,7 +22,7 @@ def frame_of(obj: object, what: str) -> pl.DataFrame | pl.LazyFrame:
 
 
 def of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
-    """Give the output of each partition of a run, which must be a mapping of just these keys."""
+    """The output of each partition of a run, which must be a mapping of exactly these keys."""
     if not isinstance(obj, Mapping) or set(obj) != set(keys):
         has = f" with {', '.join(map(_named, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
         raise ValueError(

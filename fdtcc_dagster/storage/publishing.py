@@ -1,4 +1,4 @@
-"""Parquet files that are stored as a whole or not at all: written aside, verified, then put to their place."""
+"""Parquet files that are stored as a whole or not at all: written elsewhere, verified, then published."""
 
 from __future__ import annotations
 
@@ -43,13 +43,10 @@ class ParquetOptions:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> ParquetOptions:
-        """Take them from the metadata of an output.
-
-        Args:
-            metadata: The metadata of the asset or output, as it was defined.
+        """Take the options from the metadata of an asset or output, as it was defined.
 
         Raises:
-            ValueError: It has `pyarrow_options`, which would have the file written by another library.
+            ValueError: It has `pyarrow_options`, with which another library would write the file.
         """
         metadata = metadata or {}
         if "pyarrow_options" in metadata:
@@ -62,7 +59,7 @@ class ParquetOptions:
 
 @dataclass(frozen=True)
 class Published:
-    """What has been stored, as its file says.
+    """What has been stored, according to its file.
 
     Attributes:
         rows: How many rows there are.
@@ -81,16 +78,13 @@ def publish(
     provenance: Mapping[str, str] | None = None,
     options: ParquetOptions = ParquetOptions(),
 ) -> Published:
-    """Store a frame in flat memory, as a whole or not at all: whatever fails, what was there before stays.
+    """Store a frame in flat memory, as a whole or not at all: after any failure, the previous file is still there.
 
     Args:
         df: The rows.
         path: The place, in an existing directory or in an object store.
-        provenance: What the file says of its origin.
+        provenance: What the file says about where its rows come from.
         options: How it is written.
-
-    Returns:
-        What is stored.
 
     Raises:
         FdtccError: The rows are not as declared or announced.
@@ -123,7 +117,7 @@ def _write(
     *,
     durable: bool,
 ) -> Published:
-    """Write a file, read its footer, and let it say what was written."""
+    """Write a file, read its footer, and add to it what was written."""
     # An open file: by its path, Polars may create it in the background after it has reported a failure.
     with part.open("xb") as file:
         said = {**(provenance or {}), **checksums.PLACES}
@@ -158,7 +152,7 @@ def _flush_to_disk(descriptor: int, target: Path) -> None:
 
 
 def _flush_directory(directory: Path) -> None:
-    """Wait until a move is on the disk, where the system can say so; its file is whole before and after."""
+    """Wait until a move is on the disk, if the system can tell; the file is whole before and after."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

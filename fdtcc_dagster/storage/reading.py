@@ -1,4 +1,4 @@
-"""Reading a stored file lazily, and only the version of it that was opened, whatever takes its place meanwhile."""
+"""Reads a stored file lazily, and only the version of it that was opened, whatever replaces it in the meantime."""
 
 from __future__ import annotations
 
@@ -49,21 +49,18 @@ class Footer:
 def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:
     """Read a Parquet file lazily, as it is now.
 
-    By its path, Polars would open it again whenever rows are asked for, and apply what it knows of one version to
+    By its path, Polars would open it again whenever rows are requested, and apply what it knows of one version to
     another. So it gets the open file, and its descriptor is closed with the last LazyFrame that needs it. When a
-    quarter of the descriptors that a process may have are in use, a hard link takes the place of the descriptor: a name
-    that is never given to another file. Links are removed when the process ends.
+    quarter of the descriptors of the process are in use, a hard link takes the place of the descriptor: a name that is
+    never given to another file. Links are removed when the process ends. See ADR 18.
 
     Args:
         path: The file. No character of it has a special meaning.
-        links_in: A directory of the same file system in which links are made; that of the file if None.
-
-    Returns:
-        The rows.
+        links_in: A directory of the same file system for the links; that of the file if None.
 
     Raises:
         FileNotFoundError: There is no such file.
-        OSError: It cannot be opened, such as for too many open files.
+        OSError: It cannot be opened, for example because too many files are open.
     """
     try:
         with path.open("rb") as file:
@@ -77,7 +74,7 @@ def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:
 
 
 def _held(file: IO[bytes]) -> int:
-    """How many descriptors are in use: each new one gets the lowest number that is free."""
+    """How many descriptors are in use: each new one gets the lowest free number."""
     probe = os.dup(file.fileno())
     os.close(probe)
     return probe
@@ -90,7 +87,7 @@ def _most_held() -> int:
 
 
 def _link(path: Path, links_in: Path) -> Path | None:
-    """Give a file a name of this process alone; None where the directory or its file system does not allow it."""
+    """Give a file a name of this process alone; None if the directory or its file system does not allow it."""
     try:
         # Absolute, as Polars makes another path of one that begins with `~`.
         link = _links_in(links_in.absolute(), os.getpid()) / str(next(_numbers))
@@ -111,13 +108,13 @@ def _links_in(directory: Path, process: int) -> Path:
 
 
 def _in_process(process: int, function: Callable[[], None]) -> None:
-    """Call a function, but not in a process that was forked from the one it is for."""
+    """Call a function, but not in a process that was forked from the one that it is for."""
     if os.getpid() == process:
         function()
 
 
 def footer_of(path: Path) -> Footer:
-    """Read what a stored file says of itself."""
+    """Read what a stored file says about itself."""
     # Where nothing is stored again, nobody else would remove what a killed run has left.
     remove_leftovers(path.parent)
     # All of one file, which another run may be replacing.
@@ -128,7 +125,7 @@ def footer_of(path: Path) -> Footer:
 
 
 def as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
-    """Do what dagster-polars' options in the metadata of an input ask for; others of them change no row."""
+    """Apply the options of dagster-polars in the metadata of an input; others of them change no row."""
     if (rows := metadata.get("n_rows")) is not None:
         frame = frame.head(rows)
     if (name := metadata.get("row_index_name")) is not None:
