@@ -83,7 +83,7 @@ class FoundryDataset:
                 the schedule's zone, or `"YYYY-MM-DD"`.
             schema: Column → Polars data type or its name, such as `"Datetime(us, UTC)"`; types are inferred if None.
             partitions_def: Instead of a schedule: partitions whose own windows are pulled.
-            missing_version: What to do for a past window in which nobody pulled the dataset (S10): `"raise"`, or
+            missing_version: What to do for a past window in which nobody pulled the dataset: `"raise"`, or
                 `"accept"` to store today's data knowingly.
             time_column: The column that makes a partition a slice: the rows with from_dt ≤ time < to_dt of its window,
                 of any snapshot that was pulled after it. It holds datetimes (without a zone: UTC), dates, or ISO 8601

@@ -3,26 +3,27 @@
 ```
 Exception
 └── FdtccError
-    ├── ServiceUnavailableError       retryable  the container cannot be reached or refuses the handshake (S16); not
-    │                                            retried where it is `permanent`, as for a certificate
-    ├── ServiceConnectionLostError    retryable  it went away before its result (S31)
-    ├── IdleTimeoutError              retryable  it is connected and says nothing, or nothing but keepalives (S1, S15)
-    ├── ChecksumMismatchError         retryable  the bytes that arrived are not the ones that were announced (S19)
-    ├── DatasetNotFoundError                     it does not know the dataset's name (S1, S9)
-    ├── DatasetRetrievalError                    its own job failed (S5, S6); retried where it is `temporary`, as when
-    │                                            it collided with one of another client (S17)
-    ├── EmptyDatasetError                        the dataset has no rows (S4)
-    ├── NoVersionInWindowError                   nobody pulled the dataset in that past window (S10)
+    ├── ServiceUnavailableError       retryable  the container cannot be reached or refuses the handshake; not retried
+    │                                            if it is `permanent`, as for a certificate
+    ├── ServiceConnectionLostError    retryable  the connection ended before the result
+    ├── IdleTimeoutError              retryable  it is connected and says nothing, or nothing but keepalives
+    ├── ChecksumMismatchError         retryable  the bytes that arrived are not the announced ones
+    ├── DatasetNotFoundError                     it does not know the dataset's name
+    ├── DatasetRetrievalError                    its own job failed; retried if it is `temporary`, as after a
+    │                                            collision with a job of another client
+    ├── EmptyDatasetError                        the dataset has no rows
+    ├── NoVersionInWindowError                   nobody pulled the dataset in that past window
     ├── NotYetAvailableError                     the window has not begun
-    ├── RowCountMismatchError                    it announced more or fewer rows than the CSV has (S18)
+    ├── RowCountMismatchError                    it announced more or fewer rows than the CSV has
     ├── SliceOutgrownError                       the snapshot no longer has all rows of a slice
-    ├── SchemaMismatchError                      a value or column does not fit the declared schema (S20)
+    ├── SchemaMismatchError                      a value or column does not fit the declared schema
     ├── ProtocolError                            it said something that its protocol does not know
-    └── ScheduleError (also a ValueError)        a refresh calendar or a partition key makes no sense
+    └── ScheduleError (also a ValueError)        a refresh calendar or a partition key is not valid
 ```
 
-Arguments of the wrong shape (a naive datetime, a pointer that is not 64 hex digits, an unknown dtype) raise
-`ValueError` before any work. Messages carry no credentials and no RIDs (S7).
+When the container causes which of them: docs/protocol.md#cases. Arguments that are not valid (a naive datetime, a
+pointer that is not 64 hex digits, an unknown data type) raise `ValueError` before any work. Messages contain no
+credentials and no RIDs.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class FdtccError(Exception):
 
 
 class ServiceUnavailableError(FdtccError):
-    """The container cannot be reached, or it refused the handshake (S16).
+    """The container cannot be reached, or it refused the handshake.
 
     Attributes:
-        permanent: Whether the same request would fail again: a certificate is not trusted, credentials are refused,
-            or only one side speaks TLS. Such a failure is not retried.
+        permanent: Whether the same request would fail again: a certificate is not trusted, credentials are refused, or
+            only one side uses TLS. Such a failure is not retried.
     """
 
     def __init__(
@@ -74,34 +75,34 @@ class ServiceUnavailableError(FdtccError):
 
 
 class ServiceConnectionLostError(FdtccError):
-    """The connection ended before the container gave its result (S31)."""
+    """The connection ended before the container gave its result."""
 
 
 class IdleTimeoutError(FdtccError):
-    """The container stayed silent, or sent only keepalives, for longer than allowed (S1, S15).
+    """The container stayed silent, or sent only keepalives, for longer than allowed.
 
-    Also raised where another process holds the dataset's turn (S17) and shows no sign of life for so long.
+    Also raised if another process holds the dataset's lock and has had no heartbeat for so long.
     """
 
 
 class ChecksumMismatchError(FdtccError):
-    """The bytes that arrived do not have the announced SHA-256: truncated or altered on the way (S19)."""
+    """The bytes that arrived do not have the announced SHA-256: truncated or altered on the way."""
 
 
 class DatasetNotFoundError(FdtccError):
-    """The container does not know the dataset's name (S1, S9)."""
+    """The container does not know the dataset's name."""
 
 
 class DatasetRetrievalError(FdtccError):
-    """The container's own job failed; the message ends with the cause that it gave (S5, S6)."""
+    """The container's own job failed; the message ends with the cause that it gave."""
 
 
 class EmptyDatasetError(FdtccError):
-    """The dataset has no rows (S4)."""
+    """The dataset has no rows."""
 
 
 class NoVersionInWindowError(FdtccError):
-    """No version was pulled in that past window, and today's data is not its data (S10)."""
+    """No version was pulled in that past window, and today's data are not its data."""
 
 
 class NotYetAvailableError(FdtccError):
@@ -124,14 +125,15 @@ class NotYetAvailableError(FdtccError):
 
 
 class RowCountMismatchError(FdtccError):
-    """The CSV has not as many rows as the container announced, or none at all (S18).
+    """The CSV has more or fewer rows than the container announced, or none at all.
 
-    Such a snapshot is rejected for ever: later requests that get the same pointer raise this, too.
+    Such a snapshot is rejected for ever: later requests that get the same pointer raise this, too. See
+    docs/protocol.md#rows-can-be-lost.
 
     Attributes:
-        sha256: The snapshot's pointer, or None where it is not one of the container.
-        announced_rows: How many rows the container counted in Foundry, or None where it did not say so.
-        found_rows: How many rows the CSV has, or None where that is not what failed.
+        sha256: The snapshot's pointer, or None if it is not one of the container.
+        announced_rows: How many rows the container counted in Foundry, or None if it did not say so.
+        found_rows: How many rows the CSV has, or None if that is not what failed.
     """
 
     def __init__(
@@ -155,12 +157,12 @@ class SliceOutgrownError(FdtccError):
 
 
 class SchemaMismatchError(FdtccError):
-    """A column or a value does not fit the declared schema (S20).
+    """A column or a value does not fit the declared schema.
 
     Attributes:
         column: The column's name.
-        row: The 1-based data row (the header not counted), or None where a whole column is concerned.
-        value: The text found in the CSV, or None where a whole column is concerned.
+        row: The 1-based data row (the header not counted), or None for an error of a whole column.
+        value: The text found in the CSV, or None for an error of a whole column.
     """
 
     def __init__(
@@ -184,7 +186,7 @@ class ProtocolError(FdtccError):
 
 
 class ScheduleError(FdtccError, ValueError):
-    """A refresh calendar or a partition key makes no sense; the message says what is allowed."""
+    """A refresh calendar or a partition key is not valid; the message says what is allowed."""
 
 
 def did_you_mean(value: object, allowed: Iterable[str]) -> str:

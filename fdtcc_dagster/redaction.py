@@ -1,4 +1,7 @@
-"""How foreign text is shown in errors and logs: without RIDs and uuids (S7), on one line, of bounded length."""
+"""How foreign text is shown in errors and logs: without RIDs and uuids, on one line, of bounded length.
+
+See docs/protocol.md#rids-in-messages.
+"""
 
 from __future__ import annotations
 

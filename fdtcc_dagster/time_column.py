@@ -13,7 +13,7 @@ class TimeColumn:
     """The column that says to which slice a row belongs.
 
     Attributes:
-        name: The column's name. It holds datetimes (without a zone they are UTC, S14), dates, or ISO 8601 strings of
+        name: The column's name. It holds datetimes (without a zone they are UTC), dates, or ISO 8601 strings of
             either. A date is its midnight in UTC, unless the column is declared as Date.
         timezone: The zone in whose midnights declared dates begin.
         allow_nulls: Whether rows without a time may be left out of all slices.

@@ -112,3 +112,36 @@ def test_a_decision_has_a_status_and_a_date_and_is_in_the_index(adr: Path) -> No
     number, title, status, date = found.groups()
     assert adr.name.startswith(f"{int(number):04}-")
     assert f"| {number} | [{title}]({adr.name}) | {status} | {date} |\n" in (adr.parent / "README.md").read_text()
+
+
+SOURCES = sorted({*ROOT.glob("fdtcc_dagster*/**/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/**/*.py")})
+UNDEFINED = re.compile(r"\bS(?!3\b)\d{1,2}b?\b|\(S3[,)]|\(D\d{1,2}\)|\b(?:PROTOCOL|DESIGN)[.]md")
+"""Cases and decisions by numbers that no page defines, and pages that are not there; S3 is the store."""
+
+
+def test_nothing_is_cited_that_no_page_defines() -> None:
+    found = {page_id(file): UNDEFINED.findall(file.read_text(encoding="utf-8")) for file in [*PAGES, *SOURCES]}
+    assert {name: cited for name, cited in found.items() if cited} == {}
+
+
+def test_the_code_cites_pages_and_headings_that_exist() -> None:
+    cited = set[tuple[str, str]]()
+    for file in SOURCES:
+        cited.update(re.findall(r"\b(docs/[\w/-]+\.md)(?:#([\w-]+))?", file.read_text(encoding="utf-8")))
+    anchors = {page: anchors_of(ROOT / page) for page, _ in cited}
+    assert [f"{page}#{anchor}" for page, anchor in sorted(cited) if anchor and anchor not in anchors[page]] == []
+    assert len(cited) > 20
+
+
+def test_the_map_has_each_module_once() -> None:
+    map_, cells = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The map")[2], []
+    for section in re.split(r"^### ", map_.partition("## Where")[0], flags=re.MULTILINE)[1:]:
+        package = next(iter(re.findall(r"^`(\w+/)`", section)), "")
+        for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE):
+            cells += [package + name for name in re.findall(r"`([\w/]+)`", row.replace(".py", ""))]
+    package = ROOT / "fdtcc_dagster"
+    modules = {str(file.relative_to(package).with_suffix("")) for file in package.rglob("[!_]*.py")}
+    whole = tuple(name for name in cells if name.endswith("/"))
+    expected = {module for module in modules if not module.startswith(whole)} | set(whole)
+    assert (set(cells) - expected, expected - set(cells)) == (set(), set()), "in the map only, and not in the map"
+    assert len(cells) == len(set(cells))

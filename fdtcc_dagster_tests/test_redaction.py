@@ -1,4 +1,4 @@
-"""What is taken for a RID or a uuid (S7)."""
+"""What is taken for a RID or a uuid: docs/protocol.md#rids-in-messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fdtcc_dagster_tests.client.test_protocol import RID, SHA, UUID
     ],
 )
 def test_rids_and_uuids_are_redacted_however_they_are_written(text: str, shown: str) -> None:
-    """S7."""
+    """See docs/protocol.md#rids-in-messages."""
     assert redact(text) == shown
     assert redact(json.loads(json.dumps({text: [text]}))) == {shown: [shown]}
 

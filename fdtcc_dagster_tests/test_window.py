@@ -75,7 +75,7 @@ def test_hour_that_comes_twice_is_two_hours() -> None:
 @settings(max_examples=100, deadline=None)
 @given(instants, instants, instants)
 def test_wire_bounds_are_the_same_instants_inclusively(start: datetime, end: datetime, now: datetime) -> None:
-    """S14."""
+    """See docs/protocol.md#the-bounds-of-a-window."""
     if start.timestamp() >= end.timestamp():
         with pytest.raises(ValueError, match="inverted"):
             Window(start, end)

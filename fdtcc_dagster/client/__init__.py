@@ -1,4 +1,8 @@
-"""The client of the Foundry DevTools Container. It knows nothing of Dagster."""
+"""The client of the Foundry DevTools Container: a conversation, then a verified download.
+
+It knows nothing of Dagster, and parses no CSV but in `Snapshot.scan`. It imports `pandas_csv` and the ground floor:
+`errors`, `window`, `redaction`, `evidence`, `interrupts`.
+"""
 
 from fdtcc_dagster.client.client import FDTCC, FoundryDevToolsContainerClient
 from fdtcc_dagster.client.snapshot import Snapshot

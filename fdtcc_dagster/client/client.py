@@ -54,10 +54,10 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         port: Its port. 8000 is the default of the reference client; the container's own image listens on 8888.
         log: Whether `default_logger` logs.
         log_func: `log_func(client, message)`, sync or async; it may use `client.host`, `client.port` and `client.log`.
-        missing_version: What `get_single` does when a past window has no version (S10): `"accept"` returns today's
+        missing_version: What `get_single` does when a past window has no version: `"accept"` returns today's
             data, as the reference client does, and logs a warning; `"raise"` makes it fail.
-        open_timeout: Seconds for a connection and its handshake (S16).
-        idle_timeout: Seconds without any frame or byte from the container (S15).
+        open_timeout: Seconds for a connection and its handshake.
+        idle_timeout: Seconds without any frame or byte from the container.
         job_timeout: Seconds for a whole conversation.
         attempts: How often a conversation or a download is tried at most when a failure is retryable.
         retry_delay: Seconds before the second attempt; the delay doubles each time, up to a minute. No attempt begins
@@ -148,7 +148,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         Args:
             outer_ws: The socket that the messages are for; handed to `response_func`.
             names: A dataset's name, or several. For several the container's last message has the result of the first
-                one only (S8), and it drops unknown names if one is known (S9).
+                one only, and it drops unknown names if one is known.
             response_func: Called with every message; by default `default_send_message`. None: not called.
 
         A failure is logged and given to `response_func` as a message of type `error`; nothing is raised for it. An
@@ -174,7 +174,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
                 connection = await stack.enter_async_context(connected(self._puller.endpoint, self._puller.limits))
                 now = datetime.now(timezone.utc)
                 request = request_all(wanted, now)
-                # Of several names, the last message names the first one's result only (S8).
+                # The last message has the result of the first name only: docs/protocol.md#several-names.
                 first = Conversation(
                     wanted[0], Window(now, now + timedelta(seconds=1)), now=now, missing_version="accept"
                 )

@@ -47,7 +47,7 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
             f"{where}: it may be restarting behind a proxy, or something else listens there: check host and port"
         )
     if status == 404:
-        # For a moment, between its unlinking and moving the file (S17).
+        # For a moment, between unlinking and moving the file: docs/protocol.md#two-requests-at-once.
         return ServiceUnavailableError("the container answers 404: it has no file for this pointer, or not yet")
     if 300 <= status < 400:
         return ServiceUnavailableError(

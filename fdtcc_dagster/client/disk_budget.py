@@ -19,14 +19,14 @@ def too_large(max_bytes: int) -> DatasetRetrievalError:
 
 
 class Room:
-    """Ends what grows beyond a limit, or would fill the disk: a download, or the parts of slices.
+    """Stops a download, or the parts of slices, that grow beyond a limit or would fill the disk.
 
-    A ZIP of some megabytes can inflate to any size, and a body need not end. What is left free is 2 % of the file
+    A ZIP of some megabytes can inflate to any size, and a body may have no end. What stays free is 2 % of the file
     system, at most 1 GiB, which small downloads may use.
 
     Args:
-        directory: Where it grows.
-        max_bytes: The limit, or None if there is none but the disk's.
+        directory: Where the files grow.
+        max_bytes: The limit, or None if only the disk limits it.
         what: What grows, for the error.
     """
 
@@ -36,10 +36,7 @@ class Room:
         self._next = _STEP_BYTES
 
     def check(self, size: int) -> None:
-        """Check how much there is now.
-
-        Args:
-            size: The bytes, to be told before they are written.
+        """Check a number of bytes before they are written.
 
         Raises:
             DatasetRetrievalError: There are more than the limit.

@@ -28,7 +28,7 @@ from fdtcc_dagster.errors import (
 )
 
 Transport = Literal["csv", "zip"]
-"""How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams (S21)."""
+"""How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams."""
 
 OnProgress = Callable[[int, "int | None"], None]
 """`on_progress(bytes, total)`, called in the event loop; the total is None where the service does not tell it."""

@@ -34,7 +34,7 @@ Texts of more than 64 KiB are cut.
 """
 
 Origin = Literal["cached", "fetched"]
-"""Whether the container had a version of the window (S10b) or pulled today's data from Foundry (S3, S10)."""
+"""Whether the container had a version of the window, or pulled today's data from Foundry."""
 
 MissingVersion = Literal["raise", "accept"]
 """What to do when a past window has no version: refuse today's data, or take it knowingly."""

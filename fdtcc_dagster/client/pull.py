@@ -1,4 +1,7 @@
-"""The core of the client: one dataset, one window, one verified file, and typed errors."""
+"""The core of the client: one dataset, one window, one verified file, and typed errors.
+
+What the container does with a job whose client has gone: docs/protocol.md#when-a-client-goes-away.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,7 @@ class Puller:
         )
         _check_request(name, window, missing_version, ask.now())
         with _located(name, window):
-            # The lock is kept between attempts: the job that one has left behind may still run (S11).
+            # The lock is kept between attempts: the job that one has left behind may still run.
             async with self.exclusive(name, on_notice):
                 pending = ask.evidence.pending(window)
                 announcement, now = await self._ask(ask, window, pending), ask.now()
@@ -145,7 +148,7 @@ class Puller:
             try:
                 pointer = await self._converse(conversation, ask)
             finally:
-                # A version that the next attempt finds is the one that this attempt has caused (S11).
+                # A version that the next attempt finds is the one that this attempt has caused.
                 announced = conversation.announced_rows
             rows, is_certain = pointer.announced_rows, conversation.has_announced
             if not is_certain and (known := ask.evidence.row_count(pointer.sha256)) and known.announced is not None:

@@ -102,7 +102,7 @@ class PullsSnapshots:
     ) -> Announcement:
         """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
 
-        The arguments and errors are those of `pull`. Of one dataset, only one request at a time is made (S17).
+        The arguments and errors are those of `pull`. Of one dataset, only one request at a time is made.
 
         Returns:
             What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.

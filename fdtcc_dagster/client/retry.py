@@ -62,7 +62,7 @@ async def retrying(
     on_retry: Callable[[FdtccError, int, float], Awaitable[None]],
     settle: bool = False,
 ) -> T:
-    """Make an attempt until it succeeds, one after the other, never two at a time (S11).
+    """Make an attempt until it succeeds, one after the other, never two at a time.
 
     Args:
         attempt: What to do; called anew each time.

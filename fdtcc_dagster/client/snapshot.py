@@ -26,7 +26,7 @@ class Announcement:
     Attributes:
         dataset: The dataset's name.
         window: The window that was asked for.
-        sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the snapshot's bytes (S19).
+        sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the snapshot's bytes.
         announced_rows: How many rows the container counted in Foundry, now or when it pulled this snapshot, or None
             where nobody knows.
         origin: `"cached"` for a version of the window, `"fetched"` for data that was pulled from Foundry just now.
@@ -124,7 +124,7 @@ class Snapshot(Announcement):
 
         Args:
             schema: Column → Polars data type (or its name) of every column; values must fit strictly, as pandas writes
-                them (S20), and an empty field is null. None: types are inferred over the whole file, in a pass of its
+                them, and an empty field is null. None: types are inferred over the whole file, in a pass of its
                 own, now.
 
         Returns:

@@ -1,4 +1,7 @@
-"""Datasets declared in YAML: the components of this package for `dg`."""
+"""Datasets declared in YAML: the components of this package for `dg`.
+
+They turn YAML into the objects that users declare in Python, and may import everything but `demo`.
+"""
 
 from fdtcc_dagster.components.foundry_datasets import FoundryDatasetsComponent
 

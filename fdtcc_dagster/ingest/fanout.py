@@ -110,7 +110,7 @@ def pull_each(
 ) -> Work[Said | Received | Unchanged | Done[Result] | Failed, None]:
     """Pull a dataset once for each window, and read each snapshot as it arrives.
 
-    The conversations with the container follow one another (S17), while downloads and readings overlap.
+    The conversations with the container follow one another, while downloads and readings overlap.
 
     Args:
         client: A client of the container.

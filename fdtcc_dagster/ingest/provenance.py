@@ -36,7 +36,7 @@ _OR_NONE = ", or none"
 
 _OPEN_END = timedelta(days=366)
 """Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
-container's clock is ahead: an attempt must find the version that an earlier one has caused (S11)."""
+container's clock is ahead: an attempt must find the version that an earlier one has caused."""
 
 Rows = tuple[pl.LazyFrame, dict[str, dg.MetadataValue], str]
 """The rows of a partition, what is known of them, and their data version."""

@@ -32,7 +32,7 @@ def record_blocks(
     """Cut a CSV stream at record ends.
 
     A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.
-    pandas doubles quotes inside quoted fields, which leaves the parity as it is (S20).
+    pandas doubles quotes inside quoted fields, which leaves the parity as it is.
 
     Args:
         stream: The CSV's bytes, from the beginning of a record.

@@ -1,6 +1,6 @@
 """Casting blocks of strings to types, strictly.
 
-What does not fit, in any spelling that pandas has for the type (S20), is named with its column and row.
+What does not fit, in any spelling that pandas has for the type, is named with its column and row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the strings of pandas' CSV dialect (S20) are cast to each type.
+"""How the strings of pandas' CSV dialect are cast to each type.
 
 The usual spelling of a type is cast first, for all columns of a block at once; a column in which that leaves values
 over (midnight datetimes without their time) is cast again with every spelling that pandas has for the type.
@@ -226,7 +226,7 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
         c = c.str.replace("T", " ", literal=True).str.replace("Z", "+00:00", literal=True)
         c = pl.when(c.str.len_bytes() == len(_DATE[0])).then(c + " 00:00:00").otherwise(c)
         if zone:
-            # Without an offset the instant is UTC, as everywhere in the container (S14).
+            # Without an offset the instant is UTC, as everywhere in the container.
             c = pl.when(c.str.contains(rf"{_OFFSET}$")).then(c).otherwise(c + "+00:00")
         return any_spelling(c)
 
@@ -254,7 +254,7 @@ def read_instants(text: pl.Series) -> pl.Series:
     """Read ISO 8601 timestamps from strings.
 
     Args:
-        text: Dates or timestamps, in UTC where they have no offset (S14). A date is its midnight.
+        text: Dates or timestamps, in UTC where they have no offset. A date is its midnight.
 
     Returns:
         `Datetime("us", "UTC")`, rounded down to microseconds, null where the text is no timestamp.

@@ -1,7 +1,7 @@
-"""Columns by their very names.
+"""Columns by their literal names.
 
-Where Polars takes a name for an expression, it reads `*` and `^a$` as patterns; in a dataset they may be names. Methods
-of a series such as `is_null` are expressions of its name, too.
+If Polars takes a name for an expression, it reads `*` and `^a$` as patterns, but in a dataset they may be names.
+Methods of a series such as `is_null` are expressions of its name, too.
 """
 
 from __future__ import annotations
@@ -14,20 +14,12 @@ Function = Callable[[pl.Expr], pl.Expr]
 
 
 def column_of(frame: pl.DataFrame, name: str) -> pl.Series:
-    """Give a column as a series without a name, with which all methods of series work."""
+    """A column as a series without a name, with which all methods of series work."""
     return frame[name].alias("")
 
 
 def transform(frame: pl.DataFrame, functions: Mapping[str, Function]) -> pl.DataFrame:
-    """Put columns through functions of expressions, all at once.
-
-    Args:
-        frame: Any frame.
-        functions: Column → its function; a column that is not among them stays as it is.
-
-    Returns:
-        The results, under the columns' names and in their order.
-    """
+    """Apply functions of expressions to columns, all at once; columns without a function stay as they are."""
     # By number: not all versions of Polars have a selector that is literal.
     numbered = frame.clone()
     numbered.columns = [str(number) for number in range(frame.width)]

@@ -1,4 +1,4 @@
-"""Which texts would be changed by reading them as floats: see ADR 24."""
+"""Which texts would be changed by reading them as floats: see docs/adr/0024-floats-keep-their-digits.md."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ _ALL_DIGITS = 800
 
 
 def first_changed(text: pl.Series, numbers: pl.Series) -> int | None:
-    """Find the first text that is not kept by the float that was made of it.
+    """Find the first text that is not kept by the float that was made of it; None if all are kept.
 
-    A text is kept if the float, rounded to as many digits as the text has, is the number of the text. That holds for
+    A text is kept if the float, rounded to as many digits as the text has, is the number of the text. This holds for
     all floats that were written with enough digits to be read again, as pandas writes them.
 
     Args:
         text: Strings.
-        numbers: What Polars has made of them, null where that is nothing.
-
-    Returns:
-        The index; None if all are kept.
+        numbers: What Polars made of them, null if that is nothing.
     """
     kept, smallest = _KEPT_DIGITS[numbers.dtype], _SMALLEST[numbers.dtype]
     doubtful = _doubtful(text, numbers, kept, smallest)
@@ -64,7 +61,7 @@ def _doubtful(text: pl.Series, numbers: pl.Series, kept: int, smallest: float) -
 
 
 def digits_of(numbers: pl.Series) -> pl.Series:
-    """The digits that count of written numbers, without sign, point, exponent and the zeros around them."""
+    """The significant digits of written numbers, without sign, point, exponent and the zeros around them."""
     return numbers.str.replace("[eE].*$", "").str.replace_all("[-.]", "").str.strip_chars("0")
 
 

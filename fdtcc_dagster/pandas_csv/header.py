@@ -1,7 +1,7 @@
-"""Comparing a CSV's header with the declared columns.
+"""Compares a CSV's header with the declared columns.
 
-Where the header is missing, what stands in its place is the first row, of which nothing may be shown. So the names that
-were found are shown only where at least half of the declared ones are among them: a row may have one by coincidence.
+If the header is missing, its place is taken by the first row, of which nothing may be shown. So the names that were
+found are shown only if at least half of the declared ones are among them: a row may contain one by coincidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fdtcc_dagster.redaction import listed
 
 
 class ColumnsError(ValueError):
-    """The columns of a CSV are not usable, or not those that were declared.
+    """The columns of a CSV are not usable, or not the declared ones.
 
     Attributes:
         column: The name of one of them, unless it may be a row's value.
@@ -26,11 +26,7 @@ class ColumnsError(ValueError):
 
 
 def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
-    """Make sure that names of columns are unique, and those of the schema.
-
-    Args:
-        found: The names in the first line.
-        schema: The types of all columns, or None if they are to be inferred.
+    """Check that names of columns are unique, and those of the schema, if there is one.
 
     Raises:
         ColumnsError: They are not.

@@ -1,10 +1,11 @@
 """Types inferred over a whole CSV, never over its first rows.
 
-A column gets the narrowest type of which every one of its values is written just as pandas writes that type (S20).
-So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, `1e5`, or digits beyond 64 bits.
+A column gets the narrowest type of which pandas would write every one of its values in just this way: see
+docs/protocol.md#the-csv. So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, `1e5`, or digits beyond
+64 bits.
 
-The container writes large datasets batch by batch (S18), so one column may be integers in one batch and `1.0` in
-another, or dates in one and datetimes in another: such columns are floats, of integers up to 15 digits, and datetimes.
+The container writes large datasets batch by batch, so one column may be integers in one batch and `1.0` in another, or
+dates in one and datetimes in another. Such columns are floats, of integers up to 15 digits, and datetimes.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class OtherTypesError(Exception):
 
 @dataclass(frozen=True)
 class Guess:
-    """The types of some blocks, for as long as they hold.
+    """The types of some blocks, as long as they hold.
 
     Attributes:
         schema: The types.
@@ -126,13 +127,7 @@ class Guess:
     _kinds: Mapping[str, _Kind]
 
     def cast(self, text: pl.DataFrame) -> pl.DataFrame:
-        """Cast a block.
-
-        Args:
-            text: Columns of which types were inferred, as strings.
-
-        Returns:
-            The typed block. The types that are inferred over this block too are the same.
+        """Cast a block of strings; types that are inferred over this block, too, are the same.
 
         Raises:
             OtherTypesError: They are not.
@@ -149,13 +144,10 @@ class Guess:
 
 
 def infer(blocks: Iterable[pl.DataFrame]) -> Guess:
-    """Infer the types of all columns in one pass.
-
-    Args:
-        blocks: A CSV as blocks of string columns, null where a field is empty.
+    """Infer the types of all columns in one pass over blocks of string columns, null for an empty field.
 
     Returns:
-        For each column Boolean, Int64, Float64, Date, Datetime in µs or ns (in UTC where values have an offset), or
+        For each column Boolean, Int64, Float64, Date, Datetime in µs or ns (in UTC if values have an offset), or
         String; String for a column without any value.
     """
     kinds: dict[str, _Kind] = {}

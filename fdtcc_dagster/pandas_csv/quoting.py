@@ -1,4 +1,4 @@
-"""Quotes that pandas never writes: the parser would drop them, or take them for text, without a word."""
+"""Quotes that pandas never writes: the parser would drop them, or take them for text, without an error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ _QUOTED = re.compile(rb'(?:(?<![^,\n"])"[^"]*"(?![^,\n"\r])[^"]*){1,4096}')
 def row_of_stray_quote(block: bytes) -> int | None:
     """Find a quote that neither opens nor closes a field, and is not one of two inside a quoted field.
 
-    Args:
-        block: Whole records.
-
     Returns:
-        The 1-based number of the first record that has one; None if all quotes are as pandas writes them (S20).
+        The 1-based number of the first record of the block that has one; None if all quotes are as pandas writes them.
     """
     position = block.find(b'"')
     while position >= 0 and (matched := _QUOTED.match(block, position)):

@@ -1,4 +1,4 @@
-"""Blocks of CSV bytes in pandas' dialect (S20), as string columns."""
+"""Blocks of CSV bytes in pandas' dialect, as string columns."""
 
 from __future__ import annotations
 

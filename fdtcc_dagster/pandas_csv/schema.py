@@ -1,7 +1,7 @@
 """Declared schemas: from names, as they are written in YAML, to Polars data types.
 
-Nothing here may have Polars compute. A code location declares schemas while it loads; a process that is forked from it
-has none of the threads that Polars has started by then, and its first query waits for them for ever.
+Nothing here may make Polars compute. A code location declares schemas while it loads. A process that is forked from it
+has none of the threads that Polars has started by then, and its first query would wait for them for ever.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def to_schema(schema: SchemaLike) -> pl.Schema:
 
     Raises:
         ValueError: There is no column, a column's name is not a string, or a data type is unknown or cannot be read
-            from CSV text, such as a list or a struct (S20).
+            from CSV text, such as a list or a struct.
     """
     if not isinstance(schema, Mapping) or not schema:
         raise ValueError(f"a schema maps at least one column to a data type, but {schema!r} was given")

@@ -44,11 +44,11 @@ _raised: deque[FdtccError] = deque(maxlen=64)
 
 @dataclass(frozen=True)
 class CsvSource:
-    """A CSV file in pandas' dialect (S20), and what is known of it.
+    """A CSV file in pandas' dialect, and what is known of it.
 
     Attributes:
         opener: Opens the file at its beginning.
-        announced_rows: How many rows it must have (S18), or None where nobody said so.
+        announced_rows: How many rows it must have, or None where nobody said so.
         dataset: The dataset's name, for error messages.
         window: The window, for error messages.
         sha256: The pointer of a snapshot that the container recorded; None for any other CSV, which may have no rows.

@@ -1,7 +1,7 @@
-"""How texts are spelled, told for whole columns without matching each text on its own.
+"""How texts are spelled, found for whole columns without matching each text.
 
-A regular expression costs more than the cast that it guards. Texts that are all shaped alike, as pandas writes
-timestamps, are compared byte by byte instead, for the whole column at once.
+A regular expression costs more than the cast that it guards. Texts of the same shape, as pandas writes timestamps, are
+compared byte by byte instead, for the whole column at once.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ _TILED_BYTES = 2 << 20
 
 
 def are_within(text: pl.Series, low: str, high: str) -> bool:
-    """Tell whether every character of every text lies between the characters of two texts in the same place.
+    """Tell whether every character of every text lies between the characters of two ASCII texts in the same place.
 
     Args:
         text: Strings; nulls do not count.
-        low: ASCII; the lowest character of each place.
-        high: ASCII, as long as `low`; the highest character of each place.
-
+        low: The lowest character of each place.
+        high: The highest character of each place; as long as `low`.
     """
     width = len(low)
     if not (text.str.len_bytes() == width).all():
@@ -39,11 +38,7 @@ def are_within(text: pl.Series, low: str, high: str) -> bool:
 
 
 def has_identifiers(text: pl.Series) -> bool:
-    """Tell whether a text begins with a plus, or with a zero and a digit: an identifier, which a number does not keep.
-
-    Args:
-        text: Strings that can be read as numbers; nulls do not count.
-    """
+    """Tell whether a text begins with a plus, or a zero and a digit: an identifier, which a number does not keep."""
     # Most numbers begin with another digit. To compare texts is cheaper than to match them.
     rest = text.filter(text < "0:")
     if rest.is_empty():

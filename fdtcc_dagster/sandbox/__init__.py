@@ -11,6 +11,9 @@ with SandboxContainer() as container:
 
 `python -m fdtcc_dagster.sandbox ROOT` serves a directory of versions until it is interrupted, and
 `pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin"]` in a `conftest.py` gives the fixture `sandbox_container`.
+
+What it does is described in docs/protocol.md, case by case. It imports nothing of the package, so that it cannot share
+a mistake of the client.
 """
 
 from fdtcc_dagster.sandbox import faults

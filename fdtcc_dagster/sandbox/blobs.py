@@ -21,7 +21,7 @@ class Blob:
     """A CSV on disk.
 
     Attributes:
-        sha256: The hash of its bytes in lower-case hex: its pointer (S19).
+        sha256: The hash of its bytes in lower-case hex: its pointer.
         path: Where it is.
         rows: Its records without the header.
     """
@@ -60,7 +60,7 @@ class Blobs:
         return self._described.get(path)
 
     def zipped(self, blob: Blob) -> Path:
-        """Return the path of a ZIP whose one deflated member is `{sha256}.csv` (S21), made at the first call."""
+        """Return the path of a ZIP whose one deflated member is `{sha256}.csv`, made at the first call."""
         path = self._directory / f"{blob.sha256}.zip"
         with self._zipping:
             if not path.exists():
@@ -73,7 +73,7 @@ class Blobs:
         return path
 
     def batched(self, blob: Blob, batches: int, batch_size: int) -> Blob:
-        """Keep the rows whose id lies in 1 … batches · batch_size, as `id > a AND id <= b` does (S18).
+        """Keep the rows whose id lies in 1 … batches · batch_size, as `id > a AND id <= b` does.
 
         Args:
             blob: A CSV with a column `id`.
@@ -102,7 +102,7 @@ class Blobs:
             os.unlink(name)
 
     def torn(self, blob: Blob) -> Blob:
-        """Write what two simultaneous pulls leave in one temporary file: a torn beginning, then everything (S17)."""
+        """Write what two simultaneous pulls leave in one temporary file: a torn beginning, then everything."""
         return self.add(_torn(blob.path))
 
     def remove(self) -> None:

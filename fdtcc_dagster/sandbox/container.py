@@ -36,9 +36,9 @@ class SandboxContainer:
         port: The TCP port; 0 takes a free one.
         host: The address to listen on.
         clock: Gives the current instant as an aware datetime; by default the machine's. Versions that are recorded
-            by live pulls are dated by it (S12).
-        keepalive_interval: Seconds between keepalives (S15).
-        batch_size: Rows beyond which a dataset with a column `id` is pulled in batches (S18).
+            by live pulls are dated by it.
+        keepalive_interval: Seconds between keepalives.
+        batch_size: Rows beyond which a dataset with a column `id` is pulled in batches.
         pull_seconds: Seconds that a live pull takes beyond what it needs.
 
     Raises:
@@ -118,7 +118,7 @@ class SandboxContainer:
         self._thread = thread
 
     def stop(self) -> None:
-        """Stop serving: all connections are reset, as when the service is killed (S31). Data and faults are kept."""
+        """Stop serving: all connections are reset, as when the service is killed. Data and faults are kept."""
         if self._thread is None or self._stop is None:
             return
         self._service.stopping.set()
@@ -157,7 +157,7 @@ class SandboxContainer:
 
         Args:
             name: The dataset's name.
-            data: As for `add_version`. A header without rows is an empty dataset (S4).
+            data: As for `add_version`. A header without rows is an empty dataset.
 
         Returns:
             The pointer that a live pull of it will have.
@@ -173,7 +173,7 @@ class SandboxContainer:
         return self._store.names()
 
     def rid(self, name: str) -> str:
-        """Return the RID that stands for a dataset in some messages (S7); the same for the same name always."""
+        """Return the RID that stands for a dataset in some messages; the same for the same name always."""
         return dataset_rid(name)
 
     def inject(self, name: str | None, fault: Fault, times: int | None = 1, *, skip: int = 0) -> None:
@@ -218,7 +218,7 @@ class SandboxContainer:
 
     @property
     def max_conversations(self) -> dict[str, int]:
-        """The highest number of simultaneous conversations by dataset (S17); one ends with its terminal frame."""
+        """The highest number of simultaneous conversations by dataset; one ends with its terminal frame."""
         return self._service.seen.most_conversations()
 
     def _run(self, listener: socket.socket, ready: Future[Callable[[], object]]) -> None:

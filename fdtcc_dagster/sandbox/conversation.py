@@ -119,7 +119,7 @@ class Conversation:
             raise ConnectionAbortedError("reset on request")
 
     def block(self, seconds: float) -> None:
-        """Block the loop, as the service's large writes do (S15)."""
+        """Block the loop, as the service's large writes do."""
         self._service.stopping.wait(seconds)
 
     def _end(self) -> None:
@@ -169,7 +169,7 @@ class Conversation:
         await self.send("final", True, "DONE", datasets=results[0])
 
     async def _result(self, name: str, request: Request) -> str:
-        """Find or pull a dataset; return the pointer, or an exception's text (S5)."""
+        """Find or pull a dataset; return the pointer, or an exception's text."""
         try:
             start, end = request.window(self._store.now())
         except (TypeError, ValueError) as error:
@@ -206,7 +206,7 @@ class Conversation:
         return text or f"Dataset {dataset_rid(name)} could not be downloaded or does not exist."
 
     async def _pull(self, name: str) -> Blob | None:
-        """Pull what Foundry holds today and record it as a version; None for a dataset without rows (S4)."""
+        """Pull what Foundry holds today and record it as a version; None for a dataset without rows."""
         with self._store.pulling(name) as pull:
             blob = await in_thread(self._store.live, name)
             if not blob.rows:
@@ -222,7 +222,7 @@ class Conversation:
         return blob
 
     async def _download(self, name: str, blob: Blob) -> Blob:
-        """Announce the rows, and lose those that batches lose (S18)."""
+        """Announce the rows, and lose those that batches lose."""
         announced = blob.rows
         for fault in self._faults:
             announced = fault.announce_rows(announced)

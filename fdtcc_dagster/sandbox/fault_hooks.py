@@ -44,7 +44,7 @@ class Failure(NamedTuple):
 
 
 class HandshakeFault:
-    """Befalls a WebSocket handshake. The dataset is not known yet, so it is injected with the name None."""
+    """A fault of a WebSocket handshake. The dataset is not known yet, so it is injected with the name None."""
 
     async def refuse(self) -> int | None:
         """Return the HTTP status to refuse with, or None to go on; `DroppedError` drops the connection."""
@@ -52,10 +52,10 @@ class HandshakeFault:
 
 
 class ConversationFault:
-    """Befalls a conversation about a dataset.
+    """A fault of a conversation about a dataset.
 
     Attributes:
-        runs_on: Whether its job runs on after a disconnect (S11).
+        runs_on: Whether its job runs on after a disconnect.
     """
 
     runs_on: bool = False
@@ -81,7 +81,7 @@ class ConversationFault:
 
 
 class BodyFault:
-    """Befalls a download (CSV or ZIP) of a dataset's version."""
+    """A fault of a download (CSV or ZIP) of a dataset's version."""
 
     close_delimited: bool = False
 
@@ -128,7 +128,7 @@ class FaultBook:
             self._pending.clear()
 
     def take(self, kind: type[_Kind], names: Iterable[str] = ()) -> list[_Kind]:
-        """Return the faults that befall something about these datasets, and count them as having happened."""
+        """Return the faults for something about these datasets, and count them as having happened."""
         taken: list[_Kind] = []
         wanted = {None, *names}
         with self._lock:

@@ -1,8 +1,11 @@
 """What can go wrong on request: `container.inject(name, fault)`.
 
-There are three kinds: of a handshake, of a conversation, and of a body that is downloaded. A new fault is a frozen
-dataclass here that overrides one hook of its kind. Faults that are injected together befall the same conversation or
-download. "After frame N" counts its frames without keepalives: 0 is before the first one, the acknowledgement.
+There are three kinds: faults of a handshake, of a conversation, and of a body that is downloaded. A new fault is a
+frozen dataclass here that overrides one hook of its kind. Faults that are injected together happen in the same
+conversation or download. "After frame N" counts its frames without keepalives: 0 is before the first one, the
+acknowledgement.
+
+What the service does in such cases: docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SlowHandshake(HandshakeFault):
-    """The handshake takes so many seconds: credentials are being loaded (S16)."""
+    """The handshake takes so many seconds: the service is loading credentials."""
 
     seconds: float
 
@@ -75,7 +78,7 @@ class SlowHandshake(HandshakeFault):
 
 @dataclass(frozen=True)
 class RefusedHandshake(HandshakeFault):
-    """The handshake is answered by an HTTP status, such as 403 or 500 (S16)."""
+    """The handshake is answered by an HTTP status, such as 403 or 500."""
 
     status: int = 403
 
@@ -86,9 +89,9 @@ class RefusedHandshake(HandshakeFault):
 
 @dataclass(frozen=True)
 class BusyHandshakes(HandshakeFault):
-    """Handshakes take processor time, one after the other, and are dropped where that makes them too slow.
+    """Handshakes take processor time, one after the other, and are dropped if that makes them too slow.
 
-    So does the service: each one costs 1.5 seconds, and one without an answer after 10 seconds is dropped.
+    Like those of the service: each one costs 1.5 seconds, and one without an answer after 10 seconds is dropped.
 
     Attributes:
         seconds: What one costs.
@@ -117,11 +120,11 @@ class BusyHandshakes(HandshakeFault):
 
 @dataclass(frozen=True)
 class JobFailure(ConversationFault):
-    """The job fails: `final` true "DONE" with an exception's text (S5), after an `update` false with the cause (S6).
+    """The job fails: `final` true "DONE" with an exception's text, after an `update` false with the cause.
 
     Attributes:
-        cause: What stands in "Failed to download dataset 'X'. <cause>"; None leaves that frame out.
-        text: What stands in `datasets`; by default that the dataset (with its RID) could not be downloaded.
+        cause: The end of "Failed to download dataset 'X'. <cause>"; None leaves that frame out.
+        text: The value of `datasets`; by default that the dataset (with its RID) could not be downloaded.
     """
 
     cause: str | None = "Query failed."
@@ -134,14 +137,14 @@ class JobFailure(ConversationFault):
 
 @dataclass(frozen=True)
 class JobRunsOn(ConversationFault):
-    """After a disconnect the job runs on to its end, and its version is recorded; without it, the job ends (S11)."""
+    """After a disconnect the job runs to its end, and its version is recorded; without this fault, the job ends."""
 
     runs_on = True
 
 
 @dataclass(frozen=True)
 class ConnectionReset(ConversationFault):
-    """The TCP connection is reset after a frame, without a close frame (S31)."""
+    """The TCP connection is reset after a frame, without a close frame."""
 
     after: int = 0
 
@@ -153,7 +156,7 @@ class ConnectionReset(ConversationFault):
 
 @dataclass(frozen=True)
 class ServiceRestart(ConversationFault):
-    """The service closes after a frame; 1012 says that it restarts (S31)."""
+    """The service closes after a frame; 1012 says that it restarts."""
 
     after: int = 1
     code: int = 1012
@@ -166,7 +169,7 @@ class ServiceRestart(ConversationFault):
 
 @dataclass(frozen=True)
 class BlockedLoop(ConversationFault):
-    """The service's event loop is blocked after a frame: no keepalive, no pong, no HTTP, for all clients (S15)."""
+    """The service's event loop is blocked after a frame: no keepalive, no pong, no HTTP, for all clients."""
 
     seconds: float
     after: int = 1
@@ -179,7 +182,7 @@ class BlockedLoop(ConversationFault):
 
 @dataclass(frozen=True)
 class Silence(ConversationFault):
-    """After a frame nothing follows but, if wanted, keepalives; the socket stays open (S1, S15)."""
+    """After a frame nothing follows but, if wanted, keepalives; the socket stays open."""
 
     after: int = 1
     keepalives: bool = False
@@ -243,7 +246,7 @@ class HugeFrame(ConversationFault):
 
 @dataclass(frozen=True)
 class AnnouncedRows(ConversationFault):
-    """A live pull announces another number of rows than the CSV has (S18)."""
+    """A live pull announces another number of rows than the CSV has."""
 
     rows: int
 
@@ -254,7 +257,7 @@ class AnnouncedRows(ConversationFault):
 
 @dataclass(frozen=True)
 class WrongPointer(ConversationFault):
-    """The pointer announced is not the hash of the bytes (S19).
+    """The announced pointer is not the hash of the bytes.
 
     Attributes:
         pointer: 64 hex digits; those of another version serve that version's bytes, others the right bytes. By
@@ -270,7 +273,7 @@ class WrongPointer(ConversationFault):
 
 @dataclass(frozen=True)
 class PointerAsList(ConversationFault):
-    """The `datasets` of the final frame is a list, as the service's README says, not a string (S3)."""
+    """The `datasets` of the final frame is a list, as the service's README says, and not a string."""
 
     def rewrite(self, frame: Frame) -> Frame:
         """Put it into a list."""
@@ -279,7 +282,7 @@ class PointerAsList(ConversationFault):
 
 @dataclass(frozen=True)
 class RefusedDownload(BodyFault):
-    """The download is answered by an HTTP status: 404 for a pointer that was just announced (S17), or 5xx."""
+    """The download is answered by an HTTP status: 404 for a pointer that was just announced, or 5xx."""
 
     status: int = 404
 

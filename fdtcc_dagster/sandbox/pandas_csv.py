@@ -14,7 +14,7 @@ _DAY = timedelta(days=1)
 
 
 def to_pandas_csv(frame: pl.DataFrame) -> bytes:
-    """Write a frame in the dialect of `pandas.DataFrame.to_csv(index=False)`, which the container delivers (S20).
+    """Write a frame in the dialect of `pandas.DataFrame.to_csv(index=False)`, which the container delivers.
 
     Null and NaN are empty, integers beside nulls become floats (`1.0`), booleans are `True`/`False`, a column of
     naive datetimes loses its time when all of them are midnights and otherwise has as many decimals as its finest

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# The service's fixed default (S13).
+# The service's fixed default.
 _FROM, _TO = "2025-06-01T00:00:00", "2025-06-30T23:59:59"
 
 

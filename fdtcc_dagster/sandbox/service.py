@@ -22,8 +22,8 @@ class Service:
     Args:
         store: The datasets.
         blobs: The files behind them.
-        keepalive_interval: Seconds between keepalives (S15).
-        batch_size: Rows beyond which a dataset is pulled in batches (S18).
+        keepalive_interval: Seconds between keepalives.
+        batch_size: Rows beyond which a dataset is pulled in batches.
         pull_seconds: Seconds that Foundry needs for a live pull.
     """
 
@@ -39,7 +39,7 @@ class Service:
         self.pull_seconds = pull_seconds
         # Set when the sandbox stops: a blocked loop must not block that.
         self.stopping = threading.Event()
-        # Jobs whose clients have gone (S11).
+        # Jobs whose clients have gone.
         self.left_behind: set[asyncio.Task[None]] = set()
 
 

@@ -52,7 +52,7 @@ class Version:
     """One pull of a whole dataset.
 
     Attributes:
-        pulled_at: The instant of the pull in UTC (S12).
+        pulled_at: The instant of the pull in UTC.
         path: Its CSV.
         recorded: Whether the sandbox recorded it at a live pull, as opposed to a version that was given to it.
     """
@@ -67,7 +67,7 @@ class Pull:
     """A live pull that is going on.
 
     Attributes:
-        overlapped: Whether another one of the same dataset went on at the same time (S17).
+        overlapped: Whether another one of the same dataset went on at the same time.
     """
 
     overlapped: bool = False
@@ -126,7 +126,7 @@ class Store:
         return blob.sha256
 
     def record(self, name: str, blob: Blob) -> None:
-        """Record the result of a live pull as a version of now (S12)."""
+        """Record the result of a live pull as a version of now."""
         self._insert(name, Version(self.now(), blob.path, recorded=True))
 
     def versions(self, name: str) -> list[Version]:
@@ -157,7 +157,7 @@ class Store:
 
     @contextmanager
     def pulling(self, name: str) -> Iterator[Pull]:
-        """Mark a live pull as going on, and every one that overlaps with it (S17)."""
+        """Mark a live pull as going on, and every one that overlaps with it."""
         pull = Pull()
         with self._lock:
             pulls = self._datasets[name].pulls
@@ -206,7 +206,7 @@ def dataset_uuid(name: str) -> str:
 
 
 def dataset_rid(name: str) -> str:
-    """Return a dataset's RID, as it stands in some messages (S7)."""
+    """Return a dataset's RID, as it stands in some messages."""
     return f"ri.foundry.main.dataset.{dataset_uuid(name)}"
 
 

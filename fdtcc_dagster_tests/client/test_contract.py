@@ -78,7 +78,7 @@ async def closed(container: SandboxContainer) -> bool:
     return False
 
 
-async def test_s1_unknown_name_is_terminal_although_the_socket_stays_open(
+async def test_unknown_name_is_terminal_although_the_socket_stays_open(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     started = time.monotonic()
@@ -88,7 +88,7 @@ async def test_s1_unknown_name_is_terminal_although_the_socket_stays_open(
     assert await closed(container)
 
 
-async def test_s2_returns_at_the_final_although_the_socket_stays_open(
+async def test_returns_at_the_final_although_the_socket_stays_open(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     started = time.monotonic()
@@ -97,7 +97,7 @@ async def test_s2_returns_at_the_final_although_the_socket_stays_open(
     assert await closed(container)
 
 
-async def test_s3_first_pull_gives_today_s_data_although_neutral_says_no_success(
+async def test_first_pull_gives_today_s_data_although_neutral_says_no_success(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     messages: list[Message] = []
@@ -109,7 +109,7 @@ async def test_s3_first_pull_gives_today_s_data_although_neutral_says_no_success
 
 
 @pytest.mark.parametrize("fault", [None, faults.PointerAsList()])
-async def test_s3_the_pointer_is_a_string_or_a_list(
+async def test_the_pointer_is_a_string_or_a_list(
     container: SandboxContainer,
     client: FoundryDevToolsContainerClient,
     today: Window,
@@ -121,7 +121,7 @@ async def test_s3_the_pointer_is_a_string_or_a_list(
     assert (await pull(client, today, tmp_path)).sha256 == SHA256
 
 
-async def test_s4_empty_dataset_fails_by_its_first_final(
+async def test_empty_dataset_fails_by_its_first_final(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.set_live("nothing", "id,name\n")
@@ -129,7 +129,7 @@ async def test_s4_empty_dataset_fails_by_its_first_final(
 
 
 @pytest.mark.parametrize("text", [None, "Invalid isoformat string: 'x'", "Unzipped file for x not found", "None", ""])
-async def test_s5_only_64_hex_digits_are_a_pointer(
+async def test_only_64_hex_digits_are_a_pointer(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path, text: str | None
 ) -> None:
     container.inject("orders", faults.JobFailure(cause=None, text=text))
@@ -137,7 +137,7 @@ async def test_s5_only_64_hex_digits_are_a_pointer(
     assert container.downloads == {}
 
 
-async def test_s6_a_failed_job_is_told_with_its_cause(
+async def test_a_failed_job_is_told_with_its_cause(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.JobFailure(cause="Token expired."))
@@ -146,7 +146,7 @@ async def test_s6_a_failed_job_is_told_with_its_cause(
     assert "Token expired." in str(error)
 
 
-async def test_s7_rids_and_uuids_are_redacted_wherever_messages_go(
+async def test_rids_and_uuids_are_redacted_wherever_messages_go(
     container: SandboxContainer,
     make_client: ClientMaker,
     today: Window,
@@ -168,7 +168,7 @@ async def test_s7_rids_and_uuids_are_redacted_wherever_messages_go(
     assert uuid not in everything
 
 
-async def test_s8_each_dataset_is_requested_on_a_connection_of_its_own(
+async def test_each_dataset_is_requested_on_a_connection_of_its_own(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     other = "id\n7\n"
@@ -178,7 +178,7 @@ async def test_s8_each_dataset_is_requested_on_a_connection_of_its_own(
     assert sorted(request["names"] for request in container.requests) == [["orders"], ["others"]]
 
 
-async def test_s9_a_name_left_out_of_the_acknowledgement_is_not_found(
+async def test_a_name_left_out_of_the_acknowledgement_is_not_found(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     acknowledgement = {"type": "update", "success": True, "message": "Connection established", "datasets": ["others"]}
@@ -186,7 +186,7 @@ async def test_s9_a_name_left_out_of_the_acknowledgement_is_not_found(
     assert isinstance(await failure(client, today, tmp_path), DatasetNotFoundError)
 
 
-async def test_s10_today_s_data_are_refused_for_a_past_window_and_the_client_hangs_up(
+async def test_today_s_data_are_refused_for_a_past_window_and_the_client_hangs_up(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, last_year: Window, tmp_path: Path
 ) -> None:
     # Neither without any version, nor with versions of other times.
@@ -201,14 +201,14 @@ async def test_s10_today_s_data_are_refused_for_a_past_window_and_the_client_han
     assert await closed(container)
 
 
-async def test_s10_today_s_data_are_accepted_knowingly(
+async def test_today_s_data_are_accepted_knowingly(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, last_year: Window, tmp_path: Path
 ) -> None:
     snapshot = await pull(client, last_year, tmp_path, missing_version="accept")
     assert (snapshot.origin, snapshot.sha256) == ("fetched", SHA256)
 
 
-async def test_s10_a_window_that_has_not_begun_is_not_requested_at_all(
+async def test_a_window_that_has_not_begun_is_not_requested_at_all(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     tomorrow = Window(today.to_dt, today.to_dt + timedelta(days=1))
@@ -218,7 +218,7 @@ async def test_s10_a_window_that_has_not_begun_is_not_requested_at_all(
     assert container.requests == []
 
 
-async def test_s10b_a_version_of_the_window_is_cached(
+async def test_a_version_of_the_window_is_cached(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, last_year: Window, tmp_path: Path
 ) -> None:
     old = "id,name\n9,nine\n"
@@ -228,7 +228,7 @@ async def test_s10b_a_version_of_the_window_is_cached(
     assert snapshot.path.read_text() == old
 
 
-async def test_s10_the_guard_looks_at_the_clock_when_the_container_is_asked(
+async def test_the_guard_looks_at_the_clock_when_the_container_is_asked(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, tmp_path: Path
 ) -> None:
     now = datetime.now(timezone.utc)
@@ -241,7 +241,7 @@ async def test_s10_the_guard_looks_at_the_clock_when_the_container_is_asked(
         await waiting
 
 
-async def test_s10_the_guard_looks_at_the_clock_again_in_another_attempt(
+async def test_the_guard_looks_at_the_clock_again_in_another_attempt(
     container: SandboxContainer, make_client: ClientMaker, tmp_path: Path
 ) -> None:
     now = datetime.now(timezone.utc)
@@ -251,7 +251,7 @@ async def test_s10_the_guard_looks_at_the_clock_again_in_another_attempt(
     assert len(container.requests) == 2
 
 
-async def test_s11_a_disconnect_is_followed_by_a_new_attempt_never_by_two_at_once(
+async def test_a_disconnect_is_followed_by_a_new_attempt_never_by_two_at_once(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.ConnectionReset(after=3), times=2)
@@ -260,7 +260,7 @@ async def test_s11_a_disconnect_is_followed_by_a_new_attempt_never_by_two_at_onc
     assert container.max_conversations == {"orders": 1}
 
 
-async def test_s12_the_newest_version_of_the_window_is_answered(
+async def test_the_newest_version_of_the_window_is_answered(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, last_year: Window, tmp_path: Path
 ) -> None:
     for hours in (1, 3, 2):
@@ -268,14 +268,14 @@ async def test_s12_the_newest_version_of_the_window_is_answered(
     assert (await pull(client, last_year, tmp_path)).path.read_text() == "id\n3\n"
 
 
-async def test_s12_a_past_window_does_not_become_cached_by_a_pull_of_today(
+async def test_a_past_window_does_not_become_cached_by_a_pull_of_today(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, last_year: Window, tmp_path: Path
 ) -> None:
     (await pull(client, last_year, tmp_path, missing_version="accept")).path.unlink()
     assert isinstance(await failure(client, last_year, tmp_path), NoVersionInWindowError)
 
 
-async def test_s13_both_dates_are_always_sent(
+async def test_both_dates_are_always_sent(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     await pull(client, today, tmp_path)
@@ -285,7 +285,7 @@ async def test_s13_both_dates_are_always_sent(
         assert datetime.fromisoformat(request["to_dt"]).utcoffset() == timedelta(0)
 
 
-async def test_s14_offsets_are_converted_and_the_end_is_left_out(
+async def test_offsets_are_converted_and_the_end_is_left_out(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, tmp_path: Path
 ) -> None:
     zone = timezone(timedelta(hours=2))
@@ -296,7 +296,7 @@ async def test_s14_offsets_are_converted_and_the_end_is_left_out(
     assert (await pull(client, window, tmp_path)).path.read_text() == "id\n1\n"
 
 
-async def test_s15_a_blocked_container_is_waited_for_without_pings(
+async def test_a_blocked_container_is_waited_for_without_pings(
     container: SandboxContainer, make_client: ClientMaker, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.BlockedLoop(1.5, after=4))
@@ -304,7 +304,7 @@ async def test_s15_a_blocked_container_is_waited_for_without_pings(
     assert snapshot.sha256 == SHA256
 
 
-async def test_s15_silence_beyond_the_idle_limit_ends_the_pull(
+async def test_silence_beyond_the_idle_limit_ends_the_pull(
     container: SandboxContainer, make_client: ClientMaker, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.Silence(after=2))
@@ -313,7 +313,7 @@ async def test_s15_silence_beyond_the_idle_limit_ends_the_pull(
     assert await closed(container)
 
 
-async def test_s15_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
+async def test_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
     make_client: ClientMaker, today: Window, tmp_path: Path
 ) -> None:
     with SandboxContainer(keepalive_interval=0.1, pull_seconds=1.0) as container:
@@ -330,7 +330,7 @@ async def test_s15_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
         assert "within 1 s" in str(error)
 
 
-async def test_s15_no_pings_are_sent_for_the_container_may_not_answer_them(
+async def test_no_pings_are_sent_for_the_container_may_not_answer_them(
     container: SandboxContainer, client: FoundryDevToolsContainerClient
 ) -> None:
     async with connected(Endpoint(client.host, client.port), Limits()) as connection:
@@ -352,7 +352,7 @@ async def test_neither_connection_goes_through_a_proxy_of_the_environment(
 
 
 @pytest.mark.parametrize("status", [403, 500])
-async def test_s16_a_refused_handshake_is_unavailability_with_bounded_retries(
+async def test_a_refused_handshake_is_unavailability_with_bounded_retries(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path, status: int
 ) -> None:
     container.inject(None, faults.RefusedHandshake(status), times=2)
@@ -364,7 +364,7 @@ async def test_s16_a_refused_handshake_is_unavailability_with_bounded_retries(
     assert str(status) in str(error)
 
 
-async def test_s16_a_slow_handshake_is_waited_for_within_its_limit(
+async def test_a_slow_handshake_is_waited_for_within_its_limit(
     container: SandboxContainer, make_client: ClientMaker, today: Window, tmp_path: Path
 ) -> None:
     container.inject(None, faults.SlowHandshake(0.6), times=2)
@@ -374,14 +374,14 @@ async def test_s16_a_slow_handshake_is_waited_for_within_its_limit(
     assert (await pull(make_client(), today, tmp_path)).sha256 == SHA256
 
 
-async def test_s16_nobody_listening_is_unavailability(today: Window, tmp_path: Path) -> None:
+async def test_nobody_listening_is_unavailability(today: Window, tmp_path: Path) -> None:
     with SandboxContainer() as gone:
         port = gone.port
     client = FoundryDevToolsContainerClient("127.0.0.1", port, attempts=2, retry_delay=0.01)
     assert isinstance(await failure(client, today, tmp_path), ServiceUnavailableError)
 
 
-async def test_s17_one_conversation_per_dataset_at_a_time(today: Window, tmp_path: Path) -> None:
+async def test_one_conversation_per_dataset_at_a_time(today: Window, tmp_path: Path) -> None:
     with SandboxContainer(pull_seconds=0.2) as container:
         container.set_live("orders", CSV)
         clients = [FoundryDevToolsContainerClient(container.host, container.port) for _ in range(4)]
@@ -399,7 +399,7 @@ async def test_s17_one_conversation_per_dataset_at_a_time(today: Window, tmp_pat
         assert container.max_conversations == {"orders": 1}
 
 
-async def test_s17_a_404_of_a_pointer_just_announced_is_retried(
+async def test_a_404_of_a_pointer_just_announced_is_retried(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.RefusedDownload(404), times=2)
@@ -407,7 +407,7 @@ async def test_s17_a_404_of_a_pointer_just_announced_is_retried(
     assert len(container.requests) == 1
 
 
-async def test_s17_a_404_for_good_is_an_error(
+async def test_a_404_for_good_is_an_error(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.RefusedDownload(404), times=None)
@@ -416,7 +416,7 @@ async def test_s17_a_404_for_good_is_an_error(
     assert "404" in str(error)
 
 
-async def test_s18_lost_rows_are_an_error(today: Window, tmp_path: Path) -> None:
+async def test_lost_rows_are_an_error(today: Window, tmp_path: Path) -> None:
     sparse = "id,name\n" + "".join(f"{number * 1000},row\n" for number in range(1, 51))
     with SandboxContainer(batch_size=10) as container:
         container.set_live("sparse", sparse)
@@ -427,7 +427,7 @@ async def test_s18_lost_rows_are_an_error(today: Window, tmp_path: Path) -> None
             snapshot.scan({"id": pl.Int64, "name": pl.String}).sink_parquet(tmp_path / "out.parquet")
 
 
-async def test_s18_dense_ids_arrive_in_full(today: Window, tmp_path: Path) -> None:
+async def test_dense_ids_arrive_in_full(today: Window, tmp_path: Path) -> None:
     dense = "id,name\n" + "".join(f"{number},row\n" for number in range(1, 51))
     with SandboxContainer(batch_size=10) as container:
         container.set_live("dense", dense)
@@ -445,7 +445,7 @@ async def test_s18_dense_ids_arrive_in_full(today: Window, tmp_path: Path) -> No
     ],
     ids=lambda fault: type(fault).__name__,
 )
-async def test_s19_bytes_that_are_not_those_of_the_pointer_are_refused(
+async def test_bytes_that_are_not_those_of_the_pointer_are_refused(
     container: SandboxContainer,
     client: FoundryDevToolsContainerClient,
     today: Window,
@@ -460,7 +460,7 @@ async def test_s19_bytes_that_are_not_those_of_the_pointer_are_refused(
     assert isinstance(error, (ChecksumMismatchError, ServiceUnavailableError))
 
 
-async def test_s19_a_passing_corruption_is_retried(
+async def test_a_passing_corruption_is_retried(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.FlippedBit(), times=2)
@@ -468,14 +468,14 @@ async def test_s19_a_passing_corruption_is_retried(
     assert len(container.requests) == 1
 
 
-async def test_s19_a_body_cut_off_by_the_transport_is_a_lost_connection(
+async def test_a_body_cut_off_by_the_transport_is_a_lost_connection(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject("orders", faults.TruncatedBody(0.5), times=None)
     assert isinstance(await failure(client, today, tmp_path), ServiceConnectionLostError)
 
 
-async def test_s20_pandas_dialect_is_read_as_declared(
+async def test_pandas_dialect_is_read_as_declared(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     frame = pl.DataFrame(
@@ -493,7 +493,7 @@ async def test_s20_pandas_dialect_is_read_as_declared(
     assert snapshot.scan(frame.schema).collect().equals(frame)
 
 
-async def test_s21_the_zip_is_inflated_and_verified(
+async def test_the_zip_is_inflated_and_verified(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     large = "id,name\n" + "".join(f"{number},name {number}\n" for number in range(200_000))
@@ -505,7 +505,7 @@ async def test_s21_the_zip_is_inflated_and_verified(
 
 
 @pytest.mark.parametrize("fault", [faults.FlippedBit(), faults.TruncatedBody(0.9, close_delimited=True)])
-async def test_s21_a_damaged_zip_is_refused(
+async def test_a_damaged_zip_is_refused(
     container: SandboxContainer,
     client: FoundryDevToolsContainerClient,
     today: Window,
@@ -517,7 +517,7 @@ async def test_s21_a_damaged_zip_is_refused(
     assert isinstance(await failure(client, today, tmp_path, "large", transport="zip"), ChecksumMismatchError)
 
 
-async def test_s26_the_final_of_a_malformed_request_wins_over_the_close(
+async def test_the_final_of_a_malformed_request_wins_over_the_close(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
     container.inject(
@@ -561,7 +561,7 @@ with SandboxContainer() as container:
 
 
 @pytest.mark.parametrize("fault", [faults.ConnectionReset(after=2), faults.ServiceRestart(after=2)])
-async def test_s31_a_service_killed_in_the_middle_is_a_lost_connection(
+async def test_a_service_killed_in_the_middle_is_a_lost_connection(
     container: SandboxContainer, make_client: ClientMaker, today: Window, tmp_path: Path, fault: faults.Fault
 ) -> None:
     container.inject("orders", fault, times=None)

@@ -80,7 +80,7 @@ def failure_of(conversation: Conversation) -> FdtccError:
 
 
 def test_request_names_one_dataset_and_both_inclusive_bounds_in_utc() -> None:
-    """S13, S14."""
+    """See docs/protocol.md#the-bounds-of-a-window."""
     berlin = timezone(timedelta(hours=2))
     window = Window(datetime(2026, 3, 1, tzinfo=berlin), datetime(2026, 3, 2, tzinfo=berlin))
     assert json.loads(Conversation("cars", window, now=NOW).request()) == {
@@ -91,7 +91,7 @@ def test_request_names_one_dataset_and_both_inclusive_bounds_in_utc() -> None:
 
 
 def test_request_of_all_is_of_the_instant_now_in_utc() -> None:
-    """S13, S14."""
+    """See docs/protocol.md#the-bounds-of-a-window."""
     now = NOW.astimezone(timezone(timedelta(hours=-5)))
     assert json.loads(request_all(["a", "b"], now)) == {
         "names": ["a", "b"],
@@ -101,23 +101,23 @@ def test_request_of_all_is_of_the_instant_now_in_utc() -> None:
 
 
 def test_first_pull_of_a_current_window_is_fetched_with_its_rows() -> None:
-    """S3: a success of false decides nothing before the end."""
+    """See docs/protocol.md#when-success-is-false."""
     assert pointer_of(talk(*FIRST_PULL)) == Pointer(SHA, 120, "fetched")
 
 
 def test_batches_announce_their_rows() -> None:
-    """S18."""
+    """See docs/protocol.md#rows-can-be-lost."""
     assert pointer_of(talk(ACK, DOWNLOADING, BATCHES, DONE)).announced_rows == 5000
 
 
 def test_version_of_a_past_window_is_cached_and_has_no_announced_rows() -> None:
-    """S10b."""
+    """See docs/protocol.md#a-version-in-the-window."""
     assert pointer_of(talk(ACK, FOUND, DONE, window=PAST)) == Pointer(SHA, None, "cached")
 
 
 @pytest.mark.parametrize("word", [NEVER_PULLED, NO_VERSIONS, DOWNLOADING, ROWS, BATCHES])
 def test_past_window_is_refused_at_the_first_word_of_a_download(word: str) -> None:
-    """S10: the client can hang up there, and today's data never become that window's."""
+    """The client can hang up there: docs/protocol.md#no-version-in-the-window."""
     conversation = talk(ACK, word, window=PAST)
     error = failure_of(conversation)
     assert isinstance(error, NoVersionInWindowError)
@@ -168,7 +168,7 @@ def test_accept_takes_todays_data_and_says_so() -> None:
 
 
 def test_unknown_name_ends_the_conversation_although_the_socket_stays_open() -> None:
-    """S1."""
+    """See docs/protocol.md#an-unknown-name."""
     error = failure_of(talk(UNKNOWN))
     assert isinstance(error, DatasetNotFoundError)
     assert "'cars'" in str(error)
@@ -182,7 +182,7 @@ def test_other_errors_are_terminal_as_well() -> None:
 
 
 def test_first_final_wins() -> None:
-    """S4: an empty dataset is followed by a second, successful final."""
+    """An empty dataset is followed by a second, successful final: docs/protocol.md#an-empty-dataset."""
     error = failure_of(talk(ACK, EMPTY, frame("final", True, "DONE", datasets="some prose"), DONE))
     assert isinstance(error, EmptyDatasetError)
     conversation = talk(DONE, frame("final", True, "DONE", datasets="f" * 64))
@@ -190,7 +190,7 @@ def test_first_final_wins() -> None:
 
 
 def test_failed_job_ends_with_success_and_is_a_failure_with_its_cause() -> None:
-    """S5, S6."""
+    """See docs/protocol.md#a-failed-job."""
     error = failure_of(talk(ACK, DOWNLOADING, CAUSE, FAILED))
     assert isinstance(error, DatasetRetrievalError)
     assert "Permission denied" in str(error)
@@ -219,7 +219,7 @@ def test_anything_but_64_hex_digits_is_no_pointer(datasets: object) -> None:
 
 @pytest.mark.parametrize("datasets", [SHA, [SHA], SHA.upper(), [SHA.upper()]])
 def test_pointer_is_a_string_or_a_list_in_any_case(datasets: object) -> None:
-    """S3."""
+    """See docs/protocol.md#a-first-pull."""
     assert pointer_of(talk(frame("final", True, "DONE", datasets=datasets))).sha256 == SHA
 
 
@@ -229,13 +229,13 @@ def test_final_without_success_is_a_failure_even_with_a_pointer(success: Any) ->
 
 
 def test_acknowledgement_without_the_name_is_a_failure() -> None:
-    """S9."""
+    """See docs/protocol.md#an-unknown-name."""
     error = failure_of(talk(frame("update", True, "Connection established", datasets=["trains"])))
     assert isinstance(error, DatasetNotFoundError)
 
 
 def test_final_wins_over_the_close_that_follows() -> None:
-    """S26."""
+    """See docs/protocol.md#a-malformed-request."""
     conversation = talk(MALFORMED)
     conversation.closed("close code 1008")
     error = failure_of(conversation)
@@ -244,7 +244,7 @@ def test_final_wins_over_the_close_that_follows() -> None:
 
 
 def test_close_before_the_end_is_a_lost_connection_and_names_the_last_message() -> None:
-    """S31."""
+    """See docs/protocol.md#when-the-service-goes-away."""
     conversation = talk(ACK, DOWNLOADING, KEEPALIVE)
     conversation.closed("close code 1012")
     error = failure_of(conversation)
@@ -275,7 +275,7 @@ def test_nothing_is_shown_after_the_outcome() -> None:
 
 
 def test_messages_are_shown_without_rids_and_uuids() -> None:
-    """S7."""
+    """See docs/protocol.md#rids-in-messages."""
     conversation = Conversation("cars", CURRENT, now=NOW)
     shown = conversation.receive(frame("update", True, f"{RID} {UUID.upper()}", datasets=["cars"], more={UUID: [RID]}))
     assert shown == {
@@ -305,7 +305,7 @@ def test_messages_are_shown_without_rids_and_uuids() -> None:
     ],
 )
 def test_errors_carry_no_rids_and_uuids(frames: list[str]) -> None:
-    """S7."""
+    """See docs/protocol.md#rids-in-messages."""
     conversation = talk(*frames)
     conversation.closed("the end")
     text = str(failure_of(conversation))
@@ -380,7 +380,7 @@ def test_check_pointer_gives_lower_case_and_refuses_paths() -> None:
 
 
 def test_terminal_frames() -> None:
-    """S1, S2."""
+    """See docs/protocol.md#an-unknown-name and docs/protocol.md#the-first-terminal-frame-decides."""
     assert [is_terminal({"type": kind}) for kind in ("final", "error", "update", "neutral", "keepalive", None)] == [
         True, True, False, False, False, False,
     ]  # fmt: skip

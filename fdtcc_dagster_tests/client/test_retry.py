@@ -119,7 +119,7 @@ async def test_no_wait_goes_beyond_the_time() -> None:
 
 
 async def test_what_a_failed_attempt_has_left_behind_may_settle() -> None:
-    """Its job may still run in the container (S11); or the container is starting again."""
+    """Its job may still run, or the container is restarting: docs/protocol.md#when-a-client-goes-away."""
     for settle in (True, False):
         attempts = Attempts(ServiceConnectionLostError("x"), ServiceConnectionLostError("y"))
         attempts.seconds = [0.2, 0.0, 0.0]

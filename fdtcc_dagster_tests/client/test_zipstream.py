@@ -48,7 +48,7 @@ def inflated(data: bytes, size: int = 1 << 16, name: str = NAME) -> list[bytes]:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("size", [1, 29, 30, 31, 97, 1_000, 1 << 20])
 def test_member_is_inflated_however_it_arrives(size: int, streamed: bool) -> None:
-    """S21; with sizes in the header, or behind the member."""
+    """With sizes in the header, or behind the member: docs/protocol.md#the-zip."""
     assert b"".join(inflated(archive(streamed=streamed), size)) == CSV
 
 

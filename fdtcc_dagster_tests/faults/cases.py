@@ -69,7 +69,7 @@ def delayed(scene: Scene) -> None:
 
 
 def handshakes() -> Iterator[Case]:
-    """No connection, or none that is accepted (S16)."""
+    """No connection, or none that is accepted: docs/protocol.md#the-handshake."""
     kind, tried, short = ServiceUnavailableError, ATTEMPTS, {"open_timeout": SHORT}
     yield Case("nobody listens", lambda scene: scene.proxy.stop(), kind, 0, waits=tried - 1, others=False)
     for end in ENDS:
@@ -87,7 +87,7 @@ def handshakes() -> Iterator[Case]:
 
 
 def conversations() -> Iterator[Case]:
-    """The connection ends, or nothing more comes of it (S15, S31)."""
+    """The connection ends, or nothing more comes of it."""
     lost, tried, idle = ServiceConnectionLostError, ATTEMPTS, {"idle_timeout": SHORT}
     for frame in range(FRAMES):
         yield Case(f"reset after frame {frame}", container(faults.ConnectionReset(frame)), lost, tried)
@@ -111,7 +111,7 @@ def conversations() -> Iterator[Case]:
 
 
 def frames() -> Iterator[Case]:
-    """Frames that are none, and results that are none (S1, S4, S5)."""
+    """Frames that are none, and results that are none."""
     for name, fault in (
         ("not JSON", faults.NOT_JSON),
         ("not an object", faults.NOT_AN_OBJECT),
@@ -127,7 +127,7 @@ def frames() -> Iterator[Case]:
 
 
 def pointers() -> Iterator[Case]:
-    """Pointers that are wrong, or have no file (S17, S19)."""
+    """Pointers that are wrong, or have no file."""
     tried = ATTEMPTS
     yield Case("wrong pointer", container(faults.WrongPointer()), ChecksumMismatchError, 1, tried)
     for status in (404, 500):
@@ -137,7 +137,7 @@ def pointers() -> Iterator[Case]:
 
 
 def bodies(transport: Transport) -> Iterator[Case]:
-    """Downloads that are cut or altered (S19, S21)."""
+    """Downloads that are cut or altered."""
 
     def case(name: str, arrange: Arrange, error: type[Exception] | None, downloads: int = ATTEMPTS) -> Case:
         # aiohttp by itself asks once more where a connection ends before any answer, without a wait.
@@ -170,7 +170,7 @@ def slow_bodies() -> Iterator[Case]:
 
 
 def contents() -> Iterator[Case]:
-    """Bytes that arrive as announced, and are not what they should be (S18, S20)."""
+    """Bytes that arrive as announced, and are not what they should be."""
     for announced in (ROWS - 1, ROWS + 1, 0):
         wrong = container(faults.AnnouncedRows(announced))
         yield Case(f"{announced} rows announced", wrong, RowCountMismatchError, 1, 1)

@@ -42,7 +42,7 @@ CSV = csv_of(rows())
 SHA256 = hashlib.sha256(CSV.encode()).hexdigest()
 FRAME = pl.read_csv(CSV.encode(), schema=pl.Schema({"id": pl.Int64, "token": pl.String}))
 FRAMES = 7
-"""The frames of a first pull: acknowledgement, "No available versions", four updates and the final one (S3)."""
+"""Acknowledgement, "No available versions", four updates and the final one: docs/protocol.md#a-first-pull."""
 
 
 @dataclass

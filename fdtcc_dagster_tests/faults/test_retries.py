@@ -1,4 +1,4 @@
-"""Attempts at a dataset whose earlier job may still run in the container (S11, S17)."""
+"""Attempts at a dataset whose earlier job may still run in the container."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_no_other_pull_comes_between_two_attempts(
 async def test_rows_that_were_announced_before_a_disconnect_must_be_there_after_it(
     container: SandboxContainer, today: Window, tmp_path: Path
 ) -> None:
-    """The container says nothing of rows about the version that the retry finds, and it has lost all of them (S18)."""
+    """The container announces no rows of the version that the retry finds, and it has lost all of them."""
     sparse = "id,name\n" + "".join(f"{10_000_000 + number},row\n" for number in range(ROWS + 1))
     container.set_live(NAME, sparse)
     container.inject(NAME, faults.ServiceRestart(ANNOUNCED))

@@ -292,7 +292,7 @@ def test_error_does_not_repeat_a_long_value(write: Write) -> None:
 @pytest.mark.parametrize("announced", [0, 2, 4])
 @pytest.mark.usefixtures("block_bytes")
 def test_other_number_of_rows_than_announced_is_refused(write: Write, announced: int) -> None:
-    """S18."""
+    """See docs/protocol.md#rows-can-be-lost."""
     with pytest.raises(RowCountMismatchError, match=rf"announced {announced} rows, but the CSV has 3"):
         rows(write(b"a,b\n1,2\n3,4\n5,6\n", announced), INTS)
 

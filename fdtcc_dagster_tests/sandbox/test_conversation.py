@@ -29,7 +29,7 @@ SHA = hashlib.sha256(CSV).hexdigest()
 
 
 async def test_unknown_name_is_an_error_and_then_an_open_silent_socket() -> None:
-    """S1."""
+    """See docs/protocol.md#an-unknown-name."""
     with SandboxContainer(keepalive_interval=0.02) as container:
         async with dial(container) as socket:
             await socket.send(body("nope"))
@@ -41,7 +41,7 @@ async def test_unknown_name_is_an_error_and_then_an_open_silent_socket() -> None
 
 
 async def test_socket_stays_open_after_the_final_frame(container: SandboxContainer) -> None:
-    """S2."""
+    """See docs/protocol.md#the-first-terminal-frame-decides."""
     container.set_live("people", CSV)
     async with dial(container) as socket:
         await socket.send(body("people"))
@@ -51,7 +51,7 @@ async def test_socket_stays_open_after_the_final_frame(container: SandboxContain
 
 
 async def test_a_conversation_that_the_client_hangs_up_on_is_over() -> None:
-    """S11: three of them one after the other are never two at a time."""
+    """Three of them one after the other are never two at a time: docs/protocol.md#when-a-client-goes-away."""
     with SandboxContainer(pull_seconds=30) as container:
         container.set_live("people", CSV)
         for _ in range(3):
@@ -66,7 +66,7 @@ async def test_a_conversation_that_the_client_hangs_up_on_is_over() -> None:
 async def test_first_pull_has_the_full_sequence_and_its_pointer_serves_the_live_bytes(
     container: SandboxContainer,
 ) -> None:
-    """S3, S19."""
+    """See docs/protocol.md#a-first-pull and docs/protocol.md#the-pointer."""
     container.set_live("people", CSV)
     frames = await talk(container, "people")
     assert messages(frames) == [
@@ -93,7 +93,7 @@ async def test_quoted_line_feeds_are_not_counted_as_rows(container: SandboxConta
 async def test_empty_dataset_has_two_finals_of_which_the_second_is_prose(
     container: SandboxContainer, empty: str
 ) -> None:
-    """S4."""
+    """See docs/protocol.md#an-empty-dataset."""
     container.set_live("people", empty)
     async with dial(container) as socket:
         await socket.send(body("people"))
@@ -106,7 +106,7 @@ async def test_empty_dataset_has_two_finals_of_which_the_second_is_prose(
 
 
 async def test_dataset_that_foundry_cannot_deliver_fails_with_cause_and_rid(tmp_path: Path) -> None:
-    """S5, S6, S7: a dataset with neither live data nor versions."""
+    """A dataset with neither live data nor versions: docs/protocol.md#a-failed-job."""
     (tmp_path / "people").mkdir()
     with SandboxContainer(tmp_path) as container:
         *_, failed, final = await talk(container, "people")
@@ -119,7 +119,7 @@ async def test_dataset_that_foundry_cannot_deliver_fails_with_cause_and_rid(tmp_
 
 
 async def test_several_names_end_in_one_final_with_the_first_ones_result(container: SandboxContainer) -> None:
-    """S8."""
+    """See docs/protocol.md#several-names."""
     container.set_live("people", CSV)
     container.set_live("orders", "id\n1\n")
     frames = await talk(container, "people", "orders")
@@ -130,7 +130,7 @@ async def test_several_names_end_in_one_final_with_the_first_ones_result(contain
 
 
 async def test_unknown_names_beside_known_ones_are_dropped_silently(container: SandboxContainer) -> None:
-    """S9."""
+    """See docs/protocol.md#an-unknown-name."""
     container.set_live("people", CSV)
     frames = await talk(container, "nope", "people")
     assert frames[0]["datasets"] == ["people"]
@@ -144,7 +144,7 @@ async def test_unknown_names_beside_known_ones_are_dropped_silently(container: S
 async def test_window_without_version_delivers_todays_data_as_a_version_of_now(
     container: SandboxContainer, start: str, end: str
 ) -> None:
-    """S10: whatever the window, even a past or an inverted one."""
+    """Whatever the window, even a past or an inverted one: docs/protocol.md#no-version-in-the-window."""
     container.add_version("people", NOON.replace(day=1), b"id\n1\n")
     container.set_live("people", CSV)
     frames = await talk(container, "people", from_dt=start, to_dt=end)
@@ -158,7 +158,7 @@ async def test_window_without_version_delivers_todays_data_as_a_version_of_now(
 
 
 async def test_version_in_the_window_is_answered_at_once(container: SandboxContainer) -> None:
-    """S10b, S12: the newest of those that match, named by a bare uuid."""
+    """The newest of those that match, named by a bare uuid: docs/protocol.md#a-version-in-the-window."""
     for day, data in ((3, b"id\n3\n"), (4, CSV), (20, b"id\n20\n")):
         container.add_version("people", NOON.replace(day=day), data)
     frames = await talk(container, "people", from_dt="2026-01-01T00:00:00", to_dt="2026-01-10T00:00:00")
@@ -176,7 +176,7 @@ async def test_version_in_the_window_is_answered_at_once(container: SandboxConta
 
 
 async def test_disconnect_ends_the_job_and_throws_its_result_away() -> None:
-    """S11."""
+    """See docs/protocol.md#when-a-client-goes-away."""
     with SandboxContainer(pull_seconds=0.3) as container:
         container.set_live("people", CSV)
         async with dial(container) as socket:
@@ -189,7 +189,7 @@ async def test_disconnect_ends_the_job_and_throws_its_result_away() -> None:
 
 
 async def test_missing_dates_mean_june_2025(container: SandboxContainer) -> None:
-    """S13."""
+    """See docs/protocol.md#the-bounds-of-a-window."""
     june = container.add_version("people", NOON.replace(year=2025, month=6, day=15), b"id\n6\n")
     container.add_version("people", NOON.replace(year=2025, month=7, day=15), b"id\n7\n")
     async with dial(container) as socket:
@@ -198,7 +198,7 @@ async def test_missing_dates_mean_june_2025(container: SandboxContainer) -> None
 
 
 async def test_null_as_the_end_means_now(container: SandboxContainer) -> None:
-    """S13."""
+    """See docs/protocol.md#the-bounds-of-a-window."""
     past = container.add_version("people", NOON.replace(hour=11), b"id\n1\n")
     container.add_version("people", NOON.replace(hour=13), b"id\n2\n")
     assert await pointer(container, "people", to_dt=None) == past
@@ -215,7 +215,7 @@ async def test_null_as_the_end_means_now(container: SandboxContainer) -> None:
 async def test_dates_that_make_no_sense_fail_inside_the_job(
     container: SandboxContainer, window: dict[str, str | None], text: str
 ) -> None:
-    """S5, S13."""
+    """See docs/protocol.md#a-failed-job and docs/protocol.md#the-bounds-of-a-window."""
     container.set_live("people", CSV)
     final = (await talk(container, "people", **window))[-1]
     assert (final["type"], final["success"], final["datasets"]) == ("final", True, text)
@@ -235,14 +235,14 @@ async def test_dates_that_make_no_sense_fail_inside_the_job(
 async def test_bounds_are_inclusive_and_offsets_are_dropped(
     container: SandboxContainer, start: str, end: str, hit: bool
 ) -> None:
-    """S14: naive is UTC, and +02:00 is not converted."""
+    """Naive is UTC, and +02:00 is not converted: docs/protocol.md#the-bounds-of-a-window."""
     container.add_version("people", NOON, CSV)
     second = (await talk(container, "people", from_dt=start, to_dt=end))[1]["message"]
     assert second.startswith("Found 1 versions" if hit else "No versions between")
 
 
 async def test_keepalives_come_while_the_job_runs_and_stop_after_it() -> None:
-    """S15."""
+    """See docs/protocol.md#keepalives-and-silence."""
     with SandboxContainer(keepalive_interval=0.05, pull_seconds=0.3) as container:
         container.set_live("people", CSV)
         async with dial(container) as socket:
@@ -253,7 +253,7 @@ async def test_keepalives_come_while_the_job_runs_and_stop_after_it() -> None:
 
 
 async def test_overlapping_pulls_of_one_dataset_record_a_corrupt_version_with_its_own_hash() -> None:
-    """S17."""
+    """See docs/protocol.md#two-requests-at-once."""
     with SandboxContainer(pull_seconds=0.3) as container:
         container.set_live("people", CSV)
         answers = await asyncio.gather(pointer(container, "people"), pointer(container, "people"))
@@ -265,7 +265,7 @@ async def test_overlapping_pulls_of_one_dataset_record_a_corrupt_version_with_it
 
 
 async def test_pulls_one_after_the_other_or_of_two_datasets_are_sound() -> None:
-    """S17: the opposite; the next conversation may start as soon as the final frame has come."""
+    """The opposite: the next conversation may start as soon as the final frame has come."""
     with SandboxContainer(pull_seconds=0.1) as container:
         container.set_live("people", CSV)
         container.set_live("others", CSV)
@@ -284,7 +284,7 @@ async def test_pulls_one_after_the_other_or_of_two_datasets_are_sound() -> None:
     [(1, 5, 3, 5), (1, 4, 3, 4), (4, 5, 3, 3), (1000, 5, 3, 0)],
 )
 async def test_batches_lose_ids_that_are_not_dense(first_id: int, rows: int, batches: int, left: int) -> None:
-    """S18."""
+    """See docs/protocol.md#rows-can-be-lost."""
     with SandboxContainer(batch_size=2) as container:
         data = "name,id\n" + "".join(f"n{i},{i}\n" for i in range(first_id, first_id + rows))
         container.set_live("people", data)
@@ -298,7 +298,7 @@ async def test_batches_lose_ids_that_are_not_dense(first_id: int, rows: int, bat
 
 
 async def test_batches_keep_quoted_fields_and_lose_rows_without_id() -> None:
-    """S18."""
+    """See docs/protocol.md#rows-can-be-lost."""
     with SandboxContainer(batch_size=2) as container:
         container.set_live("notes", 'id,text\n1,"a, ""b""\nc"\n,lost\n2.0,x\n')
         _, served = await fetch(container, await pointer(container, "notes"))
@@ -320,7 +320,7 @@ async def test_datasets_without_id_or_of_one_batch_are_pulled_at_once(data: str,
 async def test_malformed_request_is_a_failed_final_and_then_close_1008(
     container: SandboxContainer, malformed: str | bytes
 ) -> None:
-    """S26."""
+    """See docs/protocol.md#a-malformed-request."""
     async with dial(container) as socket:
         await socket.send(malformed)
         final = await receive(socket)
@@ -334,7 +334,7 @@ async def test_malformed_request_is_a_failed_final_and_then_close_1008(
 
 
 async def test_stopping_the_container_resets_the_connection_mid_job() -> None:
-    """S31."""
+    """See docs/protocol.md#when-the-service-goes-away."""
     with SandboxContainer(pull_seconds=30) as container:
         container.set_live("people", CSV)
         async with dial(container) as socket:

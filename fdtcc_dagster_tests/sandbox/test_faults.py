@@ -38,7 +38,7 @@ def people(container: SandboxContainer) -> SandboxContainer:
 
 
 async def test_failing_job_gives_its_cause_and_then_a_successful_final_with_prose(people: SandboxContainer) -> None:
-    """S5, S6; and once only."""
+    """It fails once only: docs/protocol.md#a-failed-job."""
     people.inject("people", faults.JobFailure(cause="Out of memory."))
     *_, failed, final = await talk(people, "people")
     assert messages([failed]) == [("update", False, "Failed to download dataset 'people'. Out of memory.")]
@@ -55,7 +55,7 @@ async def test_failing_job_may_keep_its_cause_to_itself_and_choose_its_text(peop
 
 
 async def test_slow_handshake_takes_its_time(people: SandboxContainer) -> None:
-    """S16."""
+    """See docs/protocol.md#the-handshake."""
     people.inject(None, faults.SlowHandshake(0.3))
     start = time.monotonic()
     async with dial(people):
@@ -64,7 +64,7 @@ async def test_slow_handshake_takes_its_time(people: SandboxContainer) -> None:
 
 @pytest.mark.parametrize("status", [403, 500])
 async def test_refused_handshake_has_its_http_status(people: SandboxContainer, status: int) -> None:
-    """S16."""
+    """See docs/protocol.md#the-handshake."""
     people.inject(None, faults.RefusedHandshake(status))
     with pytest.raises(InvalidStatus) as refused:
         await talk(people, "people")
@@ -74,7 +74,7 @@ async def test_refused_handshake_has_its_http_status(people: SandboxContainer, s
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 async def test_reset_comes_after_its_frame_without_a_close_frame(people: SandboxContainer, after: int) -> None:
-    """S31."""
+    """See docs/protocol.md#when-the-service-goes-away."""
     people.inject("people", faults.ConnectionReset(after))
     async with dial(people) as socket:
         await socket.send(body("people"))
@@ -88,7 +88,7 @@ async def test_reset_comes_after_its_frame_without_a_close_frame(people: Sandbox
 
 @pytest.mark.parametrize("runs_on", [True, False])
 async def test_job_runs_on_after_a_disconnect_or_ends(runs_on: bool) -> None:
-    """S11."""
+    """See docs/protocol.md#when-a-client-goes-away."""
     with SandboxContainer(pull_seconds=0.3) as container:
         container.set_live("people", CSV)
         if runs_on:
@@ -110,7 +110,7 @@ async def test_job_runs_on_after_a_disconnect_or_ends(runs_on: bool) -> None:
 
 
 async def test_service_restart_closes_with_1012(people: SandboxContainer) -> None:
-    """S31."""
+    """See docs/protocol.md#when-the-service-goes-away."""
     people.inject("people", faults.ServiceRestart(after=1))
     async with dial(people) as socket:
         await socket.send(body("people"))
@@ -123,7 +123,7 @@ async def test_service_restart_closes_with_1012(people: SandboxContainer) -> Non
 
 
 async def test_blocked_loop_answers_neither_pings_nor_http_until_it_is_free() -> None:
-    """S15."""
+    """See docs/protocol.md#keepalives-and-silence."""
     with SandboxContainer(keepalive_interval=0.05) as container:
         container.add_version("people", NOON, CSV)
         container.inject("people", faults.BlockedLoop(0.6, after=1))
@@ -151,7 +151,7 @@ async def test_blocked_loop_does_not_hold_up_the_end_of_the_container(people: Sa
 
 @pytest.mark.parametrize("keepalives", [True, False])
 async def test_silence_leaves_nothing_or_nothing_but_keepalives(keepalives: bool) -> None:
-    """S1, S15."""
+    """See docs/protocol.md#an-unknown-name and docs/protocol.md#keepalives-and-silence."""
     with SandboxContainer(keepalive_interval=0.05) as container:
         container.set_live("people", CSV)
         container.inject("people", faults.Silence(after=2, keepalives=keepalives))
@@ -199,7 +199,7 @@ async def test_odd_frame_comes_between_the_others(
 
 
 async def test_announced_rows_differ_from_the_real_ones(container: SandboxContainer) -> None:
-    """S18."""
+    """See docs/protocol.md#rows-can-be-lost."""
     container.set_live("people", CSV)
     container.inject("people", faults.AnnouncedRows(5000))
     frames = await talk(container, "people")
@@ -208,7 +208,7 @@ async def test_announced_rows_differ_from_the_real_ones(container: SandboxContai
 
 
 async def test_pointer_comes_as_a_list(people: SandboxContainer) -> None:
-    """S3."""
+    """See docs/protocol.md#a-first-pull."""
     people.inject("people", faults.PointerAsList())
     frames = await talk(people, "people")
     assert frames[0]["datasets"] == ["people"]
@@ -216,7 +216,7 @@ async def test_pointer_comes_as_a_list(people: SandboxContainer) -> None:
 
 
 async def test_wrong_pointer_serves_bytes_of_another_hash(people: SandboxContainer) -> None:
-    """S19."""
+    """See docs/protocol.md#the-pointer."""
     people.inject("people", faults.WrongPointer())
     wrong = await pointer(people, "people")
     assert len(bytes.fromhex(wrong)) == 32
@@ -240,7 +240,7 @@ async def test_every_frame_is_delayed(people: SandboxContainer) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "zip"])
 async def test_announced_pointer_is_404_the_first_times(people: SandboxContainer, kind: str) -> None:
-    """S17."""
+    """See docs/protocol.md#two-requests-at-once."""
     people.inject("people", faults.RefusedDownload(), times=2)
     assert [(await fetch(people, SHA, kind))[0] for _ in range(3)] == [404, 404, 200]
     assert people.downloads == {SHA: 1}

@@ -54,12 +54,12 @@ def by_pandas(columns: dict[str, Any]) -> bytes:
     ids=str,
 )
 def test_column_is_written_as_pandas_writes_it(values: list[Any]) -> None:
-    """S20."""
+    """See docs/protocol.md#the-csv."""
     assert to_pandas_csv(pl.DataFrame({"c": values})) == by_pandas({"c": values})
 
 
 def test_dialect_reads_as_documented() -> None:
-    """S20: by hand, should pandas change."""
+    """By hand, should pandas change: docs/protocol.md#the-csv."""
     frame = pl.DataFrame(
         {"i": [1, None], "b": [True, None], "t": [DAY, None], "s": ['say "hi"', None], "l": [["x"], None]}
     )

@@ -56,7 +56,7 @@ async def test_bodies_of_many_chunks_arrive_unchanged(container: SandboxContaine
 
 
 async def test_zip_has_one_deflated_member_named_by_the_hash(container: SandboxContainer) -> None:
-    """S21."""
+    """See docs/protocol.md#the-zip."""
     container.add_version("people", NOON, CSV * 100)
     sha256 = hashlib.sha256(CSV * 100).hexdigest()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""RIDs and uuids in every place where a server can put text: whole runs are searched for them (S7)."""
+"""RIDs and uuids in every place where a server can put text: whole runs are searched for them."""
 
 from __future__ import annotations
 
