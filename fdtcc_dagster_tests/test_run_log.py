@@ -187,7 +187,7 @@ def test_what_the_client_waits_for_is_told(
         return any("another pull" in record.user_message for record in records)
 
     async def hold() -> None:
-        async with exclusive(identity_of("127.0.0.1", container.port), "orders", lambda: asyncio.sleep(0), patience=60):
+        async with exclusive(identity_of("127.0.0.1", container.port), "orders", lambda: asyncio.sleep(0), timeout=60):
             held.set()
             for _ in range(300):
                 if waits():

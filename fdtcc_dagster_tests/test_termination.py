@@ -107,11 +107,11 @@ def state() -> None:
 
 @contextlib.contextmanager
 def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
-    """Hold the dataset's turn, as a pull in another process does."""
+    """Hold the dataset's lock, as a pull in another process does."""
 
     async def hold() -> None:
         async with exclusive(
-            identity_of(container.host, container.port), dataset, lambda: asyncio.sleep(0), patience=60
+            identity_of(container.host, container.port), dataset, lambda: asyncio.sleep(0), timeout=60
         ):
             held.set()
             await asyncio.to_thread(over.wait)

@@ -27,9 +27,9 @@ from fdtcc_dagster.client.state import acquire, lock_directory
 from fdtcc_dagster.errors import IdleTimeoutError
 
 _POLL_SECONDS = 0.05
-_SIGN_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
-"""For so long a holder on a busy machine may show no sign of life."""
+"""How long a running holder on a busy machine may have no heartbeat."""
 
 
 @dataclass
@@ -37,8 +37,8 @@ class _Queue:
     """Where the pulls of one event loop wait for one dataset, in order and without polling."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    given_up: int | None = None
-    """The last sign of life of a holder that was waited for in vain: the next one only looks whether it goes on."""
+    timed_out: int | None = None
+    """The last heartbeat of a holder for which a waiter timed out: the next one only looks for another heartbeat."""
 
 
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, _Queue]] = WeakKeyDictionary()
@@ -46,55 +46,57 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, _Queue]] = Weak
 
 @asynccontextmanager
 async def exclusive(
-    container: str, dataset: str, on_wait: Callable[[], Awaitable[None]], patience: float
+    container: str, dataset: str, on_wait: Callable[[], Awaitable[None]], timeout: float
 ) -> AsyncIterator[None]:
-    """Hold the right to talk to one container about one dataset.
+    """Hold the lock for conversations with one container about one dataset.
 
     Args:
         container: The container, as `Endpoint.identity` has it.
         dataset: The dataset's name.
-        on_wait: Called once if another pull holds it.
-        patience: Seconds after which another process that holds it and shows no sign of life is not waited for.
+        on_wait: Called once if another pull holds the lock.
+        timeout: How many seconds to wait for a holder in another process that has no heartbeat.
 
     Raises:
-        IdleTimeoutError: The process that holds it has shown no sign of life for so long.
+        IdleTimeoutError: The holder has had no heartbeat for so long.
     """
     path = _lock_path(container, dataset)
     queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, _Queue())
     if queue.lock.locked():
         await on_wait()
     async with queue.lock:
-        # Not the lock's own file: who tries to take a lock changes that.
-        sign = path.with_suffix(".sign")
+        # Not the lock's own file: every attempt to lock changes that.
+        heartbeat = path.with_suffix(".heartbeat")
         locks = [_lock(path)]
-        await _acquire(locks[0], sign, queue, on_wait, patience)
+        await _acquire(locks[0], heartbeat, queue, on_wait, timeout)
         try:
-            _sign(sign, path)
-            living = asyncio.create_task(_go_on_showing_life(sign, path, locks))
+            _write_heartbeat(heartbeat, path)
+            beating = asyncio.create_task(_beat(heartbeat, path, locks))
             try:
                 yield
             finally:
-                living.cancel()
+                beating.cancel()
                 with suppress(OSError):
-                    sign.unlink()
+                    heartbeat.unlink()
         finally:
             for lock in locks:
                 lock.release()
 
 
 async def _acquire(
-    lock: FileLock, sign: Path, queue: _Queue, on_wait: Callable[[], Awaitable[None]], patience: float
+    lock: FileLock, heartbeat: Path, queue: _Queue, on_wait: Callable[[], Awaitable[None]], timeout: float
 ) -> None:
-    # Its change counts, by our own clock, and only while we are awake: what stops us stops the holder, too.
+    # Only a change counts, by our own clock, and while we are running: what stops us stops the holder, too.
     clock = AwakeClock()
-    seen, since, waited = _last(sign), clock(), 0.0
+    seen, since, waited = _last_heartbeat(heartbeat), clock(), 0.0
     told = False
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
             acquire(lock)
-            # A holder whose file was deleted goes on showing life; what a killed one has left does not.
-            if waited >= min(patience / 2, _LONGEST_PAUSE_SECONDS) or not _says_other_file(sign, Path(lock.lock_file)):
+            # A holder whose file was deleted still has heartbeats; the file that a killed one left has none.
+            if waited >= min(timeout / 2, _LONGEST_PAUSE_SECONDS) or not _is_of_deleted_file(
+                heartbeat, Path(lock.lock_file)
+            ):
                 return
             lock.release()
         except Timeout:
@@ -103,73 +105,73 @@ async def _acquire(
             told = True
             await on_wait()
         waited = clock() - since
-        if _last(sign) != seen:
-            seen, since, waited = _last(sign), clock(), 0.0
-        elif waited >= (min(patience, 2 * _SIGN_SECONDS) if seen and seen == queue.given_up else patience):
-            queue.given_up = seen
-            raise _stopped(sign, patience)
+        if _last_heartbeat(heartbeat) != seen:
+            seen, since, waited = _last_heartbeat(heartbeat), clock(), 0.0
+        elif waited >= (min(timeout, 2 * _HEARTBEAT_SECONDS) if seen and seen == queue.timed_out else timeout):
+            queue.timed_out = seen
+            raise _stopped(heartbeat, timeout)
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _go_on_showing_life(sign: Path, path: Path, locks: list[FileLock]) -> None:
+async def _beat(heartbeat: Path, path: Path, locks: list[FileLock]) -> None:
     while True:
-        await asyncio.sleep(_SIGN_SECONDS)
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
         with suppress(OSError):
-            os.utime(sign)
-        # Somebody who waits holds the lock for moments.
+            os.utime(heartbeat)
+        # A waiter holds the lock for moments.
         with suppress(OSError, Timeout):
-            if _says_other_file(sign, path):
+            if _is_of_deleted_file(heartbeat, path):
                 lock = _lock(path)
                 acquire(lock)
                 locks.append(lock)
-            elif _last(sign) is not None:
+            elif _last_heartbeat(heartbeat) is not None:
                 continue
-            _sign(sign, path)
+            _write_heartbeat(heartbeat, path)
 
 
 def _lock(path: Path) -> FileLock:
     return FileLock(path, mode=0o600, thread_local=False)
 
 
-def _sign(sign: Path, path: Path) -> None:
-    """Say who holds which lock; a full disk must not end a pull, and to say again that one lives needs no room."""
+def _write_heartbeat(heartbeat: Path, path: Path) -> None:
+    """Write who holds which lock. A full disk must not end a pull, and later heartbeats need no space."""
     with suppress(OSError):
-        sign.touch(0o600)
-        sign.write_text(f"{os.getpid()} {path.stat().st_ino}", encoding="ascii")
+        heartbeat.touch(0o600)
+        heartbeat.write_text(f"{os.getpid()} {path.stat().st_ino}", encoding="ascii")
 
 
-def _signed(sign: Path) -> tuple[int, int] | None:
-    """Which process holds the turn, and the inode of the lock's file that it has."""
+def _holder(heartbeat: Path) -> tuple[int, int] | None:
+    """Which process holds the lock, and the inode of the file that it has locked."""
     try:
-        process, inode = sign.read_text(encoding="ascii").split()
+        process, inode = heartbeat.read_text(encoding="ascii").split()
         return int(process), int(inode)
     except (OSError, ValueError):
         return None
 
 
-def _says_other_file(sign: Path, path: Path) -> bool:
-    """Tell whether the file that is said to be locked was deleted."""
-    signed = _signed(sign)
+def _is_of_deleted_file(heartbeat: Path, path: Path) -> bool:
+    """Tell whether the locked file was deleted."""
+    held = _holder(heartbeat)
     try:
         inode = path.stat().st_ino
     except FileNotFoundError:
         return True
-    return signed is not None and signed[1] != inode
+    return held is not None and held[1] != inode
 
 
-def _last(sign: Path) -> int | None:
+def _last_heartbeat(heartbeat: Path) -> int | None:
     try:
-        return sign.stat().st_mtime_ns
+        return heartbeat.stat().st_mtime_ns
     except FileNotFoundError:
         return None
 
 
-def _stopped(sign: Path, patience: float) -> IdleTimeoutError:
-    signed = _signed(sign)
-    holder = f"process {signed[0]}" if signed else "another process"
+def _stopped(heartbeat: Path, timeout: float) -> IdleTimeoutError:
+    held = _holder(heartbeat)
+    holder = f"process {held[0]}" if held else "another process"
     return IdleTimeoutError(
-        f"{holder} on this machine holds the dataset's turn and has shown no sign of life for {patience:g} s: "
-        "it is stopped or hangs; let it go on, or end it"
+        f"{holder} on this machine holds the dataset's lock and has had no heartbeat for {timeout:g} s: "
+        "it is stopped or hangs; let it continue, or end it"
     )
 
 

@@ -37,8 +37,8 @@ from fdtcc_dagster.window import Window
 
 T = TypeVar("T")
 
-_LEAST_PATIENCE = 10.0
-"""Seconds without a sign of life of whoever holds a dataset's turn that a busy machine may cause."""
+_LEAST_LOCK_TIMEOUT = 10.0
+"""For so many seconds a busy machine may keep the holder of a dataset's lock from a heartbeat."""
 
 
 @dataclass(frozen=True)
@@ -294,8 +294,8 @@ class Puller:
             await self.log(text)
             await self._notify(on_notice, text, success=True)
 
-        patience = max(self.limits.idle_timeout, _LEAST_PATIENCE)
-        return exclusive(self.endpoint.identity, name, on_wait, patience)
+        timeout = max(self.limits.idle_timeout, _LEAST_LOCK_TIMEOUT)
+        return exclusive(self.endpoint.identity, name, on_wait, timeout)
 
 
 def _is_number(value: object, *types: type) -> bool:

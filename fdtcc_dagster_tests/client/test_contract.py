@@ -234,7 +234,7 @@ async def test_the_guard_looks_at_the_clock_when_the_container_is_asked(
     now = datetime.now(timezone.utc)
     soon_over = Window(now - timedelta(days=1), now + timedelta(seconds=1))
     # Another pull of the dataset holds the turn until the window is over.
-    async with exclusive(identity_of(client.host, client.port), "orders", lambda: asyncio.sleep(0), patience=60):
+    async with exclusive(identity_of(client.host, client.port), "orders", lambda: asyncio.sleep(0), timeout=60):
         waiting = asyncio.create_task(pull(client, soon_over, tmp_path))
         await asyncio.sleep(1.2)
     with pytest.raises(NoVersionInWindowError):

@@ -1,4 +1,4 @@
-"""The turn of a dataset, between processes: kept by the living, and not waited for without an end."""
+"""The lock of a dataset, between processes: kept as long as its holder runs, and not waited for without an end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def waits():
     print("waits", flush=True)
 
 async def hold():
-    async with exclusive(identity_of(sys.argv[1], int(sys.argv[2])), "orders", waits, patience=float(sys.argv[4])):
+    async with exclusive(identity_of(sys.argv[1], int(sys.argv[2])), "orders", waits, timeout=float(sys.argv[4])):
         print("held", flush=True)
         await asyncio.sleep(float(sys.argv[3]))
 
@@ -42,10 +42,10 @@ asyncio.run(hold())
 
 @contextmanager
 def holder(
-    host: str, port: int, seconds: float = 60.0, patience: float = 60.0, says: str = "held"
+    host: str, port: int, seconds: float = 60.0, timeout: float = 60.0, says: str = "held"
 ) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the turn of the dataset `orders`, or waits for it."""
-    command = [sys.executable, "-c", HOLD, host, str(port), str(seconds), str(patience)]
+    """Another process that holds the lock of the dataset `orders`, or waits for it."""
+    command = [sys.executable, "-c", HOLD, host, str(port), str(seconds), str(timeout)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{says}\n"
@@ -55,30 +55,30 @@ def holder(
             process.kill()
 
 
-async def turn(port: int, patience: float, told: asyncio.Event | None = None) -> float:
-    """Wait for the turn, and tell for how long."""
+async def locked(port: int, timeout: float, told: asyncio.Event | None = None) -> float:
+    """Wait for the lock, and return for how long."""
     began = time.monotonic()
 
     async def waits() -> None:
         if told is not None:
             told.set()
 
-    async with exclusive(f"h:{port}", "orders", waits, patience):
+    async with exclusive(f"h:{port}", "orders", waits, timeout):
         return time.monotonic() - began
 
 
 async def test_a_holder_that_is_stopped_is_given_up_and_named() -> None:
     with holder("h", 1) as process:
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(IdleTimeoutError, match=f"process {process.pid} .* no sign of life for 1.5 s.*end it"):
-            await asyncio.wait_for(turn(1, patience=1.5), 30)
+        with pytest.raises(IdleTimeoutError, match=f"process {process.pid} .* no heartbeat for 1.5 s.*end it"):
+            await asyncio.wait_for(locked(1, timeout=1.5), 30)
     # What a killed process has left hinders nobody.
-    assert await turn(1, patience=1.5) < 1.5
+    assert await locked(1, timeout=1.5) < 1.5
 
 
-async def test_a_holder_that_goes_on_is_waited_for_longer_than_the_patience() -> None:
+async def test_a_holder_that_goes_on_is_waited_for_longer_than_the_timeout() -> None:
     with holder("h", 2, seconds=8) as process:
-        assert await turn(2, patience=3) > 5
+        assert await locked(2, timeout=3) > 5
         assert process.wait() == 0
     assert [path.suffix for path in lock_directory().iterdir()] == [".lock"]
 
@@ -90,23 +90,23 @@ async def test_a_holder_after_a_killed_one_is_named_itself() -> None:
     with holder("h", 3) as process:
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(IdleTimeoutError, match=f"process {process.pid} "):
-            await asyncio.wait_for(turn(3, patience=1.5), 30)
+            await asyncio.wait_for(locked(3, timeout=1.5), 30)
 
 
 async def test_only_the_first_of_many_waits_long_for_a_stopped_holder() -> None:
     with holder("h", 4) as process:
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        ends = await asyncio.gather(*(turn(4, patience=8) for _ in range(5)), return_exceptions=True)
+        ends = await asyncio.gather(*(locked(4, timeout=8) for _ in range(5)), return_exceptions=True)
         assert [type(end) for end in ends] == [IdleTimeoutError] * 5
         assert time.monotonic() - began < 30
         process.send_signal(signal.SIGCONT)
         process.terminate()
-        assert await turn(4, patience=30) < 30
+        assert await locked(4, timeout=30) < 30
 
 
 def test_who_was_stopped_with_the_holder_does_not_give_it_up() -> None:
-    with holder("h", 5, seconds=9) as process, holder("h", 5, seconds=0, patience=3, says="waits") as waiting:
+    with holder("h", 5, seconds=9) as process, holder("h", 5, seconds=0, timeout=3, says="waits") as waiting:
         for one in (process, waiting):
             one.send_signal(signal.SIGSTOP)
         time.sleep(5)
@@ -119,10 +119,10 @@ def test_who_was_stopped_with_the_holder_does_not_give_it_up() -> None:
 
 
 async def test_a_sign_that_cannot_be_given_hinders_no_pull() -> None:
-    await turn(6, patience=2)
+    await locked(6, timeout=2)
     (lock,) = lock_directory().iterdir()
-    lock.with_suffix(".sign").mkdir()
-    assert await turn(6, patience=2) < 2
+    lock.with_suffix(".heartbeat").mkdir()
+    assert await locked(6, timeout=2) < 2
 
 
 async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
@@ -133,12 +133,12 @@ async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sandbox_container.set_live("orders", "id\n1\n")
-    monkeypatch.setattr(pull, "_LEAST_PATIENCE", 1.5)
+    monkeypatch.setattr(pull, "_LEAST_LOCK_TIMEOUT", 1.5)
     with holder(sandbox_container.host, sandbox_container.port) as process:
         process.send_signal(signal.SIGSTOP)
         client = make_client(idle_timeout=1.5)
         pulled = client.pull("orders", today.from_dt, today.to_dt, directory=tmp_path)
-        with pytest.raises(IdleTimeoutError, match=r"dataset 'orders', window .*no sign of life") as raised:
+        with pytest.raises(IdleTimeoutError, match=r"dataset 'orders', window .*no heartbeat") as raised:
             await asyncio.wait_for(pulled, 30)
         assert (raised.value.dataset, raised.value.window) == ("orders", today)
         assert sandbox_container.requests == []
@@ -149,13 +149,13 @@ async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
         assert (await again).path.exists()
 
 
-async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another_even_if_its_holder_pauses() -> None:
+async def test_a_lock_whose_file_was_deleted_is_not_given_to_another_even_if_its_holder_pauses() -> None:
     with holder("h", 7, seconds=60) as process:
         process.send_signal(signal.SIGSTOP)
         for path in lock_directory().glob("*.lock"):
             path.unlink()
         told = asyncio.Event()
-        waiting = asyncio.create_task(turn(7, patience=60, told=told))
+        waiting = asyncio.create_task(locked(7, timeout=60, told=told))
         await asyncio.sleep(2.5)
         assert told.is_set()
         process.send_signal(signal.SIGCONT)
@@ -166,12 +166,12 @@ async def test_a_turn_whose_lock_was_deleted_is_not_given_to_another_even_if_its
 
 
 @pytest.mark.usefixtures("group_may_write")
-async def test_a_turn_is_kept_and_others_can_be_had_when_the_state_directory_is_deleted(state: Path) -> None:
+async def test_a_lock_is_kept_and_others_can_be_had_when_the_state_directory_is_deleted(state: Path) -> None:
     with holder("h", 8, seconds=60) as process:
         shutil.rmtree(state)
         await asyncio.sleep(1.5)  # that somebody lives was not to be seen for a second
-        waiting = asyncio.create_task(turn(8, patience=60))
-        await turn(9, patience=60)
+        waiting = asyncio.create_task(locked(8, timeout=60))
+        await locked(9, timeout=60)
         await asyncio.sleep(0.5)
         assert not waiting.done()
         process.kill()

@@ -89,9 +89,9 @@ async def test_locks_and_evidence_are_private_too(state: Path) -> None:
     async def wait() -> None: ...
 
     LocalEvidence("h:1", "../../orders").announce("a" * 64, 5)
-    async with exclusive("h:1", "../../orders", wait, patience=60):
+    async with exclusive("h:1", "../../orders", wait, timeout=60):
         made = sorted((path.suffix, mode(path)) for path in state.rglob("*"))
-    assert made == [("", 0o700), ("", 0o700), (".json", 0o600), (".lock", 0o600), (".sign", 0o600)]
+    assert made == [("", 0o700), ("", 0o700), (".heartbeat", 0o600), (".json", 0o600), (".lock", 0o600)]
 
 
 async def test_a_state_directory_of_others_is_not_used(
@@ -104,13 +104,13 @@ async def test_a_state_directory_of_others_is_not_used(
     given.symlink_to(elsewhere)
     monkeypatch.setenv(STATE_DIRECTORY, str(given))
     with pytest.raises(PermissionError, match=f"remove it, or set {STATE_DIRECTORY}"):
-        async with exclusive("h:1", "orders", wait, patience=60):
+        async with exclusive("h:1", "orders", wait, timeout=60):
             pass
     assert list(elsewhere.iterdir()) == []
     given.unlink()
     given.mkdir(mode=0o777)
     with pytest.raises(PermissionError, match="only this user"):
-        async with exclusive("h:1", "orders", wait, patience=60):
+        async with exclusive("h:1", "orders", wait, timeout=60):
             pass
 
 
