@@ -29,8 +29,9 @@ _ASSETS_OF_A_SENSOR = 500  # Dagster's limit
 class RefreshBecameAvailable(dg.AutomationCondition[dg.AssetKey]):
     """True for the partitions of a dataset whose refresh became available since the previous evaluation.
 
-    It asks the calendar itself. Conditions made of crons cannot: a cron may tick on other days than the calendar, and
-    at its tick Dagster's latest time window may already be that of a key whose refresh is not available yet.
+    It asks the calendar itself. Conditions made of crons cannot do that: a cron may tick on other days than the
+    calendar, and at its tick Dagster's latest time window may already be that of a key whose refresh is not available
+    yet.
     """
 
     def __init__(self, dataset: FoundryDataset, max_catchup: int = 5) -> None:
@@ -41,7 +42,7 @@ class RefreshBecameAvailable(dg.AutomationCondition[dg.AssetKey]):
             max_catchup: How many partitions may become due in one evaluation; the newest count.
 
         Raises:
-            ValueError: An argument is not one of these.
+            ValueError: An argument is not valid.
         """
         instance_of("dataset", dataset, FoundryDataset, "FoundryDataset")
         whole_number("max_catchup", max_catchup, 0)
@@ -85,10 +86,10 @@ def foundry_automation_condition(
 ) -> dg.AutomationCondition[dg.AssetKey]:
     """A condition that requests each partition of a dataset as soon as its data may be pulled.
 
-    It does what the dataset's schedule does, within Dagster's declarative automation: a partition is requested once
-    for each refresh, never before its window has begun, and again for a second refresh on the same date; a partition
-    that a run or a backfill is working on waits until that is over. A daemon that was down catches up, by the same
-    number of partitions.
+    It does what the dataset's schedule does, within Dagster's declarative automation. A partition is requested once for
+    each refresh, never before its window has begun, and again for a second refresh on the same date. A partition that a
+    run or a backfill is working on waits until that has ended. A daemon that was down catches up, by the same number of
+    partitions.
 
     Dagster has to evaluate it where this package is installed, which is in the code location: by the sensors of
     `build_foundry_automation_sensors`, and not by the default one.
@@ -101,7 +102,7 @@ def foundry_automation_condition(
         The condition. Like Dagster's `on_cron`, it requests nothing that was available before its first evaluation.
 
     Raises:
-        ValueError: An argument is not one of these.
+        ValueError: An argument is not valid.
     """
     # Nothing is due at the first evaluation, so unlike `on_cron` it needs no `initial_evaluation`, which is true for
     # all partitions: of hard calendars Dagster would count them one by one, for seconds.
@@ -119,20 +120,20 @@ def build_foundry_automation_sensors(
     minimum_interval_seconds: int = 30,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
 ) -> list[dg.AutomationConditionSensorDefinition]:
-    """The sensors that evaluate the conditions of `foundry_automation_condition`, in the code location.
+    """Make the sensors that evaluate the conditions of `foundry_automation_condition`, in the code location.
 
     Args:
-        datasets: The datasets whose assets have such a condition, or these assets: where they have got other keys since
-            they were built, the assets.
-        translator: Says which asset represents a dataset, where datasets are given.
+        datasets: The datasets whose assets have such a condition, or these assets. Give the assets if they got other
+            keys after they were built.
+        translator: Says which asset represents a dataset, if datasets are given.
         name: The sensor's name; from the second one on with `_2` and so on. Dagster limits one to 500 assets.
         minimum_interval_seconds: The seconds between two evaluations.
         default_status: Whether the sensors are on before somebody switches them.
 
     Returns:
         The sensors: one for up to 500 datasets. Several partitions of an asset that are due at once become one
-        backfill. Conditions that are evaluated slowly, because `foundry_automation_condition` is not the left-most
-        operand of their `&`, are named in a warning.
+        backfill. A warning names conditions that are evaluated slowly, because `foundry_automation_condition` is not
+        the left-most operand of their `&`.
     """
     datasets = datasets_in(datasets)
     keys = [key for _, key in targets_of(datasets, translator)]
@@ -189,20 +190,20 @@ def foundry_freshness_policy(
 ) -> dg.FreshnessPolicy | None:
     """A freshness policy by which an asset fails when a refresh was not materialized in time.
 
-    Where one cron says exactly when refreshes become available, the asset fails `grace` after one that has not been
-    materialized. Any other calendar gets a window as long as its longest wait plus `grace`, so a missed refresh shows
-    when the asset is older than it may ever be, and never too early. Dagster looks at the asset's latest
-    materialization, whatever its partition: a backfill of old partitions counts as fresh.
+    If one cron says exactly when refreshes become available, the asset fails `grace` after one that has not been
+    materialized. Any other calendar gets a window as long as its longest wait plus `grace`: a missed refresh shows when
+    the asset is older than it may ever be, and never too early. Dagster looks at the asset's latest materialization,
+    whatever its partition: a backfill of old partitions counts as fresh.
 
     Args:
         dataset: The dataset.
         grace: How long a run may take after its refresh became available; at least one minute.
 
     Returns:
-        The policy, or None for a dataset with a partitions definition of its own.
+        The policy, or None for a dataset with its own partitions definition.
 
     Raises:
-        ValueError: The grace is shorter than a minute, or an argument is not one of these.
+        ValueError: The grace is shorter than a minute, or an argument is not valid.
     """
     instance_of("dataset", dataset, FoundryDataset, "FoundryDataset")
     if not isinstance(grace, dt.timedelta) or grace < _ONE_MINUTE:
@@ -220,7 +221,7 @@ def foundry_freshness_policy(
 
 
 class AutomatedTranslator(FoundryDatasetTranslator):
-    """Another translator's specs, with a condition or a policy where they are wanted and not there yet."""
+    """Another translator's specs, with a condition or a policy added if it is wanted and missing."""
 
     def __init__(
         self,

@@ -59,9 +59,9 @@ def build_foundry_definitions(
             in the storage directory of the Dagster instance.
         translator: Gives the assets' keys, groups, tags and so on.
         automation: What requests a partition when its data become available: `"schedule"`, a schedule for each dataset;
-            `"condition"`, an `AutomationCondition` of each asset, with the sensors that evaluate it; or nothing.
-        sensor: Whether there is a sensor besides, for what is available and missing, as after a downtime.
-        checks: Whether there are the checks of `build_foundry_checks`, and a `FreshnessPolicy` where one fits.
+            `"condition"`, an `AutomationCondition` of each asset, with the sensors that evaluate it; or None, nothing.
+        sensor: Whether there is also a sensor, for available partitions that are missing, as after a downtime.
+        checks: Whether there are the checks of `build_foundry_checks`, and a `FreshnessPolicy` if one fits.
         max_partitions_per_run: As for `build_foundry_assets`.
         pool: As for `build_foundry_assets`.
         retry_policy: As for `build_foundry_assets`.
@@ -70,7 +70,7 @@ def build_foundry_definitions(
         The definitions, to be used as they are or merged with others by `dg.Definitions.merge`.
 
     Raises:
-        ValueError: An argument is not of the kind described here, or two datasets have the same asset key.
+        ValueError: An argument is not valid, or two datasets have the same asset key.
     """
     check_automation(automation)
     check_resource(resource)

@@ -1,4 +1,4 @@
-"""Partitions as Parquet files, each replaced as a whole or not at all."""
+"""`FoundryParquetIOManager`: partitions as Parquet files, each replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     """Keeps `<base_dir>/<asset key>/<partition key>.parquet`.
 
     It is dagster-polars' Parquet IO manager (inputs as `polars.LazyFrame` or `polars.DataFrame`; several partitions as
-    a dict of key → frame; `columns` in the input's metadata selects columns), with these differences: it reads with
-    Polars 1 and 2; a file is written aside, verified, and then put to its place as a whole, so a failure, a crash or a
-    power failure leaves the previous one as it was; each partition of a Foundry dataset is stored while its rows
-    arrive, and its file says where they come from; and no rows or statistics of the data are put into the event log.
+    a dict of key → frame; `columns` in the input's metadata selects columns), with these differences. It reads with
+    Polars 1 and 2. A file is written elsewhere, verified, and then replaces the previous one as a whole, so a failure,
+    a crash or a power failure leaves the previous one as it was. Each partition of a Foundry dataset is stored while
+    its rows arrive, and its file says where they come from. No rows or statistics of the data are put into the event
+    log.
 
     `base_dir` is a directory, or the URL of a place in S3, Google's or Azure's object store; by default the storage
     directory of the Dagster instance. `storage_options` are those of the object store's fsspec implementation.
@@ -149,7 +150,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         return paths
 
     def _handle_transition_to_partitioned_asset(self, context: dg.OutputContext, path: UPath) -> None:
-        """Remove nothing: as all files have an extension, one that is there is another asset's."""
+        """Remove nothing: all files have an extension, so a file without one belongs to another asset."""
 
     def make_directory(self, path: UPath) -> None:
         """Make the directory of a file that is to be stored.
@@ -307,7 +308,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         )
 
     def _store(self, context: dg.OutputContext, df: pl.LazyFrame, path: UPath) -> Published:
-        """Store a frame in a step, whose end it is when that fails or is interrupted."""
+        """Store a frame in a step; a failure or an interrupt ends the step."""
         options = ParquetOptions.of(context.definition_metadata)
         try:
             with interrupts_end_the_run(lambda: context.step_context.op_retry_policy):
@@ -385,7 +386,7 @@ class _Partition:
 
 
 def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.MetadataValue]:
-    """What the UI shows as columns, unless the asset has said so itself."""
+    """The columns for the UI, unless the asset has given them itself."""
     return {} if "dagster/column_schema" in (context.output_metadata or {}) else column_metadata(schema)
 
 

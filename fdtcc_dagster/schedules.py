@@ -37,20 +37,20 @@ def build_foundry_schedules(
     max_catchup: int = 5,
     default_status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED,
 ) -> list[dg.ScheduleDefinition]:
-    """Schedules that request every partition as soon as its data may be pulled.
+    """Make schedules that request every partition as soon as its data may be pulled.
 
-    For a dataset with a `Schedule`, a run is requested for each refresh, in the minute in which refresh + buffer has
-    come; where two refreshes share a date, its partition is requested twice. For a dataset with a partitions definition
-    of its own, a run is requested at the definition's cron ticks, for the partition that came into being there.
+    For a dataset with a `Schedule`, a run is requested for each refresh, in the minute of refresh + buffer. If two
+    refreshes have one date, its partition is requested twice. For a dataset with its own partitions definition, a run
+    is requested at the definition's cron ticks, for the partition that begins to exist there.
 
-    A daemon that was down catches up at its first tick: the partitions that became due since the schedule was switched
-    on, and that have neither been requested nor materialized, are requested too, newest first and at most `max_catchup`
-    of a dataset. `build_foundry_sensor` looks at what is missing at any time, whatever the reason.
+    A daemon that was down catches up at its first tick. It also requests the partitions that became due since the
+    schedule was switched on and that were neither requested nor materialized, newest first and at most `max_catchup` of
+    a dataset. `build_foundry_sensor` looks for what is missing at any time, for any reason.
 
     Args:
-        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
-            since, the assets.
-        translator: Says which asset represents a dataset, where datasets are given.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them. Give the assets if they got
+            other keys afterwards.
+        translator: Says which asset represents a dataset, if datasets are given.
         shared: Make one schedule for all datasets with the same calendar and the same start, which requests a run for
             each of them, instead of one schedule for each dataset.
         max_catchup: How many missed partitions of a dataset a tick may request besides the new one; zero or more.
@@ -58,8 +58,8 @@ def build_foundry_schedules(
 
     Returns:
         The schedules in the order of the datasets. They are named after the asset's key, such as
-        `sales__orders_schedule` for `sales/orders`; one that several datasets share after their calendar, such as
-        `weekly_monday_020000_1f0c2a_schedule`, so that its name stays when datasets join or leave.
+        `sales__orders_schedule` for `sales/orders`. One that several datasets share is named after their calendar, such
+        as `weekly_monday_020000_1f0c2a_schedule`, so that its name stays when datasets join or leave.
 
     Raises:
         ScheduleError: Two datasets would share a schedule's name, or a calendar cannot be rendered.

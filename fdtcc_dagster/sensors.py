@@ -33,28 +33,28 @@ def build_foundry_sensor(
     minimum_interval_seconds: int = 60,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
 ) -> dg.SensorDefinition:
-    """A sensor that requests available refreshes which nobody has materialized.
+    """Make a sensor that requests available refreshes which nobody has materialized.
 
-    At each evaluation it takes the newest partitions of each dataset that could be there by now, and leaves out those
+    At each evaluation it takes the newest partitions of each dataset that could be there by now. It leaves out those
     that have been materialized since their refresh became available, those that a run is working on, and those that
-    have been requested before. So each refresh is requested once, by the schedules or by the sensor: where a run
-    failed, retrying is up to the run's retry policy and to people. Of a past refresh that nobody pulled in time there
-    is no version any more, and its run fails with `NoVersionInWindowError`; with `lookback=1` such a run is never
-    requested, neither later nor between the next refresh and its buffer.
+    have been requested before. So each refresh is requested once, by the schedules or by the sensor. If a run failed,
+    retries are up to the run's retry policy and to people. A past refresh that nobody pulled in time has no version any
+    more, and its run fails with `NoVersionInWindowError`; with `lookback=1` such a run is never requested, neither
+    later nor between the next refresh and the end of its buffer.
 
-    The sensor works beside schedules, as a net below them, and instead of them.
+    The sensor works together with schedules, as a safety net, and without them.
 
     Args:
-        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
-            since, the assets.
-        translator: Says which asset represents a dataset, where datasets are given.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them. Give the assets if they got
+            other keys afterwards.
+        translator: Says which asset represents a dataset, if datasets are given.
         name: The sensor's name.
         lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more.
-        max_runs: How many runs of the sensor may be queued or running at a time; one or more. So whatever is missing,
-            the sensor never floods: the newest refreshes of all datasets come first, the others when runs have
+        max_runs: How many runs of the sensor may be queued or running at a time; one or more. So the sensor never
+            floods, whatever is missing: the newest refreshes of all datasets come first, the others when runs have
             finished.
-        redeclared: Whether a partition counts as missing, too, that is stored but does not fit the dataset as it is
-            declared now, as the check `foundry_declaration` says it. It is requested once for each declaration.
+        redeclared: Whether a stored partition also counts as missing if it does not fit the dataset as it is declared
+            now, as the check `foundry_declaration` says. It is requested once for each declaration.
         minimum_interval_seconds: The seconds between two evaluations.
         default_status: Whether the sensor is on before somebody switches it.
 

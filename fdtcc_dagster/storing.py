@@ -18,7 +18,7 @@ class StoredPartition:
     """What is stored as a partition.
 
     Attributes:
-        provenance: What `store_partition` was told of the rows' origin.
+        provenance: What `store_partition` was given as provenance.
         schema: The columns.
         rows: How many rows there are.
         metadata: What `store_partition` returned of the place and the rows.
@@ -66,7 +66,7 @@ class StoresPartitions(Protocol):
             partition_key: The partition.
 
         Returns:
-            What is stored; None if that is nothing or cannot be told, and then the partition is pulled.
+            What is stored; None if that is nothing or is not known, and then the partition is pulled.
         """
         ...
 

@@ -59,7 +59,7 @@ class RefreshPartitionMapping(dg.TimeWindowPartitionMapping):
                 cls,
                 start_offset=-_reach(upstream, downstream) if upstream.exclusions else 0,
                 end_offset=1 if downstream.exclusions else 0,
-                # Of this argument, Dagster warns that it is in beta: whoever gives it shall know.
+                # Dagster warns that this argument is in beta: the user who gives it should see that.
                 **({"allow_nonexistent_upstream_partitions": True} if allow_nonexistent_upstream_partitions else {}),
             ),
         )

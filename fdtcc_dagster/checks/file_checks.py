@@ -1,4 +1,4 @@
-"""Checks that read stored partitions to their end: has their files' content changed since it was stored?"""
+"""Checks that read stored files to their end: has their content changed since it was stored?"""
 
 # No postponed annotations here: Dagster reads those of a check's function.
 
@@ -31,13 +31,13 @@ def build_foundry_file_checks(
 ) -> list[dg.AssetChecksDefinition]:
     """Make checks that read stored partitions to their end.
 
-    Each dataset gets the check `foundry_file_intact`. It fails as an error where the checksum of a partition's file is
-    not the one with which it was stored, or not the one that the latest materialization recorded, and where the file is
-    gone. So it finds each bit that has changed on the disk, and files that something else has written. A file of an
-    earlier version, which has no checksum, is read to its end at least.
+    Each dataset gets the check `foundry_file_intact`. It fails as an error if the checksum of a partition's file is not
+    the one with which it was stored, or not the one that the latest materialization recorded, and if the file is gone.
+    So it finds each bit that has changed on the disk, and files that something else has written. A file of an earlier
+    version, which has no checksum, is at least read to its end.
 
-    In a run for partitions of the asset it reads these; in any other run all that are stored, which takes as long as
-    reading that many bytes: give such a run a schedule of its own.
+    In a run for partitions of the asset it reads these. In any other run it reads all stored partitions, which takes as
+    long as reading that many bytes: give such a run a schedule of its own.
 
     Args:
         datasets: The datasets.

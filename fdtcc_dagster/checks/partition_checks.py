@@ -59,33 +59,33 @@ def build_foundry_checks(
 
     Each dataset gets one step, in which all its checks run, together or each alone:
 
-    - `foundry_row_count_announced`: as many rows are stored as the container announced, or as belong to the slice. It
-      announces none for a version that it had cached, and that may have lost rows: where none of our runs has seen the
-      number of that version before, the check fails as a warning.
+    - `foundry_row_count_announced`: as many rows are stored as the container announced, or as belong to the slice. The
+      container announces none for a version that it had cached, and that may have lost rows. If none of our runs has
+      seen the number of that version before, the check fails as a warning.
     - `foundry_row_count_change`: the rows are no more than `max_row_change` more or fewer than those of the previous
       partition.
-    - `foundry_schema_declared`: the stored columns are those of the dataset's `schema`; only where it has one.
+    - `foundry_schema_declared`: the stored columns are those of the dataset's `schema`; only if it has one.
     - `foundry_schema_change`: the stored columns are those of the previous partition.
     - `foundry_freshness`: of the refreshes that have been available for `freshness_grace`, the latest one or a later
-      one is stored. Without a schedule, the same is asked of the windows that have begun. It is worth running on a
-      schedule of its own, since it is about what did not happen.
-    - `foundry_declaration`: every stored partition fits the dataset as it is declared now: its key is still one, its
+      one is stored. Without a schedule, the same holds for the windows that have begun. Run it on a schedule of its
+      own, because it is about what did not happen.
+    - `foundry_declaration`: every stored partition fits the dataset as it is declared now: its key still exists, its
       window, time column and schema are those of the declaration, and the windows of slices leave no gaps and do not
       overlap. It looks at all partitions, whatever the run is about.
 
-    In a run for partitions of the asset, they look at all of these, and report each that fails; in any other run at
-    the latest stored one in time order. "Previous" is the nearest earlier partition that is stored, whenever it was
-    materialized. The order of columns does not matter.
+    In a run for partitions of the asset, the checks look at all of these, and report each that fails. In any other run
+    they look at the stored one that is latest in time. "Previous" is the nearest earlier partition that is stored,
+    whenever it was materialized. The order of columns does not matter.
 
-    They work with any IO manager, from the metadata of the materializations: `foundry/announced_rows`,
-    `dagster/column_schema`, and `dagster/partition_row_count`, `dagster/row_count` or `row_count`. Where one is
-    missing, a check fails as a warning, and blocks nothing. Otherwise a failure is an error if the check is blocking,
-    or if it contradicts what was announced or declared; and else a warning.
+    The checks work with any IO manager, from the metadata of the materializations: `foundry/announced_rows`,
+    `dagster/column_schema`, and `dagster/partition_row_count`, `dagster/row_count` or `row_count`. If one is missing, a
+    check fails as a warning, and blocks nothing. Otherwise a failure is an error if the check is blocking, or if it
+    contradicts what was announced or declared; all others are warnings.
 
     Args:
-        datasets: The datasets, or the assets that `build_foundry_assets` made of them: where these have got other keys
-            since, the assets.
-        translator: The translator of the assets, where datasets are given.
+        datasets: The datasets, or the assets that `build_foundry_assets` made of them. Give the assets if they got
+            other keys afterwards.
+        translator: The translator of the assets, if datasets are given.
         blocking: The names of the checks whose failure keeps downstream assets in the same run from being
             materialized. True means all but the freshness and the declaration, which say nothing about the partitions
             of the run.
@@ -98,7 +98,7 @@ def build_foundry_checks(
         The checks, one definition for each dataset, in the order of the datasets.
 
     Raises:
-        ValueError: Two datasets have the same asset key, or an argument is not one of these.
+        ValueError: Two datasets have the same asset key, or an argument is not valid.
     """
     names = _DESCRIPTIONS.keys() - _OF_THE_WHOLE if blocking is True else set(blocking or ())
     unknown = {str(blocking)} if isinstance(blocking, str) else names - _DESCRIPTIONS.keys()

@@ -54,30 +54,31 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         port: Its port. 8000 is the default of the reference client; the container's own image listens on 8888.
         log: Whether `default_logger` logs.
         log_func: `log_func(client, message)`, sync or async; it may use `client.host`, `client.port` and `client.log`.
-        missing_version: What `get_single` does when a past window has no version: `"accept"` returns today's
-            data, as the reference client does, and logs a warning; `"raise"` makes it fail.
+        missing_version: What `get_single` does if a past window has no version: `"accept"` returns today's data, as the
+            reference client does, and logs a warning; `"raise"` makes it fail. See
+            docs/protocol.md#no-version-in-the-window.
         open_timeout: Seconds for a connection and its handshake.
         idle_timeout: Seconds without any frame or byte from the container.
         job_timeout: Seconds for a whole conversation.
-        attempts: How often a conversation or a download is tried at most when a failure is retryable.
+        attempts: How often a conversation or a download is tried at most if a failure is retryable.
         retry_delay: Seconds before the second attempt; the delay doubles each time, up to a minute. No attempt begins
             when `job_timeout` (for a download: `transfer_timeout`) has passed since the first one did. See
             `fdtcc_dagster.client.retry`.
-        secure: Whether a reverse proxy in front of the container speaks TLS (`https`, `wss`). Its certificate and
-            host name are then verified.
+        secure: Whether a reverse proxy in front of the container uses TLS (`https`, `wss`). Its certificate and host
+            name are then verified.
         ca_file: With `secure`: a PEM file with the certificates of the authorities to trust, instead of the system's.
-        headers: Headers that the proxy wants, sent with the handshake and each download, and never shown.
+        headers: Headers that the proxy needs, sent with the handshake and each download, and never shown.
         bearer_token: The same for `Authorization: Bearer <token>`.
         transfer_timeout: Seconds for a whole download.
-        max_bytes: Bytes of a snapshot's CSV beyond which its download is given up, whether it is compressed or not.
-        max_handshakes: How many handshakes with the container there are at a time, in all processes of this user on
-            this machine; the others wait. The container spends 1.5 seconds of its processor on each, and drops one
+        max_bytes: Bytes of a snapshot's CSV beyond which its download is aborted, compressed or not.
+        max_handshakes: How many handshakes with the container there may be at a time, in all processes of this user on
+            this machine; the others wait. The container spends 1.5 seconds of processor time on each, and drops one
             that takes 10 seconds.
-        max_record_bytes: Bytes of one record of a snapshot's CSV beyond which reading it is given up: a record is held
-            in memory as a whole.
+        max_record_bytes: Bytes of one record of a snapshot's CSV beyond which reading it fails: a record is held in
+            memory as a whole.
 
     Raises:
-        ValueError: An argument is not of the kind described here.
+        ValueError: An argument is not valid.
     """
 
     def __init__(
@@ -145,17 +146,17 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
     ) -> None:
         """Have the container pull one or several datasets now, and stream its messages.
 
-        Args:
-            outer_ws: The socket that the messages are for; handed to `response_func`.
-            names: A dataset's name, or several. For several the container's last message has the result of the first
-                one only, and it drops unknown names if one is known.
-            response_func: Called with every message; by default `default_send_message`. None: not called.
-
         A failure is logged and given to `response_func` as a message of type `error`; nothing is raised for it. An
         empty list of names is such a failure.
 
+        Args:
+            outer_ws: The socket that the messages are for; passed to `response_func`.
+            names: A dataset's name, or several. For several, the container's last message has the result of the first
+                one only, and it drops unknown names if one is known.
+            response_func: Called with every message; by default `default_send_message`. None: not called.
+
         Raises:
-            ValueError: `names` holds something else than names.
+            ValueError: `names` contains something else than names.
         """
         if not isinstance(names, (str, Sequence)):
             raise ValueError(f"names={names!r} must be a dataset's name or a list of names")
@@ -195,7 +196,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             if isinstance(error, ServiceConnectionLostError):
                 text = f"the connection ended ({error}) before a result; the last message was: {last}. Try again"
             await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {text}")
-            with suppress(Exception):  # whoever reads the messages may be gone, and the log has it
+            with suppress(Exception):  # the reader of the messages may be gone, and the log has it
                 await respond({"type": "error", "success": False, "message": text})
         except Exception as error:  # noqa: BLE001 (as documented: a failure is logged, also one of response_func)
             await self._log_failure(f"get({', '.join(map(repr, wanted))}) failed: {error}")

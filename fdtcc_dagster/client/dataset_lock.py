@@ -88,7 +88,7 @@ async def _acquire(
     # Only a change counts, by our own clock, and while we are running: what stops us stops the holder, too.
     clock = AwakeClock()
     seen, since, waited = _last_heartbeat(heartbeat), clock(), 0.0
-    told = False
+    has_told = False
     while True:
         try:
             # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
@@ -101,8 +101,8 @@ async def _acquire(
             lock.release()
         except Timeout:
             pass
-        if not told:
-            told = True
+        if not has_told:
+            has_told = True
             await on_wait()
         waited = clock() - since
         if _last_heartbeat(heartbeat) != seen:

@@ -123,7 +123,7 @@ class PullsSnapshots:
     ) -> Snapshot:
         """Download what the container announced, and verify it: the second half of `pull`.
 
-        The errors are those of `pull`. Whatever ends the download, `arriving` is closed then: whoever reads it and
+        The errors are those of `pull`. Whatever ends the download, `arriving` is closed then, and a reader that
         waits for more gets the error, too.
 
         Args:

@@ -130,7 +130,7 @@ def _lock_for(path_of: Callable[[str], Path]) -> tuple[Path, IO[bytes] | None]:
             # Others know nothing of the path, and leave it alone.
             return path, None
         try:
-            # Others may have seen the file before it was locked, and have taken it for one of the dead.
+            # Others may have seen the file before it was locked, and have taken it for a stale one.
             if _acquire(lock) and os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
                 lock.write(os.fsencode(path.absolute()))
                 return path, lock

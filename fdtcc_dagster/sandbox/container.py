@@ -180,7 +180,7 @@ class SandboxContainer:
         """Let something go wrong.
 
         Args:
-            name: The dataset whose conversations or downloads it befalls; None for whichever comes next. Faults of
+            name: The dataset in whose conversations or downloads it happens; None for whichever comes next. Faults of
                 the handshake come before any name, so theirs must be None.
             fault: One of `fdtcc_dagster.sandbox.faults`.
             times: How often it happens; None for always.
@@ -190,7 +190,7 @@ class SandboxContainer:
             ValueError: The dataset is unknown, a handshake's fault has a name, or a number makes no sense.
         """
         if isinstance(fault, HandshakeFault) and name is not None:
-            raise ValueError(f"{fault} befalls a handshake, which names no dataset: inject it with the name None")
+            raise ValueError(f"{fault} happens in a handshake, which names no dataset: inject it with the name None")
         if name is not None and name not in self.names():
             raise ValueError(f"the sandbox has no dataset '{name}'; add it first, by add_version or set_live")
         if (times is not None and times < 1) or skip < 0:

@@ -86,7 +86,7 @@ class Conversation:
         for fault in self._faults:
             frame = fault.rewrite(frame)
         if kind in _TERMINAL:
-            # Before it is sent: whoever reads it may start the next conversation at once.
+            # Before it is sent: its reader may start the next conversation at once.
             self._end()
         await self.send_raw(_json(frame))
         self._sent += 1
