@@ -28,7 +28,7 @@ from fdtcc_dagster.client.protocol import (
 from fdtcc_dagster.client.pull import Puller, check_name
 from fdtcc_dagster.client.pulls_snapshots import PullsSnapshots
 from fdtcc_dagster.client.spool import spool_directory
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_overrides
@@ -282,7 +282,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         overrides = to_overrides(schema_overwrite)
         try:
             with spool_directory() as directory:
-                file = ArrivingFile(directory, pointer)
+                file = SpoolFile(directory, pointer)
                 await self._puller.download(file, "zip" if use_zip else "csv")
                 source = CsvSource(file.open, max_record_bytes=self._puller.limits.max_record_bytes)
                 frame = await asyncio.to_thread(source.collect, overrides)

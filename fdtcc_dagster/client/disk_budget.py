@@ -18,7 +18,7 @@ def too_large(max_bytes: int) -> DatasetRetrievalError:
     return DatasetRetrievalError(f"the download has more than {max_bytes} bytes; if that is right, raise max_bytes")
 
 
-class Room:
+class DiskBudget:
     """Stops a download, or the parts of slices, that grow beyond a limit or would fill the disk.
 
     A ZIP of some megabytes can inflate to any size, and a body may have no end. What stays free is 2 % of the file

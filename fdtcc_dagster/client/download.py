@@ -14,11 +14,11 @@ from typing import Literal
 
 from fdtcc_dagster.client.clock import AwakeClock
 from fdtcc_dagster.client.connection_errors import is_malformed, refused, unreachable, unreadable
-from fdtcc_dagster.client.disk_budget import Room, too_large
+from fdtcc_dagster.client.disk_budget import DiskBudget, too_large
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.health import lasting_failure
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 from fdtcc_dagster.errors import (
     ChecksumMismatchError,
@@ -45,7 +45,7 @@ _HELD_BYTES = 8 << 20
 
 async def download(
     endpoint: Endpoint,
-    arriving: ArrivingFile,
+    arriving: SpoolFile,
     *,
     transport: Transport = "csv",
     limits: Limits,
@@ -70,14 +70,14 @@ async def download(
         DatasetRetrievalError: There are more than `max_bytes`.
         OSError: The file cannot be written, or would fill the disk.
     """
-    room = Room(arriving.path.parent, limits.max_bytes)
+    budget = DiskBudget(arriving.path.parent, limits.max_bytes)
     url = endpoint.download_url(transport, arriving.sha256)
     inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
 
     def write(chunks: list[bytes]) -> None:
         for chunk in chunks:
             for data in [chunk] if inflater is None else inflater.feed(chunk):
-                room.check(arriving.size + len(data))
+                budget.check(arriving.size + len(data))
                 arriving.write(data)
 
     def finish() -> None:

@@ -24,7 +24,7 @@ from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer
 from fdtcc_dagster.client.retry import retrying
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import (
     FdtccError,
     NotYetAvailableError,
@@ -241,7 +241,7 @@ class Puller:
 
     async def download(
         self,
-        file: ArrivingFile,
+        file: SpoolFile,
         transport: Transport,
         on_progress: OnProgress | None = None,
         on_notice: OnMessage | None = None,

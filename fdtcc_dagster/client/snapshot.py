@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from fdtcc_dagster.client.protocol import Origin
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, Readable
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
@@ -68,7 +68,7 @@ class ArrivingSnapshot:
     """
 
     announcement: Announcement
-    file: ArrivingFile
+    file: SpoolFile
 
     @classmethod
     def of(cls, announcement: Announcement, directory: Path | str) -> ArrivingSnapshot:
@@ -81,7 +81,7 @@ class ArrivingSnapshot:
         Returns:
             The snapshot, to be given to `FoundryDevToolsContainerClient.fetch`.
         """
-        return cls(announcement, ArrivingFile(Path(directory), announcement.sha256))
+        return cls(announcement, SpoolFile(Path(directory), announcement.sha256))
 
     @property
     def source(self) -> CsvSource:

@@ -27,7 +27,7 @@ _WAIT_SECONDS = 0.5
 """How long a wait lasts before it is begun again: the main thread notices an interrupt only in between."""
 
 
-class ArrivingFile:
+class SpoolFile:
     """The file `<directory>/<sha256>.csv`, from its first byte to its last.
 
     Args:
@@ -176,7 +176,7 @@ class ArrivingFile:
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, arriving: ArrivingFile, file: io.FileIO, version: int) -> None:
+    def __init__(self, arriving: SpoolFile, file: io.FileIO, version: int) -> None:
         self._arriving, self._file, self._version = arriving, file, version
         self._position = 0
 

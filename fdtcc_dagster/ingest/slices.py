@@ -14,7 +14,7 @@ import polars as pl
 from polars.datatypes import DataType
 
 from fdtcc_dagster.calendar.timezones import instant_of, zone_of
-from fdtcc_dagster.client.disk_budget import Room
+from fdtcc_dagster.client.disk_budget import DiskBudget
 from fdtcc_dagster.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.pandas_csv.cast_rules import read_instants
 from fdtcc_dagster.pandas_csv.columns import column_of
@@ -102,13 +102,13 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
     except ValueError as error:
         raise _mismatch(csv.source, time, str(error)) from error
     dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), declared=declared).dtype
-    room = Room(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
+    budget = DiskBudget(directory, None, f"the slices of dataset {csv.source.dataset!r}, window {csv.source.window}")
     bounds = _Bounds(windows, dtype, time.timezone)
-    cutter = _Cutter(bounds, directory, room)
+    cutter = _Cutter(bounds, directory, budget)
     try:
         rows = _take_all(csv, time, cutter, declared=declared)
     except BaseException:
-        # It may be cut again, and needs the room until then.
+        # It may be cut again, and needs the space until then.
         cutter.remove()
         raise
     earliest = cutter.earliest
@@ -171,8 +171,8 @@ class _Bounds:
 class _Cutter:
     """Gathers the rows of each slice, in files when they are many."""
 
-    def __init__(self, bounds: _Bounds, directory: Path, room: Room) -> None:
-        self._bounds, self._directory, self._room = bounds, directory, room
+    def __init__(self, bounds: _Bounds, directory: Path, budget: DiskBudget) -> None:
+        self._bounds, self._directory, self._budget = bounds, directory, budget
         self._written = 0
         self._held: dict[str, list[pl.DataFrame]] = {}
         self._size = 0
@@ -217,7 +217,7 @@ class _Cutter:
         for key, frames in self._held.items():
             rows = pl.concat(frames, rechunk=False)
             self._written += int(rows.estimated_size())
-            self._room.check(self._written)
+            self._budget.check(self._written)
             part = self._part(next(self._numbers))
             with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 rows.write_ipc(file)

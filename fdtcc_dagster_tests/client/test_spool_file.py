@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import ChecksumMismatchError, ServiceConnectionLostError
 
 DATA = bytes(range(48, 108))
@@ -20,8 +20,8 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[ArrivingFile]:
-    arriving = ArrivingFile(tmp_path, SHA256)
+def file(tmp_path: Path) -> Iterator[SpoolFile]:
+    arriving = SpoolFile(tmp_path, SHA256)
     yield arriving
     arriving.close()
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Iterator[ArrivingFile]:
 class Reader:
     """Reads in a thread."""
 
-    def __init__(self, file: ArrivingFile) -> None:
+    def __init__(self, file: SpoolFile) -> None:
         self._opened = file.open()
         self._thread = ThreadPoolExecutor(1)
         self._file: io.RawIOBase = self._thread.submit(self._opened.__enter__).result(10)
@@ -43,10 +43,10 @@ class Reader:
 
 
 @pytest.fixture
-def reader_of() -> Iterator[Callable[[ArrivingFile], Reader]]:
+def reader_of() -> Iterator[Callable[[SpoolFile], Reader]]:
     readers: list[Reader] = []
 
-    def make(file: ArrivingFile) -> Reader:
+    def make(file: SpoolFile) -> Reader:
         readers.append(Reader(file))
         return readers[-1]
 
@@ -55,7 +55,7 @@ def reader_of() -> Iterator[Callable[[ArrivingFile], Reader]]:
         reader.close()
 
 
-ReaderOf = Callable[[ArrivingFile], Reader]
+ReaderOf = Callable[[SpoolFile], Reader]
 
 
 def waits(reading: Future[bytes]) -> bool:
@@ -64,7 +64,7 @@ def waits(reading: Future[bytes]) -> bool:
 
 
 def test_readers_follow_and_see_the_end_when_it_is_verified(
-    file: ArrivingFile, reader_of: ReaderOf, tmp_path: Path
+    file: SpoolFile, reader_of: ReaderOf, tmp_path: Path
 ) -> None:
     file.begin()
     file.write(DATA[:10])
@@ -91,7 +91,7 @@ def test_readers_follow_and_see_the_end_when_it_is_verified(
 
 @pytest.mark.parametrize("arrived", [5, 40, len(DATA)])
 def test_after_a_lost_connection_a_reader_goes_on_where_it_stands(
-    file: ArrivingFile, reader_of: ReaderOf, arrived: int
+    file: SpoolFile, reader_of: ReaderOf, arrived: int
 ) -> None:
     file.begin()
     file.write(DATA[:arrived])
@@ -107,7 +107,7 @@ def test_after_a_lost_connection_a_reader_goes_on_where_it_stands(
 
 @pytest.mark.parametrize("first", [OTHER[:30], OTHER, OTHER + b"more", DATA + b"more", OTHER + DATA])
 def test_other_bytes_than_those_that_were_read_void_their_readers(
-    file: ArrivingFile, reader_of: ReaderOf, first: bytes
+    file: SpoolFile, reader_of: ReaderOf, first: bytes
 ) -> None:
     file.begin()
     file.write(first)
@@ -127,7 +127,7 @@ def test_other_bytes_than_those_that_were_read_void_their_readers(
         assert again.read(1000) == DATA
 
 
-def test_each_attempt_is_compared_with_all_before(file: ArrivingFile, reader_of: ReaderOf) -> None:
+def test_each_attempt_is_compared_with_all_before(file: SpoolFile, reader_of: ReaderOf) -> None:
     # The second one ends before the altered byte, which a reader has of the first one.
     for attempt in (OTHER[:40], DATA[:15]):
         file.begin()
@@ -145,7 +145,7 @@ def test_each_attempt_is_compared_with_all_before(file: ArrivingFile, reader_of:
 
 
 def test_a_reader_that_meets_the_end_of_a_shorter_attempt_is_void(tmp_path: Path) -> None:
-    class CutOff(ArrivingFile):
+    class CutOff(SpoolFile):
         """Another attempt is shorter, just when a reader knows how far it may read."""
 
         cut = False
@@ -168,7 +168,7 @@ def test_a_reader_that_meets_the_end_of_a_shorter_attempt_is_void(tmp_path: Path
 
 
 def test_readers_raise_what_ended_the_download_and_nothing_is_left(
-    file: ArrivingFile, reader_of: ReaderOf, tmp_path: Path
+    file: SpoolFile, reader_of: ReaderOf, tmp_path: Path
 ) -> None:
     file.begin()
     file.write(DATA[:10])
@@ -184,7 +184,7 @@ def test_readers_raise_what_ended_the_download_and_nothing_is_left(
 
 
 def test_a_download_that_is_cancelled_before_its_first_byte_ends_readers(tmp_path: Path) -> None:
-    file = ArrivingFile(tmp_path, SHA256)
+    file = SpoolFile(tmp_path, SHA256)
     with ThreadPoolExecutor(1) as thread:
         opening = thread.submit(lambda: file.open().__enter__())
         file.close(KeyboardInterrupt())
@@ -194,7 +194,7 @@ def test_a_download_that_is_cancelled_before_its_first_byte_ends_readers(tmp_pat
 
 
 def test_no_bytes_at_all_are_a_file_too(tmp_path: Path) -> None:
-    file = ArrivingFile(tmp_path, hashlib.sha256(b"").hexdigest())
+    file = SpoolFile(tmp_path, hashlib.sha256(b"").hexdigest())
     file.begin()
     file.finish()
     with file.open() as reader:

@@ -18,7 +18,7 @@ from aiohttp import web
 from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.limits import Limits
-from fdtcc_dagster.client.spool_file import ArrivingFile
+from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.client.websocket import connected
 from fdtcc_dagster.errors import (
     DatasetRetrievalError,
@@ -32,7 +32,7 @@ Body = Callable[[], AsyncIterator[bytes]]
 
 
 async def attempt(port: int, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
-    file = ArrivingFile(directory, POINTER)
+    file = SpoolFile(directory, POINTER)
     try:
         await download(Endpoint("127.0.0.1", port), file, transport=transport, limits=limits)
     finally:
