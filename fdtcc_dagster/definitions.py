@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import dagster as dg
 from dagster._config.pythonic_config.io_manager import ConfigurableIOManagerFactory
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 IO_MANAGER_KEY = "foundry_io_manager"
 
 Automation = Literal["schedule", "condition"]
+Options: TypeAlias = Mapping[str, Any] | None
 
 
 def build_foundry_definitions(
@@ -77,31 +78,63 @@ def build_foundry_definitions(
     check_io_manager(io_manager)
     flag("sensor", sensor)
     flag("checks", checks)
-    datasets, translator = members("datasets", datasets, "FoundryDataset"), checked_translator(translator)
-    described = AutomatedTranslator(
-        translator,
-        condition=foundry_automation_condition if automation == "condition" else None,
-        freshness=foundry_freshness_policy if checks else None,
-    )
-    return dg.Definitions(
-        assets=build_foundry_assets(
-            datasets,
-            translator=described,
-            io_manager_key=IO_MANAGER_KEY,
-            max_partitions_per_run=max_partitions_per_run,
-            pool=pool,
-            retry_policy=retry_policy,
-        ),
-        schedules=build_foundry_schedules(datasets, translator=translator) if automation == "schedule" else [],
-        sensors=[
-            *(build_foundry_automation_sensors(datasets, translator=translator) if automation == "condition" else []),
-            *([build_foundry_sensor(datasets, translator=translator)] if sensor and datasets else []),
-        ],
-        asset_checks=build_foundry_checks(datasets, translator=translator) if checks else [],
+    given: Options = {} if checks else None
+    return assemble(
+        members("datasets", datasets, "FoundryDataset"),
+        checked_translator(translator),
         resources={
             "foundry_container": resource,
             IO_MANAGER_KEY: default_io_manager() if io_manager is None else io_manager,
         },
+        automation=automation,
+        sensor={} if sensor else None,
+        checks=given,
+        freshness=given,
+        max_partitions_per_run=max_partitions_per_run,
+        pool=pool,
+        retry_policy=retry_policy,
+    )
+
+
+def assemble(
+    datasets: Sequence[FoundryDataset],
+    translator: FoundryDatasetTranslator,
+    *,
+    resources: Mapping[str, Any],
+    automation: Automation | None,
+    schedules: Options = None,
+    conditions: Options = None,
+    sensor: Options = None,
+    checks: Options = None,
+    freshness: Options = None,
+    io_manager_key: str = IO_MANAGER_KEY,
+    **assets: Any,
+) -> dg.Definitions:
+    """Make what `build_foundry_definitions` and the component have in common.
+
+    The options are arguments of the functions that make each part; those of the conditions also have `max_catchup`.
+    Without `sensor`, `checks` or `freshness` there is none. All else goes to `build_foundry_assets`.
+    """
+    asking = dict(conditions or {})
+    condition = {"max_catchup": asking.pop("max_catchup")} if "max_catchup" in asking else {}
+    described = AutomatedTranslator(
+        translator,
+        condition=partial(foundry_automation_condition, **condition) if automation == "condition" else None,
+        freshness=None if freshness is None else partial(foundry_freshness_policy, **freshness),
+    )
+    made = build_foundry_assets(datasets, translator=described, io_manager_key=io_manager_key, **assets)
+    sensors: list[dg.SensorDefinition] = []
+    if automation == "condition":
+        sensors += build_foundry_automation_sensors(datasets, translator=translator, **asking)
+    if sensor is not None and datasets:
+        sensors.append(build_foundry_sensor(datasets, translator=translator, **sensor))
+    by_schedule = automation == "schedule"
+    return dg.Definitions(
+        assets=made,
+        schedules=build_foundry_schedules(datasets, translator=translator, **(schedules or {})) if by_schedule else [],
+        sensors=sensors,
+        asset_checks=[] if checks is None else build_foundry_checks(datasets, translator=translator, **checks),
+        resources=resources,
     )
 
 
