@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
+
 PYPROJECT = """\
 [project]
 name = "example"
@@ -60,6 +62,17 @@ class Project:
         (self.defs.parent / "__init__.py").touch()
         (self.defs / "__init__.py").touch()
         (self.defs.parent / "definitions.py").write_text(DEFINITIONS)
+
+    def load(self) -> dg.Definitions:
+        """Load the definitions here, as `dg check defs` does in a process of its own."""
+        sys.path.insert(0, str(self.root / "src"))
+        try:
+            return dg.load_from_defs_folder(path_within_project=self.defs)
+        finally:
+            sys.path.remove(str(self.root / "src"))
+            # Another project has modules of the same names.
+            for name in [name for name in sys.modules if name.partition(".")[0] == "example"]:
+                del sys.modules[name]
 
     def dg(self, *arguments: str, **environment: str) -> Result:
         """Run `dg`."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 from datetime import datetime, timezone
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.components.project import Project
@@ -59,36 +57,24 @@ attributes:
       schedule:
         refreshs:
           - cycle: monthly
-            day: 32  # 13: 32 is greater than the maximum of 31
-            time: 12:00:00  # 14: put the time of day in quotes
+            day: [1]  # 13: [1] is not of type 'integer', 'string'
+            time: 12:00:00  # 14: 43200 is not of type 'string'
           - cycle: weekly
-            day: Mondy  # 16: 'Mondy' is not one of ['Monday', 'Tuesday',
-            month: 3  # 17: a weekly refresh has no month
-            time: "25:00:00"  # 18: '25:00:00' does not match
-        buffer: soon  # 19: 'soon' does not match
-      schema:
-        id: Int63  # 21: 'Int63' does not match
-    - name: customers  # 22: 'start' is a required property
+            day: Monday
+            time: "25:00:00"  # 17: '25:00:00' does not match
+        buffer: soon  # 18: 'soon' does not match
+    - start: 2026-01-01  # 19: 'name' is a required property
       schedule:
-        refreshs: [{cycle: fortnightly, time: "08:00:00"}]  # 24: 'fortnightly' is not one of ['daily',
-      missing_version: maybe  # 25: 'maybe' is not one of ['raise', 'accept']
+        refreshs: [{cycle: fortnightly, time: "08:00:00"}]  # 21: 'fortnightly' is not one of ['daily',
+      missing_version: maybe  # 22: 'maybe' is not one of ['raise', 'accept']
     - name: products
-      start: 2026-01-01  # 27: there is a partitions_def already
-      partitions_def: {type: daily, start: 2026-01-01}  # 28: daily partitions have no start
-  checks: maybe  # 29: 'maybe' is not of type 'object'
-  automation: cron  # 30: 'cron' is not one of ['schedule', 'condition']
+      partitions_def: {type: yearly, start: 2026-01-01}  # 24: 'yearly' is not one of ['hourly',
+  checks: maybe  # 25: 'maybe' is not of type 'object'
+  automation: cron  # 26: 'cron' is not one of ['schedule', 'condition']
   conditions:
-    max_catchup: -1  # 32: -1 is less than the minimum of 0
+    max_catchup: -1  # 28: -1 is less than the minimum of 0
   freshness:
-    grace: soon  # 34: 'soon' does not match
-"""
-OFF = """\
-type: fdtcc_dagster.FoundryDatasetsComponent
-
-attributes:
-  resource: {}
-  automation: AUTOMATION
-  OPTIONS: {max_catchup: 2}
+    grace: soon  # 30: 'soon' does not match
 """
 UNUSABLE = """\
 type: fdtcc_dagster.FoundryDatasetsComponent
@@ -101,17 +87,6 @@ attributes:
       schedule:
         refreshs: [{cycle: daily, time: "08:00:00"}]
         timezone: Europe/Atlantis
-"""
-DIFFERENT = """\
-type: fdtcc_dagster.FoundryDatasetsComponent
-
-attributes:
-  SETTINGS
-  datasets:
-    - name: NAME
-      start: 2026-01-01
-      schedule:
-        refreshs: [{cycle: daily, time: "08:00:00"}]
 """
 
 
@@ -165,73 +140,6 @@ def test_what_only_python_can_refuse_is_refused_by_check_defs_at_its_line(projec
     assert "day is out of range for month" in result.output
     assert re.search(r"datasets\.0\.schedule\.timezone at \S+defs\.yaml:10\b", result.output), result.output
     assert "'Europe/Atlantis' is unknown" in result.output
-
-
-@pytest.mark.parametrize(("automation", "options"), [("schedule", "conditions"), ("condition", "schedules")])
-def test_options_of_an_automation_that_is_off_are_refused_at_their_line(
-    project: Project, scaffolded: Path, automation: str, options: str
-) -> None:
-    scaffolded.write_text(OFF.replace("AUTOMATION", automation).replace("OPTIONS", options))
-    result = project.dg("check", "yaml", "--no-validate-requirements")
-    assert result.returncode == 1
-    assert re.search(rf"defs\.yaml:6 - .*{options}: goes with", result.output), result.output
-    result = project.dg("check", "defs", "--no-check-yaml")
-    assert result.returncode == 1
-    assert re.search(rf"{options} at \S+defs\.yaml:6\b", result.output), result.output
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "said"),
-    [
-        (
-            "io_manager: {base_dir: a}",
-            "io_manager: {base_dir: b}",
-            "resources 'foundry_io_manager': give both the same `io_manager`, or one of them an `io_manager_key` of",
-        ),
-        (
-            "resource: {host: a}",
-            "resource: {host: b}",
-            "resources 'foundry_container': give `resource` in one of them and leave it out",
-        ),
-    ],
-)
-def test_files_with_different_resources_are_named_and_what_to_do(
-    project: Project, scaffolded: Path, ours: str, theirs: str, said: str
-) -> None:
-    other = project.defs / "other" / "defs.yaml"
-    other.parent.mkdir()
-    try:
-        for path, settings in ((scaffolded, ours), (other, theirs)):
-            path.write_text(DIFFERENT.replace("SETTINGS", settings).replace("NAME", path.parent.name))
-        result = project.dg("check", "defs", "--no-check-yaml")
-    finally:
-        shutil.rmtree(other.parent)
-    assert result.returncode == 1
-    (line,) = [line for line in result.output.splitlines() if line.startswith("ValueError: ")]
-    assert said in line
-    assert all(str(path.parent) in line for path in (scaffolded, other))
-
-
-def test_documents_of_one_file_that_give_different_resources_are_refused_with_their_file(
-    project: Project, scaffolded: Path
-) -> None:
-    documents = [
-        DIFFERENT.replace("SETTINGS", f"resource: {{host: {host}}}").replace("NAME", f"orders_of_{host}")
-        for host in "ab"
-    ]
-    scaffolded.write_text("---\n".join(documents))
-    result = project.dg("check", "defs", "--no-check-yaml")
-    assert result.returncode == 1
-    said = f"two documents in {scaffolded.parent} give different resources 'foundry_container': give `resource` in one"
-    assert said in result.output
-
-
-def test_a_variable_that_is_not_set_is_an_error_at_its_line(project: Project, scaffolded: Path) -> None:
-    scaffolded.write_text(DIFFERENT.replace("SETTINGS", 'pool: "{{ env.FDTCC_POOL }}"').replace("NAME", "orders"))
-    result = project.dg("check", "defs", "--no-check-yaml")
-    assert result.returncode == 1
-    assert re.search(r"defs\.yaml:4 - (attributes\.)?pool\b", result.output), result.output
-    assert "the environment variable FDTCC_POOL is not set: set it" in result.output
 
 
 def test_a_partition_is_listed_launched_and_stored(project: Project, scaffolded: Path) -> None:

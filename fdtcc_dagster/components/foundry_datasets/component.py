@@ -4,61 +4,81 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import dagster as dg
-from dagster.components.utils.translation import (
-    ComponentTranslator,
-    TranslationFn,
-    TranslationFnResolver,
-    create_component_translator_cls,
-)
-from pydantic import BaseModel
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
-from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
-from fdtcc_dagster.automation import (
-    AutomatedTranslator,
-    build_foundry_automation_sensors,
-    foundry_automation_condition,
-    foundry_freshness_policy,
-)
-from fdtcc_dagster.checks.partition_checks import build_foundry_checks
-from fdtcc_dagster.components.foundry_datasets.environment import Environment
-from fdtcc_dagster.components.foundry_datasets.models import DatasetModel, IOManagerModel, ResourceModel, TomlModel
-from fdtcc_dagster.components.foundry_datasets.options import (
-    ChecksModel,
-    ConditionsModel,
-    FreshnessModel,
-    RetryPolicyModel,
-    SchedulesModel,
-    SensorModel,
-    check_options,
-    to_checks,
-    to_conditions,
-    to_freshness,
-    to_retry_policy,
-    to_schedules,
-    to_sensor,
-    with_options_checked,
-)
-from fdtcc_dagster.components.foundry_datasets.resolving import (
-    resolve_datasets,
-    resolve_resource,
-    resolve_toml,
-    resolver_of,
-    with_secrets_refused,
-)
+from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY
+from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.components.foundry_datasets import models
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
-from fdtcc_dagster.components.foundry_datasets.sharing import check_resources, shared
-from fdtcc_dagster.components.foundry_datasets.templates import Templated, without_unions
+from fdtcc_dagster.components.foundry_datasets.secrets import leave_to_the_run, refuse_secrets
+from fdtcc_dagster.components.foundry_datasets.sharing import check_resources
+from fdtcc_dagster.components.foundry_datasets.signatures import descriptions_of
+from fdtcc_dagster.components.foundry_datasets.templates import Environment, is_template, render
+from fdtcc_dagster.components.foundry_datasets.yaml_types import Yaml, yaml_of
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, check_automation, default_io_manager
-from fdtcc_dagster.io_manager import FoundryParquetIOManager
+from fdtcc_dagster.datasets_toml import datasets_from_toml
+from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, assemble, check_automation, default_io_manager
+from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.resource import FoundryContainerResource
-from fdtcc_dagster.schedules import build_foundry_schedules
-from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+
+_AUTOMATION_OF = {"schedules": "schedule", "conditions": "condition"}
+"""Attribute with options → the automation that they are of."""
+
+
+def _attribute(form: Any, resolve: Callable[[dg.ResolutionContext, Any], Any] | None = None) -> dg.Resolver:
+    """An attribute: its type in YAML, and how Python's object is made of it, by default as the type says."""
+
+    def build(context: dg.ResolutionContext, value: Any) -> Any:
+        return _located(context, value, yaml_of(form).python)
+
+    return dg.Resolver(resolve or build, model_field_type=form, inject_before_resolve=False)
+
+
+def _located(context: dg.ResolutionContext, value: Any, build: Callable[[Any], Any]) -> Any:
+    """Evaluate the templates in a value and build an object of it; errors have the line of the YAML."""
+    try:
+        return build(render(context, value))
+    except (FdtccError, dg.DagsterError, OSError, OverflowError, TypeError, ValueError) as error:
+        raise context.build_resolve_fn_exc([str(error)], field_name=str(context.path[-1]), model=value) from None
+
+
+def _each(context: dg.ResolutionContext, value: Any, build: Callable[[Any], Any]) -> list[Any]:
+    """Build an object of each item; one template may stand for all the objects."""
+    if not isinstance(value, list):
+        return list(_located(context, value, list))
+    return [_located(context.at_path(index), item, build) for index, item in enumerate(value)]
+
+
+def _resolve_datasets(context: dg.ResolutionContext, value: Any) -> list[FoundryDataset]:
+    return _each(context, value, yaml_of(models.DATASET).python)
+
+
+def _resolve_resource(context: dg.ResolutionContext, value: Any) -> Any:
+    return _located(context, leave_to_the_run(value), yaml_of(models.RESOURCE).python)
+
+
+def _resolve_toml(context: dg.ResolutionContext, value: Any) -> list[FoundryDataset]:
+    def declare(values: Any) -> list[FoundryDataset]:
+        arguments = yaml_of(models.TOML).build(values)
+        # Of an absolute path, nothing is put before it.
+        path = context.resolve_source_relative_path(str(expand_home("path", arguments.pop("path"))))
+        return datasets_from_toml(path, **arguments)
+
+    found = _each(context, value, declare)
+    return [dataset for datasets in found for dataset in datasets] if isinstance(value, list) else found
+
+
+def _resolve_translation(context: dg.ResolutionContext, value: Any) -> Any:
+    if value is None:
+        return None
+    model = dg.AssetAttributesModel(**value) if isinstance(value, dict) else value
+    resolver: TranslationFnResolver[FoundryDataset] = TranslationFnResolver(lambda dataset: {"dataset": dataset})
+    return resolver.fn.callable(context, model)
 
 
 @dg.scaffold_with(FoundryDatasetsScaffolder)
@@ -67,126 +87,59 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     """Palantir Foundry datasets, through the Foundry DevTools Container, as partitioned assets with schedules.
 
     ``dg scaffold defs fdtcc_dagster.FoundryDatasetsComponent {defs_path}`` writes a ``defs.yaml`` for a start.
+
+    Attributes:
+        datasets: The datasets.
+        from_toml: More datasets: those in the container's own foundry_datasets.toml, with settings they share.
+        resource: The container. Left out, the project has a resource `foundry_container` elsewhere.
+        io_manager: A FoundryParquetIOManager that stores the partitions. Left out together with io_manager_key, one in
+            the storage directory of the Dagster instance.
+        io_manager_key: The resource key of the IO manager. Without io_manager, the project has it elsewhere.
+        max_partitions_per_run: How many partitions of a backfill share a run; null for all.
+        pool: The Dagster pool of the assets' steps, which limits all runs.
+        retry_policy: When a step is attempted again after a failure that may pass; null for never.
+        automation: What requests a partition when its refresh is available: schedules, the assets' conditions, or null
+            for nothing.
+        schedules: With `automation: schedule`, how the schedules are made.
+        conditions: With `automation: condition`, how the conditions and the sensors that evaluate them are made.
+        sensor: A sensor that requests what is available and missing: true, false, or how.
+        checks: Checks of the stored partitions: true, false, or how.
+        freshness: Freshness policies where one fits: true, false, or how. Left out, they come with the checks.
+        translation: Attributes of all assets, in which templates may use `dataset`, and `spec` as it would be.
     """
 
-    datasets: Annotated[
-        Sequence[FoundryDataset],
-        dg.Resolver(
-            resolve_datasets,
-            model_field_type=list[Annotated[DatasetModel, Templated()]],
-            description="The datasets.",
-        ),
-    ] = ()
-    from_toml: Annotated[
-        Sequence[FoundryDataset],
-        dg.Resolver(
-            resolve_toml,
-            model_field_type=list[Annotated[TomlModel, Templated()]],
-            description="More datasets: those in the container's own foundry_datasets.toml, with settings they share.",
-        ),
-    ] = ()
-    resource: Annotated[
-        "FoundryContainerResource | None",  # quoted: Dagster would look for limits in its fields, and refuse them
-        dg.Resolver(
-            resolve_resource,
-            model_field_type=ResourceModel,
-            description="The container. Left out, the project has a resource 'foundry_container' elsewhere.",
-        ),
-    ] = None
-    io_manager: Annotated[
-        "dg.ConfigurableIOManager | dg.IOManagerDefinition | None",
-        dg.Resolver(
-            resolver_of(shared(FoundryParquetIOManager)),
-            model_field_type=IOManagerModel,
-            description="A FoundryParquetIOManager that stores the partitions. Left out together with io_manager_key, "
-            "one in the storage directory of the Dagster instance.",
-        ),
-    ] = None
-    io_manager_key: Annotated[
-        str | None,
-        dg.Resolver.default(
-            description="The resource key of the IO manager. Without io_manager, the project has it elsewhere."
-        ),
-    ] = None
-    max_partitions_per_run: Annotated[
-        int | None, dg.Resolver.default(description="How many partitions of a backfill share a run; null for all.")
-    ] = None
-    pool: Annotated[
-        str | None, dg.Resolver.default(description="The Dagster pool of the assets' steps, which limits all runs.")
-    ] = None
-    retry_policy: Annotated[
-        dg.RetryPolicy | None,
-        dg.Resolver(
-            resolver_of(to_retry_policy),
-            model_field_type=Annotated[RetryPolicyModel, Templated(nullable=True)],
-            description="When a step is attempted again after a failure that may pass; null for never.",
-        ),
-    ] = DEFAULT_RETRY_POLICY
-    automation: Annotated[
-        Automation | None,
-        dg.Resolver(
-            # The values of templates come without this, so they are checked when all is built.
-            resolver_of(lambda value: value),
-            model_field_type=Annotated[Literal["schedule", "condition"], Templated(nullable=True)],
-            description="What requests a partition when its refresh is available: schedules, the assets' conditions, "
-            "or null for nothing.",
-        ),
-    ] = "schedule"
-    schedules: Annotated[
-        Mapping[str, Any] | None,
-        dg.Resolver(
-            resolver_of(to_schedules),
-            model_field_type=SchedulesModel,
-            description="With automation: schedule, how the schedules are made.",
-        ),
-    ] = None
-    conditions: Annotated[
-        Mapping[str, Any] | None,
-        dg.Resolver(
-            resolver_of(to_conditions),
-            model_field_type=ConditionsModel,
-            description="With automation: condition, how the conditions and the sensors that evaluate them are made.",
-        ),
-    ] = None
-    sensor: Annotated[
-        bool | Mapping[str, Any],
-        dg.Resolver(
-            resolver_of(to_sensor),
-            model_field_type=Annotated[SensorModel, Templated(switch=True)],
-            description="A sensor that requests what is available and missing: true, false, or how.",
-        ),
-    ] = False
-    checks: Annotated[
-        bool | Mapping[str, Any],
-        dg.Resolver(
-            resolver_of(to_checks),
-            model_field_type=Annotated[ChecksModel, Templated(switch=True)],
-            description="Checks of the stored partitions: true, false, or how.",
-        ),
-    ] = False
-    freshness: Annotated[
-        bool | Mapping[str, Any] | None,
-        dg.Resolver(
-            resolver_of(to_freshness),
-            model_field_type=Annotated[FreshnessModel, Templated(switch=True, nullable=True)],
-            description="Freshness policies where one fits: true, false, or how. Left out, they come with the checks.",
-        ),
-    ] = None
+    datasets: Annotated[Sequence[FoundryDataset], _attribute(models.DATASETS, _resolve_datasets)] = ()
+    from_toml: Annotated[Sequence[FoundryDataset], _attribute(models.TOMLS, _resolve_toml)] = ()
+    # Quoted: Dagster would look for limits in the fields of resources, and refuse them.
+    resource: Annotated["FoundryContainerResource | None", _attribute(models.RESOURCE, _resolve_resource)] = None
+    io_manager: Annotated["dg.ConfigurableIOManager | dg.IOManagerDefinition | None", _attribute(models.IO_MANAGER)] = (
+        None
+    )
+    io_manager_key: Annotated[str | None, _attribute(models.TEXT)] = None
+    max_partitions_per_run: Annotated[int | None, _attribute(models.NUMBER)] = None
+    pool: Annotated[str | None, _attribute(models.TEXT)] = None
+    retry_policy: Annotated[dg.RetryPolicy | None, _attribute(models.RETRY_POLICY)] = DEFAULT_RETRY_POLICY
+    automation: Annotated[Automation | None, _attribute(models.AUTOMATION)] = "schedule"
+    schedules: Annotated[Mapping[str, Any] | None, _attribute(models.SCHEDULES)] = None
+    conditions: Annotated[Mapping[str, Any] | None, _attribute(models.CONDITIONS)] = None
+    sensor: Annotated[bool | Mapping[str, Any], _attribute(models.SENSOR)] = False
+    checks: Annotated[bool | Mapping[str, Any], _attribute(models.CHECKS)] = False
+    freshness: Annotated[bool | Mapping[str, Any] | None, _attribute(models.FRESHNESS)] = None
     translation: Annotated[
-        Annotated[
-            TranslationFn[FoundryDataset],
-            TranslationFnResolver(template_vars_for_translation_fn=lambda dataset: {"dataset": dataset}),
-        ]
-        | None,
-        dg.Resolver.default(
-            description="Attributes of all assets, in which templates may use 'dataset', and 'spec' as it would be."
-        ),
+        TranslationFn[FoundryDataset] | None, _attribute(models.TRANSLATION, _resolve_translation)
     ] = None
 
     @classmethod
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at the very line."""
-        return with_secrets_refused(with_options_checked(without_unions(super().model())))
+        derived, said = super().model(), descriptions_of(FoundryDatasetsComponent)
+        fields: dict[str, Any] = {}
+        for name, field in derived.model_fields.items():
+            # Dagster has made a union with text of each type; those with `Yaml` know templates themselves.
+            for option in get_args(field.annotation):
+                if isinstance(yaml_of(option), Yaml):
+                    fields[name] = (option, Field(field.default, description=said.get(name)))
+        return create_model(derived.__name__, __base__=(_Checked, derived), __doc__=derived.__doc__, **fields)
 
     @classmethod
     def get_additional_scope(cls) -> Mapping[str, Any]:
@@ -223,9 +176,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
                 is not on, or another file of the project gives another resource with the same key.
         """
         check_automation(self.automation)
-        check_options("schedules", self.schedules, self.automation)
-        check_options("conditions", self.conditions, self.automation)
-        datasets = [*self.datasets, *self.from_toml]
+        _check_options("schedules", self.schedules, self.automation)
+        _check_options("conditions", self.conditions, self.automation)
         key = self.io_manager_key or IO_MANAGER_KEY
         resources: dict[str, Any] = {}
         if self.resource is not None:
@@ -233,65 +185,59 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         if self.io_manager is not None or self.io_manager_key is None:
             resources[key] = self.io_manager or default_io_manager()
         check_resources(context, resources)
-        return dg.Definitions(
-            assets=build_foundry_assets(
-                datasets,
-                translator=self._automated(),
-                io_manager_key=key,
-                max_partitions_per_run=self.max_partitions_per_run,
-                pool=self.pool,
-                retry_policy=self.retry_policy,
-            ),
-            schedules=self._made_by(build_foundry_schedules, datasets, self._options("schedule", self.schedules)),
-            sensors=[
-                *self._made_by(
-                    build_foundry_automation_sensors,
-                    datasets,
-                    self._options("condition", self.conditions, "max_catchup"),
-                ),
-                *self._made_by(
-                    lambda *args, **options: [build_foundry_sensor(*args, **options)], datasets, self.sensor
-                ),
-            ],
-            asset_checks=self._made_by(build_foundry_checks, datasets, self.checks),
-            resources=resources,
-        )
-
-    def _automated(self) -> FoundryDatasetTranslator:
-        """The translator, and the conditions and policies that are on."""
-        catchup = {name: value for name, value in (self.conditions or {}).items() if name == "max_catchup"}
-        grace = self.freshness if isinstance(self.freshness, Mapping) else {}
-        fresh = (self.checks if self.freshness is None else self.freshness) is not False
-        return AutomatedTranslator(
+        return assemble(
+            [*self.datasets, *self.from_toml],
             self.translator,
-            condition=partial(foundry_automation_condition, **catchup) if self.automation == "condition" else None,
-            freshness=partial(foundry_freshness_policy, **grace) if fresh else None,
+            resources=resources,
+            io_manager_key=key,
+            automation=self.automation,
+            schedules=self.schedules,
+            conditions=self.conditions,
+            sensor=_switched(self.sensor),
+            checks=_switched(self.checks),
+            freshness=_switched(self.checks is not False if self.freshness is None else self.freshness),
+            max_partitions_per_run=self.max_partitions_per_run,
+            pool=self.pool,
+            retry_policy=self.retry_policy,
         )
 
-    def _options(self, automation: str, options: Mapping[str, Any] | None, *others: str) -> bool | Mapping[str, Any]:
-        """The options of an automation, but for those of another function; False if it is off."""
-        if self.automation != automation:
-            return False
-        return {name: value for name, value in (options or {}).items() if name not in others}
 
-    def _made_by(
-        self,
-        build: Callable[..., list[Any]],
-        datasets: Sequence[FoundryDataset],
-        options: bool | Mapping[str, Any],
-    ) -> list[Any]:
-        if options is False or not datasets:
-            return []
-        return build(datasets, translator=self.translator, **({} if options is True else options))
+class _Checked(dg.Model):
+    """What is checked in the attributes as a whole."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_secrets(cls, attributes: object) -> object:
+        # Before all else, because Dagster's errors repeat lines of YAML.
+        refuse_secrets(attributes)
+        return attributes
+
+    @field_validator("schedules", "conditions", check_fields=False)
+    @classmethod
+    def _check_options(cls, value: object, info: ValidationInfo) -> object:
+        automation = info.data.get("automation", "{{ refused itself }}")
+        if not (is_template(value) or is_template(automation)):
+            _check_options(str(info.field_name), value, automation)
+        return value
 
 
-class _Translator(
-    create_component_translator_cls(FoundryDatasetsComponent, FoundryDatasetTranslator),  # type: ignore[misc]
-    ComponentTranslator[FoundryDatasetsComponent],
-):
+class _Translator(FoundryDatasetTranslator):
+    """The specs of a component, which a subclass and `translation` may change."""
+
     def __init__(self, component: FoundryDatasetsComponent) -> None:
         self._component = component
 
     def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
-        spec: dg.AssetSpec = super().get_asset_spec(dataset)
-        return spec if self.component.translation is None else self.component.translation(spec, dataset)
+        spec, translation = self._component.get_asset_spec(dataset), self._component.translation
+        return spec if translation is None else translation(spec, dataset)
+
+
+def _check_options(name: str, options: object, automation: object) -> None:
+    """Refuse options of an automation that is off."""
+    if options is not None and automation != _AUTOMATION_OF[name]:
+        raise ValueError(f"{name}: goes with 'automation: {_AUTOMATION_OF[name]}' only, which is {automation!r}")
+
+
+def _switched(options: bool | Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The options of what may be on or off; None if it is off."""
+    return ({} if options else None) if isinstance(options, bool) else options

@@ -1,153 +1,111 @@
-"""The YAML form of datasets, with the names of Python's arguments: what `dg check yaml` and an editor know about it."""
+"""What a component's YAML says, by the names of Python's arguments.
+
+The models are made of the signatures and docstrings of Python's classes and functions. Their JSON schema, which
+`dg check yaml` and editors know, says names, types and formats; what else is wrong, Python says when YAML is loaded.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Any, Literal
 
 import dagster as dg
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
+from pydantic import BaseModel, Field, StrictInt, create_model
 
-from fdtcc_dagster.components.foundry_datasets.building import to_dataset
-from fdtcc_dagster.components.foundry_datasets.calendar_models import (
-    Date,
-    Names,
-    PartitionsDefModel,
-    ScheduleModel,
-    Text,
-    optional,
-    refused,
+from fdtcc_dagster.automation import (
+    build_foundry_automation_sensors,
+    foundry_automation_condition,
+    foundry_freshness_policy,
 )
-from fdtcc_dagster.components.foundry_datasets.templates import Templated, has_template, to_plain, unless_template
+from fdtcc_dagster.calendar.schedule import Refresh, Schedule
+from fdtcc_dagster.checks.partition_checks import build_foundry_checks
+from fdtcc_dagster.components.foundry_datasets.sharing import shared
+from fdtcc_dagster.components.foundry_datasets.signatures import FORMS, arguments_of, made_by, model_of, signature_of
+from fdtcc_dagster.components.foundry_datasets.yaml_types import as_it_is, typed, yaml_of
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
-from fdtcc_dagster.pandas_csv.schema import to_dtype
 from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.schedules import build_foundry_schedules
+from fdtcc_dagster.sensors import build_foundry_sensor
 
-_DTYPE = (
-    r"^(Int8|Int16|Int32|Int64|UInt8|UInt16|UInt32|UInt64|Float32|Float64|Boolean|String|Utf8|Date|Time|Categorical"
-    r"|Datetime(\(.*\))?|Decimal\(.*\)|Enum\(.*\))$"
+PARTITIONS_DEFS: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
+    "hourly": dg.HourlyPartitionsDefinition,
+    "daily": dg.DailyPartitionsDefinition,
+    "weekly": dg.WeeklyPartitionsDefinition,
+    "monthly": dg.MonthlyPartitionsDefinition,
+    "time_window": dg.TimeWindowPartitionsDefinition,
+}
+"""`type` in YAML → Dagster's class."""
+
+
+def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefinition:
+    """Turn `{"type": "daily", "start_date": …}` into Dagster's definition, or raise a ValueError."""
+    settings = dict(values)
+    kind = settings.pop("type", None)
+    if kind not in PARTITIONS_DEFS:
+        raise ValueError(f"type={kind!r} is not allowed; give one of {', '.join(PARTITIONS_DEFS)}")
+    unknown = settings.keys() - signature_of(PARTITIONS_DEFS[kind])
+    if unknown:
+        raise ValueError(f"{kind} partitions have no {', '.join(sorted(unknown))}")
+    missing = ({"start", "cron_schedule"} if kind == "time_window" else {"start_date"}) - settings.keys()
+    if missing:
+        raise ValueError(f"{kind} partitions need {', '.join(sorted(missing))}")
+    if kind == "time_window":
+        settings.setdefault("fmt", "%Y-%m-%d")
+    definition: dg.TimeWindowPartitionsDefinition = made_by(PARTITIONS_DEFS[kind])(settings)
+    return definition
+
+
+def _options(name: str, *functions: Callable[..., Any], others: tuple[type, ...] = (NoneType,)) -> Any:
+    """The type of the options of functions that make definitions."""
+    return typed(model_of(name, *functions), arguments_of(*functions), *others)
+
+
+def _resource(kind: type[BaseModel]) -> Any:
+    """The type of a Dagster resource."""
+    fields: dict[str, Any] = {
+        name: (
+            typed(field.rebuild_annotation()),
+            Field(default_factory=NoneType, alias=field.alias, description=field.description),
+        )
+        for name, field in kind.model_fields.items()
+    }
+    model = create_model(kind.__name__, __base__=dg.Model, __doc__=inspect.getdoc(kind), **fields)
+    return typed(model, shared(kind))
+
+
+_refresh: Any = typed(model_of("RefreshModel", Refresh), Refresh.init_by_object)
+FORMS["refreshs"] = (list[_refresh], as_it_is)
+FORMS[Schedule] = (model_of("ScheduleModel", Schedule), made_by(Schedule))
+FORMS[dg.TimeWindowPartitionsDefinition] = (
+    model_of("PartitionsDefModel", *PARTITIONS_DEFS.values(), type=typed(Literal[tuple(PARTITIONS_DEFS)])),
+    to_partitions_def,
+)
+_settings_model = model_of("SettingsModel", FoundryDataset, without="name")
+_settings: Any = typed(_settings_model, arguments_of(FoundryDataset))
+FORMS["overrides"] = (
+    dict[str, _settings],
+    lambda overrides: {name: yaml_of(_settings).python(own) for name, own in overrides.items()},
 )
 
-
-def _dtypes(schema: dict[str, str]) -> dict[str, str]:
-    for column, dtype in schema.items():
-        if not has_template(dtype):
-            to_dtype(column, dtype)
-    return schema
-
-
-OptionalText = Annotated[str, Templated(nullable=True)]
-
-
-class SettingsModel(dg.Model):
-    """What may be said about a dataset besides its name; the arguments of `FoundryDataset`."""
-
-    schedule: Annotated[ScheduleModel, Templated(nullable=True)] = optional(
-        "The calendar of its refreshes; each date with a refresh becomes a partition.",
-    )
-    start: Annotated[Date, Templated(nullable=True)] = optional(
-        "With a schedule: the first date that may be a partition key.", examples=["2026-01-01"]
-    )
-    schema_: Annotated[
-        dict[str, str],
-        Field(min_length=1),
-        AfterValidator(_dtypes),
-        WithJsonSchema(
-            {
-                "type": "object",
-                "minProperties": 1,
-                "additionalProperties": unless_template({"type": "string", "pattern": _DTYPE}),
-            }
-        ),
-        Templated(nullable=True),
-    ] = optional(
-        "Column → Polars data type; types are inferred if left out.",
-        alias="schema",
-        examples=[{"id": "Int64", "amount": "Decimal(12, 2)", "ordered_at": "Datetime(us, UTC)"}],
-    )
-    partitions_def: Annotated[PartitionsDefModel, Templated(nullable=True)] = optional(
-        "Instead of a schedule: partitions whose own windows are pulled.",
-    )
-    missing_version: Annotated[Literal["raise", "accept"], Templated()] = optional(
-        "For a past window in which nobody pulled the dataset: fail, or store today's data knowingly.",
-    )
-    time_column: OptionalText = optional(
-        "The column that makes a partition a slice: the rows whose times are in the partition's window.",
-        examples=["updated_at"],
-    )
-    allow_null_times: Annotated[bool, Templated()] = optional(
-        "With a time_column: leave rows without a time out of all slices, instead of failing."
-    )
-    complete_history: Annotated[bool, Templated()] = optional(
-        "With a time_column: the dataset keeps all its rows, so a slice may begin before its earliest time."
-    )
-    asset_key: Annotated[
-        str | list[str] | None,
-        WithJsonSchema(
-            {"type": ["string", "array", "null"], "items": {"type": "string"}, "minItems": 1, "minLength": 1}
-        ),
-    ] = optional("The asset's key, with slashes between its parts; by default made of the name.")
-    description: OptionalText = optional("The asset's description.")
-    group_name: OptionalText = optional("The asset's group.")
-    owners: Names = optional("The asset's owners, e-mail addresses or 'team:…'.")
-    tags: Annotated[dict[str, Text], Templated(nullable=True)] = optional("The asset's tags.")
-
-    @property
-    def schema(self) -> dict[str, str]:  # type: ignore[override]
-        """What YAML has at `schema`: Dagster takes the names of YAML for those of attributes."""
-        return self.schema_
-
-
-def _complete(schema: dict[str, Any]) -> None:
-    schema["if"] = {"required": ["partitions_def"]}
-    schema["then"] = {
-        "properties": {name: refused("there is a partitions_def already") for name in ("schedule", "start")}
-    }
-    schema["else"] = {"required": ["schedule", "start"]}
-
-
-class DatasetModel(SettingsModel):
-    """A Foundry dataset: its name, its partitions, and how it appears in Dagster."""
-
-    model_config = ConfigDict(json_schema_extra=_complete)
-
-    name: Annotated[str, Field(min_length=1), Templated()] = Field(
-        description="The dataset's name, as the container knows it.", examples=["foundry.sales.orders"]
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> DatasetModel:
-        values = to_plain(self)
-        if not has_template(values):
-            to_dataset(values)
-        return self
-
-
-class TomlModel(SettingsModel):
-    """The datasets that a container knows, from its own file; their ids are not read."""
-
-    path: Text = Field(
-        description="The container's foundry_datasets.toml, relative to this YAML file.",
-        examples=["foundry_datasets.toml"],
-    )
-    select: Names = optional("Names, or patterns such as 'foundry.hr.*'; by default all.")
-    exclude: Names = optional("Names or patterns of datasets to leave out.")
-    overrides: Annotated[dict[str, Annotated[SettingsModel, Templated()]], Templated()] = optional(
-        "Name → settings that only this dataset has, each instead of the shared one."
-    )
-
-
-def _model_of(resource: type[BaseModel]) -> type[dg.Model]:
-    """A model with the fields of a resource."""
-    fields: dict[str, Any] = {
-        field.alias or name: (
-            Annotated[field.rebuild_annotation(), Templated()],
-            optional(field.description or ""),
-        )
-        for name, field in resource.model_fields.items()
-    }
-    return create_model(resource.__name__, __base__=dg.Model, __doc__=inspect.getdoc(resource), **fields)
-
-
-ResourceModel = _model_of(FoundryContainerResource)
-IOManagerModel = _model_of(FoundryParquetIOManager)
+TEXT = typed(str, as_it_is, NoneType)
+NUMBER = typed(StrictInt, as_it_is, NoneType)
+DATASET: Any = typed(model_of("DatasetModel", FoundryDataset), made_by(FoundryDataset))
+DATASETS = typed(list[DATASET])
+TOML: Any = typed(
+    model_of("TomlModel", datasets_from_toml, base=_settings_model), arguments_of(datasets_from_toml, FoundryDataset)
+)
+TOMLS = typed(list[TOML])
+RESOURCE = _resource(FoundryContainerResource)
+IO_MANAGER = _resource(FoundryParquetIOManager)
+RETRY_POLICY = typed(model_of("RetryPolicyModel", dg.RetryPolicy), made_by(dg.RetryPolicy), NoneType)
+AUTOMATION = typed(Literal["schedule", "condition"], as_it_is, NoneType)
+SCHEDULES = _options("SchedulesModel", build_foundry_schedules)
+CONDITIONS = _options("ConditionsModel", foundry_automation_condition, build_foundry_automation_sensors)
+SENSOR = _options("SensorModel", build_foundry_sensor, others=(bool,))
+CHECKS = _options("ChecksModel", build_foundry_checks, others=(bool,))
+FRESHNESS = _options("FreshnessModel", foundry_freshness_policy, others=(bool, NoneType))
+TRANSLATION = typed(dg.AssetAttributesModel, as_it_is, NoneType)

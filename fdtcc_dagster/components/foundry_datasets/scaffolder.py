@@ -36,11 +36,7 @@ class FoundryDatasetsScaffolder(dg.Scaffolder[FoundryDatasetsScaffolderParams]):
         return FoundryDatasetsScaffolderParams
 
     def scaffold(self, request: dg.ScaffoldRequest[FoundryDatasetsScaffolderParams]) -> None:
-        """Write the file.
-
-        Args:
-            request: Dagster's request: where, in which format, and the parameters.
-        """
+        """Write the file that Dagster requests."""
         params = request.params
         start = params.start or dt.datetime.now(dt.timezone.utc).date().replace(month=1, day=1)
         settings: dict[str, Any] = {

@@ -14,34 +14,23 @@ _T = TypeVar("_T")
 _given: WeakKeyDictionary[Any, dict[str, tuple[Any, Any]]] = WeakKeyDictionary()
 
 
-def shared(build: Callable[..., _T]) -> Callable[[Mapping[str, Any]], _T]:
-    """Give one object for equal arguments: Dagster refuses two resources that have one key and only look the same.
+def shared(kind: Callable[..., _T]) -> Callable[[Any], _T]:
+    """Give one object for equal arguments: Dagster refuses two resources that have one key and only look the same."""
+    made: list[tuple[object, _T]] = []
 
-    Args:
-        build: Makes the object.
-
-    Returns:
-        A function of the arguments by their names.
-    """
-    built: list[tuple[object, _T]] = []
-
-    def get(values: Mapping[str, Any]) -> _T:
-        given = _with_types(values)
-        for known, value in built:
+    def get(arguments: Any) -> _T:
+        given = _with_types(arguments)
+        for known, value in made:
             if known == given:
                 return value
-        built.append((given, build(**values)))
-        return built[-1][1]
+        made.append((given, kind(**arguments)))
+        return made[-1][1]
 
     return get
 
 
 def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, Any]) -> None:
     """Refuse what Dagster would refuse without saying where.
-
-    Args:
-        context: Dagster's context of the component.
-        resources: The resources that it gives.
 
     Raises:
         ValueError: Another file of the project, or another document, gives another resource with one of their keys.
@@ -50,18 +39,16 @@ def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, An
     here = context.component_path
     for key, resource in resources.items():
         there, known = given.setdefault(key, (here, resource))
-        if known is not resource and there != here:
-            remedy = (
-                "give `resource` in one of them and leave it out in the other"
-                if key == "foundry_container"
-                else "give both the same `io_manager`, or one of them an `io_manager_key` of its own"
-            )
-            places = (
-                f"two documents in {here.file_path}"
-                if there.file_path == here.file_path
-                else f"{there.file_path} and {here.file_path}"
-            )
-            raise ValueError(f"{places} give different resources {key!r}: {remedy}")
+        if known is resource or there == here:
+            continue
+        same_file = there.file_path == here.file_path
+        places = f"two documents in {here.file_path}" if same_file else f"{there.file_path} and {here.file_path}"
+        remedy = (
+            "give `resource` in one of them and leave it out in the other"
+            if key == "foundry_container"
+            else "give both the same `io_manager`, or one of them an `io_manager_key` of its own"
+        )
+        raise ValueError(f"{places} give different resources {key!r}: {remedy}")
 
 
 def _with_types(value: object) -> object:

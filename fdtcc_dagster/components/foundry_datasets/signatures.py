@@ -1,0 +1,116 @@
+"""Python's arguments in YAML: models and conversions, made of the signatures of classes and functions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import dagster as dg
+from pydantic import Field, StrictBool, StrictInt, create_model
+
+from fdtcc_dagster.calendar.timezones import zone_of
+from fdtcc_dagster.components.foundry_datasets import yaml_types
+from fdtcc_dagster.components.foundry_datasets.yaml_types import as_it_is, only_json, typed, yaml_of
+from fdtcc_dagster.pandas_csv.schema import to_schema
+
+_ONLY_PYTHON = {"dataset", "datasets", "translator", "clock", "schedule_type"}
+_COUNT = (Annotated[StrictInt, Field(ge=0)], as_it_is)
+_POSITIVE = (Annotated[StrictInt, Field(ge=1)], as_it_is)
+_NOT_NEGATIVE = (Annotated[float, Field(ge=0)], as_it_is)
+
+FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
+    int: (StrictInt, as_it_is),
+    bool: (StrictBool, as_it_is),
+    dt.date: (yaml_types.DATE, dt.date.fromisoformat),
+    dt.timedelta: (yaml_types.DURATION, yaml_types.to_timedelta),
+    Sequence: (list[str], as_it_is),
+    Collection: (list[str], as_it_is),
+    "cycle": (Literal["daily", "weekly", "monthly", "quarterly", "yearly"], as_it_is),
+    "day": (only_json(type=["integer", "string"]), as_it_is),
+    "time": (yaml_types.TIME, as_it_is),
+    "timezone": (str, lambda name: str(zone_of(name))),
+    "schema": (Annotated[dict[str, str], Field(min_length=1)], to_schema),
+    "asset_key": (only_json(type=["string", "array"], items={"type": "string"}), as_it_is),
+    "max_catchup": _COUNT,
+    "max_retries": _COUNT,
+    "lookback": _POSITIVE,
+    "max_runs": _POSITIVE,
+    "minimum_interval_seconds": _POSITIVE,
+    "delay": _NOT_NEGATIVE,
+    "max_row_change": _NOT_NEGATIVE,
+    "grace": (yaml_types.DURATION, yaml_types.to_grace),
+}
+"""Type or name of an argument → its type in YAML, where that is another one, and what makes Python's object of it."""
+
+
+def model_of(
+    name: str, *functions: Callable[..., Any], base: type[dg.Model] = dg.Model, without: str = "", **more: Any
+) -> type[dg.Model]:
+    """Make a model of the arguments of functions or classes; what not all of them have may be left out."""
+    signatures = [signature_of(function) for function in functions]
+    # The underscores, because `schema` is an attribute of all models.
+    fields: dict[str, Any] = {f"{name}_": (kind, Field(alias=name)) for name, kind in more.items()}
+    for function, signature in zip(functions, signatures, strict=True):
+        said = descriptions_of(function)
+        for argument in signature.values():
+            form = _form_of(argument)
+            needed = argument.default is argument.empty and NoneType not in yaml_of(form).others
+            needed = needed and all(argument.name in other for other in signatures)
+            default: dict[str, Any] = {} if needed else {"default_factory": NoneType}
+            field = Field(**default, alias=argument.name, description=said.get(argument.name))
+            if argument.name != without:
+                fields.setdefault(f"{argument.name}_", (form, field))
+    return create_model(name, __base__=base, __doc__=(functions[0].__doc__ or "").partition("\n")[0], **fields)
+
+
+def arguments_of(*functions: Callable[..., Any]) -> Callable[[Any], dict[str, Any]]:
+    """Make a function that turns YAML's form of functions' arguments into Python's."""
+    forms = {name: _form_of(argument) for function in functions for name, argument in signature_of(function).items()}
+
+    def arguments(values: Any) -> dict[str, Any]:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{values!r} must be a mapping of arguments")
+        return {name: yaml_of(forms[name]).python(value) if name in forms else value for name, value in values.items()}
+
+    return arguments
+
+
+def made_by(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Make a function that calls another one with YAML's form of its arguments."""
+    arguments = arguments_of(function)
+    return lambda values: function(**arguments(values))
+
+
+def signature_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a function that YAML can say."""
+    return {
+        name: argument
+        for name, argument in inspect.signature(function, eval_str=True).parameters.items()
+        if argument.kind is not argument.VAR_KEYWORD and name not in _ONLY_PYTHON
+    }
+
+
+def _form_of(argument: inspect.Parameter) -> Any:
+    """The type that an argument has in YAML, annotated by `Yaml`."""
+    hint = argument.annotation
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    others = tuple(option for option in options if option is NoneType or (option is bool and len(options) > 1))
+    kinds = [option for option in options if option not in others]
+    kind = str if str in kinds and dt.date not in kinds else kinds[0]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return yaml_types.member_of(kind, *others)
+    found = (FORMS.get(key) for key in (argument.name, kind, get_origin(kind)))
+    form, build = next(filter(None, found), (kind, as_it_is))
+    return typed(form, build, *others)
+
+
+def descriptions_of(function: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring of a function, or of a class and its constructor, says of the arguments."""
+    text = f"{inspect.getdoc(function)}\n{inspect.getdoc(function.__init__)}"
+    found = re.finditer(r"^ {4}(\w+)(?: \(.*\))?:\s+(.+(?:\n {8}.+)*)", text, re.MULTILINE)
+    return {match[1]: " ".join(match[2].split()) for match in found}

@@ -1,0 +1,119 @@
+"""Types of values in YAML: what a file may have there, and what Python makes of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import NoneType
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler, WithJsonSchema
+from pydantic_core import core_schema
+
+from fdtcc_dagster.components.foundry_datasets.templates import TEMPLATE, has_template, is_template
+
+_DURATION = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+_UNITS = ("days", "hours", "minutes", "seconds")
+
+
+def as_it_is(value: Any) -> Any:
+    """Give back a value that Python takes in the form that YAML has."""
+    return value
+
+
+@dataclass(frozen=True)
+class Yaml:
+    """An annotation of a type in a model: the value stays as it is in YAML, but is checked unless it is a template.
+
+    Dagster makes a union with text of every type, for a template may stand there. A union's errors say that nothing
+    fits, and point at the whole; so here text is taken for a template only if it looks like one.
+
+    Attributes:
+        build: Makes Python's object of a value without templates, or raises a `ValueError`.
+        others: Types that are allowed besides: `NoneType`, or `bool` for what may also be just on or off.
+    """
+
+    build: Callable[[Any], Any] = as_it_is
+    others: tuple[type, ...] = ()
+
+    def python(self, value: Any) -> Any:
+        """What Python makes of a value without templates; an object, which a template may have given, stays itself."""
+        plain = isinstance(value, (str, int, float, list, dict)) and not isinstance(value, self.others)
+        return self.build(value) if plain else value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+            if not is_template(value) and not isinstance(value, self.others):
+                check(value)
+                if not has_template(value):
+                    self._check_build(value)
+            return value
+
+        unchanged = core_schema.plain_serializer_function_ser_schema(as_it_is)
+        return core_schema.no_info_wrap_validator_function(validate, handler(source), serialization=unchanged)
+
+    def _check_build(self, value: Any) -> None:
+        try:
+            self.build(value)
+        except (dg.DagsterError, OverflowError, TypeError) as error:
+            raise ValueError(str(error)) from error  # of which pydantic tells the place
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        names = ["null" if other is NoneType else "boolean" for other in self.others]
+        # A pattern concerns text only.
+        return {"if": {"type": ["string", *names], "pattern": TEMPLATE}, "else": handler(schema)}
+
+
+def typed(kind: Any, build: Callable[[Any], Any] = as_it_is, *others: type) -> Any:
+    """Annotate a type by `Yaml`."""
+    return Annotated[kind, Yaml(build, others)]
+
+
+def yaml_of(form: Any) -> Any:
+    """The `Yaml` of a type that `typed` has made; something else of others."""
+    return getattr(form, "__metadata__", (None,))[-1]
+
+
+def only_json(**schema: Any) -> Any:
+    """A type that is checked by a JSON schema only, because Python's own error says more than pydantic's."""
+    return Annotated[Any, WithJsonSchema(schema)]
+
+
+def member_of(kind: type[Enum], *others: type) -> Any:
+    """The type of an enumeration's members, by their names."""
+
+    def member(name: object) -> Enum:
+        if name not in kind.__members__:
+            raise ValueError(f"{name!r} is not allowed; give one of {', '.join(kind.__members__)}")
+        return kind[str(name)]
+
+    return typed(Literal[tuple(kind.__members__)], member, *others)
+
+
+def to_timedelta(value: object) -> dt.timedelta:
+    """Turn `"1h30m"` or `{"hours": 1, "minutes": 30}` into a timedelta, or raise a ValueError."""
+    match = re.match(_DURATION, value) if isinstance(value, str) else None
+    if match:
+        return dt.timedelta(**{unit: int(part[:-1]) for unit, part in zip(_UNITS, match.groups(), strict=True) if part})
+    if isinstance(value, dict) and value and set(value) <= set(_UNITS):
+        return dt.timedelta(**value)
+    raise ValueError(f"{value!r} is no duration; allowed are such as '2h', '1h30m', '45s' or {{minutes: 90}}")
+
+
+def to_grace(value: object) -> dt.timedelta:
+    """Turn the grace of a freshness policy into a timedelta, or raise a ValueError."""
+    grace = to_timedelta(value)
+    if grace < dt.timedelta(minutes=1):
+        raise ValueError(f"grace={value!r} is not allowed; give a minute or more")
+    return grace
+
+
+DATE = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+TIME = only_json(type="string", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")
+DURATION = only_json(type=["string", "object"], pattern=_DURATION, examples=["2h", "1h30m", {"minutes": 90}])
