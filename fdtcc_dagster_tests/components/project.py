@@ -97,7 +97,7 @@ class Project:
             },
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
         return Result(process.returncode, _plain(process.stdout), _plain(process.stderr))
 
