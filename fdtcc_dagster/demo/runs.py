@@ -12,6 +12,7 @@ import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.definitions import defs
+from fdtcc_dagster.run_tags import range_tags
 from fdtcc_dagster.window import Window
 
 # Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.
@@ -62,10 +63,7 @@ def materialize_slices(
     assert dataset.asset_key is not None  # noqa: S101  the demo's slices have one
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         asset_selection=[dataset.asset_key],
-        tags={
-            "dagster/asset_partition_range_start": partition_keys[0],
-            "dagster/asset_partition_range_end": partition_keys[-1],
-        },
+        tags=range_tags(partition_keys[0], partition_keys[-1]),
         instance=instance,
         run_config=_QUIET,
         raise_on_error=False,

@@ -10,11 +10,10 @@ import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.recorded import Recorded, last_comparison, read_recorded
+from fdtcc_dagster.run_tags import first_and_last
 
 # The last is the name that Dagster's own managers of database tables use.
 _ROW_COUNTS = ("dagster/partition_row_count", "dagster/row_count", "row_count")
-_KEY_TAG = "dagster/partition"
-_FIRST_KEY_TAG, _LAST_KEY_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 class History:
@@ -61,12 +60,10 @@ class History:
     def asked_for(self, tags: Mapping[str, str]) -> Sequence[str]:
         """The partitions of a run's key or range; none if the run has no partition of the dataset."""
         partitions_def = self._dataset.partitions_def
-        first, last = tags.get(_FIRST_KEY_TAG), tags.get(_LAST_KEY_TAG)
-        if first is None or last is None:
-            first = last = tags.get(_KEY_TAG)
-        if first is None or last is None or not all(map(partitions_def.has_partition_key, (first, last))):
+        bounds = first_and_last(tags)
+        if bounds is None or not all(map(partitions_def.has_partition_key, bounds)):
             return []
-        return partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+        return partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(*bounds))
 
     def previous(self, partition: str) -> str | None:
         """The nearest earlier partition that is stored, whenever it was materialized."""
