@@ -14,12 +14,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.definitions.declarative_automation.operators import AndAutomationCondition
-from dagster._core.definitions.declarative_automation.serialized_objects import (
+
+from fdtcc_dagster.dagster_internals import (
+    AndAutomationCondition,
     AutomationConditionEvaluation,
     AutomationConditionNodeCursor,
+    DefaultPartitionsSubset,
+    TimeWindowPartitionsSubset,
 )
-from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset, TimeWindowPartitionsSubset
 
 _T = TypeVar("_T")
 _MOST_KEYS = 500

@@ -7,8 +7,6 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import dagster as dg
-from dagster._config.pythonic_config.io_manager import ConfigurableIOManagerFactory
-from dagster._config.pythonic_config.resource import PartialResource
 
 from fdtcc_dagster.arguments import flag, instance_of, kind_of, members
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY, build_foundry_assets
@@ -19,6 +17,7 @@ from fdtcc_dagster.automation import (
     foundry_freshness_policy,
 )
 from fdtcc_dagster.checks.partition_checks import build_foundry_checks
+from fdtcc_dagster.dagster_internals import ConfigurableIOManagerFactory, PartialResource
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.resource import FoundryContainerResource, check_resource

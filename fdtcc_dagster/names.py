@@ -7,7 +7,8 @@ import re
 import unicodedata
 
 import dagster as dg
-from dagster._core.definitions.utils import DISALLOWED_NAMES
+
+from fdtcc_dagster.dagster_internals import DISALLOWED_NAMES
 
 _NOWHERE = ("", ".", "..")
 _SEPARATORS = "/\\\0"

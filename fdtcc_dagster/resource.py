@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from fdtcc_dagster.arguments import instance_of, kind_of
@@ -22,6 +21,7 @@ from fdtcc_dagster.client.hosts import check_host
 from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.spool import spool_directory
+from fdtcc_dagster.dagster_internals import ConfigurableResourceFactoryResourceDefinition, PartialResource
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.window import Window
 

@@ -16,6 +16,7 @@ from fdtcc_dagster.arguments import flag, whole_number
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, render_crons
 from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.dagster_internals import schedule_started
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.errors import ScheduleError
@@ -163,14 +164,7 @@ def _missed(
 
 def _switched_on(instance: dg.DagsterInstance, name: str) -> dt.datetime | None:
     """When a schedule was switched on; None if it is off."""
-    # Here, because it takes long: what a code location needs to load is less.
-    from dagster._core.definitions.run_request import InstigatorType
-    from dagster._core.scheduler.instigation import ScheduleInstigatorData
-
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    running = [state.instigator_data for state in states if state.instigator_name == name and state.is_running]
-    started = [data.start_timestamp for data in running if isinstance(data, ScheduleInstigatorData)]
-    return max((dt.datetime.fromtimestamp(instant, UTC) for instant in started if instant), default=None)
+    return max((dt.datetime.fromtimestamp(each, UTC) for each in schedule_started(instance, name)), default=None)
 
 
 def _why_nothing(dataset: FoundryDataset, tick: dt.datetime, requested: Sequence[Due]) -> str:

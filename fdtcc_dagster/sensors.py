@@ -6,18 +6,17 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from fdtcc_dagster.arguments import flag, whole_number
 from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.checks.redeclared import redeclared_dues
+from fdtcc_dagster.dagster_internals import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
+from fdtcc_dagster.run_tags import first_and_last
 from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
-_PARTITION_TAG = "dagster/partition"
-_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _SENSOR_TAG = "dagster/sensor_name"
 _Missing = tuple[dg.AssetKey, Due, dg.TimeWindowPartitionsDefinition]
 
@@ -146,8 +145,8 @@ def _works_on(
     """Tell whether a run, of any origin, is going to materialize a partition."""
     if run.asset_selection is not None and asset_key not in run.asset_selection:
         return False
-    first, last = (run.tags.get(tag, run.tags.get(_PARTITION_TAG)) for tag in _RANGE_TAGS)
-    if first is None or last is None or not _lies_between(partitions_def, first, due.partition_key, last):
+    bounds = first_and_last(run.tags)
+    if bounds is None or not _lies_between(partitions_def, bounds[0], due.partition_key, bounds[1]):
         return False
     if run.asset_selection is not None:
         return True

@@ -8,10 +8,8 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-# What `load_assets_from_modules` returns has no public name.
-from dagster._core.definitions.module_loaders.load_assets_from_modules import AssetLoaderTypes
-
 from fdtcc_dagster.arguments import instance_of, members
+from fdtcc_dagster.dagster_internals import AssetLoaderTypes
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.translator import FoundryDatasetTranslator

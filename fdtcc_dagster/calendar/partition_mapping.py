@@ -8,10 +8,9 @@ from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 import dagster as dg
-from dagster._core.definitions.partitions.mapping import UpstreamPartitionsResult
-from dagster._core.definitions.partitions.subset import PartitionsSubset
 
-from fdtcc_dagster.calendar.partition_windows import lengths, refresh_subset, sent_as_its_base, with_refresh_windows
+from fdtcc_dagster.calendar.partition_windows import lengths, refresh_subset, with_refresh_windows
+from fdtcc_dagster.dagster_internals import PartitionsSubset, UpstreamPartitionsResult, sent_as_its_base
 from fdtcc_dagster.errors import ScheduleError
 
 _Definition: TypeAlias = dg.TimeWindowPartitionsDefinition

@@ -16,25 +16,18 @@ from itertools import islice, pairwise, takewhile
 from typing import Any, TypeVar, cast
 
 import dagster as dg
-from dagster._core.definitions.partitions.subset import (
+
+from fdtcc_dagster.dagster_internals import (
     AllPartitionsSubset,
     PartitionsSubset,
+    PersistedTimeWindow,
     TimeWindowPartitionsSubset,
+    sent_as_its_base,
 )
-from dagster._core.definitions.partitions.utils.time_window import PersistedTimeWindow
-from dagster_shared.serdes.serdes import _WHITELIST_MAP
-
 from fdtcc_dagster.errors import ScheduleError
 
 _T = TypeVar("_T")
 _Windows = Sequence[dg.TimeWindow | PersistedTimeWindow]
-
-
-def sent_as_its_base(cls: type[_T]) -> type[_T]:
-    """Let Dagster serialize a class as the one that it extends, for processes that do not know it."""
-    base = cls.__mro__[1]
-    _WHITELIST_MAP.object_serializers[cls.__name__] = _WHITELIST_MAP.object_serializers[base.__name__]
-    return cls
 
 
 @sent_as_its_base

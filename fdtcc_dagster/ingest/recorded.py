@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.dagster_internals import last_passed, latest_materializations
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import DECLARATION, declaration_of
 from fdtcc_dagster.window import Window
@@ -89,10 +89,7 @@ def read_recorded(
     wanted = None if partitions is None else set(partitions)
     if wanted is not None and not wanted:
         return {}
-    # Not marked as public, but what Dagster's UI asks. Otherwise each materialization there ever was would be read.
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        asset_key, dg.DagsterEventType.ASSET_MATERIALIZATION, wanted
-    )
+    latest = latest_materializations(instance, asset_key, wanted)
     found: dict[str, Recorded] = {}
     if known is not None:
         found = {
@@ -122,14 +119,10 @@ def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, datase
     Returns:
         What the check knew when it passed for the last time; None if that was for another declaration.
     """
-    # Not marked as public; Dagster's UI asks for the same.
-    records = instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(asset_key, DECLARATION_CHECK), limit=1, status={AssetCheckExecutionRecordStatus.SUCCEEDED}
-    )
-    event = records[0].event.dagster_event if records and records[0].event else None
-    if event is None:
+    passed = last_passed(instance, dg.AssetCheckKey(asset_key, DECLARATION_CHECK))
+    if passed is None:
         return None
-    metadata, digest = event.asset_check_evaluation_data.metadata, declaration_of(dataset).digest
+    metadata, digest = passed.metadata, declaration_of(dataset).digest
     declaration, up_to = (_mapping(metadata.get(name)) for name in (DECLARATION, COMPARED_UP_TO))
     newest, timestamp = up_to.get("newest"), up_to.get("timestamp")
     if declaration.get("digest") != digest or up_to.get("of") != not_compared(dataset) or not isinstance(newest, int):
