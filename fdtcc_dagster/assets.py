@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import polars as pl
-from dagster_shared.check import CheckError
 from pydantic import Field
 
 from fdtcc_dagster.arguments import instance_of, members, whole_number
 from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
+from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
-from fdtcc_dagster.ingest.step import AssetEvent, PartitionsRun
+from fdtcc_dagster.ingest.step import AssetEvent, Step
 from fdtcc_dagster.names import check_asset_key, step_name
 from fdtcc_dagster.resource import check_container
 from fdtcc_dagster.targets import check_dataset, checked_translator, remember
@@ -132,13 +132,7 @@ def _build_asset(
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
         check_container(dataset.name, container)
-        # Not the spec's key: loading it from a module with a prefix, or `with_attributes`, gives the asset another one.
-        run = PartitionsRun(dataset, context.asset_key, context, container, refetch=config.refetch)
-        keys = context.partition_keys
-        if len(keys) == 1:
-            yield from run.materialize_one(keys[0], io_manager)
-        else:
-            yield from run.materialize_each(keys, io_manager)
+        yield from Step(dataset, context, container, io_manager, config.refetch).run()
         # Only now: what is wrong is a declaration, and no reason to miss a partition.
         _refuse_inferred_mappings(context)
 

@@ -1,7 +1,8 @@
-"""Waiting for async work in a thread that Dagster may interrupt.
+"""Async work in a helper thread, while the calling thread waits where an interrupt can reach it.
 
 Dagster interrupts a run by an exception in the main thread; raised inside an event loop's callback it would be
-swallowed. So the loop runs in a helper thread, while the main one waits where an interrupt can reach it.
+swallowed. So the loop runs in a helper thread. What is Dagster's, as its log and its event log, is used in the calling
+thread only: not all of its storages bear two threads, and a slow one must not hold up the loop.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-import signal
-import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
@@ -21,13 +20,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _DONE: Any = object()
-_SLICE_SECONDS = 0.5
+_WAIT_SECONDS = 0.5
 _MOST_WAITING = 4
 """Items that are reported and not taken yet: the objects of a frame of 1 MiB may take 27."""
 _POLL_SECONDS = 0.005
 
 
-class Work(Generic[Item, Result]):
+class BackgroundTask(Generic[Item, Result]):
     """A coroutine that runs on an event loop of its own, in a helper thread, and reports items to this one.
 
     Use it as a context manager: leaving the block before the coroutine has ended, by an exception or an interrupt,
@@ -47,7 +46,7 @@ class Work(Generic[Item, Result]):
         self._task: asyncio.Task[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="fdtcc-pull", daemon=True)
 
-    def __enter__(self) -> Work[Item, Result]:
+    def __enter__(self) -> BackgroundTask[Item, Result]:
         self._thread.start()
         return self
 
@@ -65,7 +64,7 @@ class Work(Generic[Item, Result]):
         """Give the items in order, as they are reported, until the coroutine has ended."""
         while True:
             try:
-                item = self._items.get(timeout=_SLICE_SECONDS)
+                item = self._items.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
                 continue
             if item is _DONE:
@@ -106,97 +105,13 @@ class _Backpressure:
             yield from asyncio.sleep(_POLL_SECONDS).__await__()
 
 
-def interruptibly(function: Callable[[], Result], stop: Callable[[], None]) -> Result:
-    """Call a function that no interrupt reaches, such as one of Polars, in a helper thread.
-
-    Args:
-        function: The function.
-        stop: Called, from time to time, when this thread is interrupted; lets the function end soon.
-
-    Returns:
-        What the function returns.
-
-    Raises:
-        BaseException: What the function raised; or what reached this thread, after the function has ended.
-    """
-    outcome: Future[Result] = Future()
-    # Not `Thread.join`: up to Python 3.12, one that is interrupted takes the thread for ended.
-    ended = threading.Event()
-
-    def run() -> None:
-        try:
-            outcome.set_result(function())
-        except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
-            outcome.set_exception(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=run, name="fdtcc-call", daemon=True).start()
-    try:
-        while not ended.wait(_SLICE_SECONDS):
-            pass
-    except BaseException:
-        stop()
-        while not ended.wait(_SLICE_SECONDS):
-            stop()
-        raise
-    return outcome.result()
-
-
-@contextlib.contextmanager
-def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
-    """Call a function when the process is interrupted, even while its main thread is where no interrupt reaches.
-
-    It is for what other people's code does in the main thread: a signal is noticed there only when that code comes back
-    from Polars.
-
-    Args:
-        stop: Called in a helper thread at each SIGINT and SIGTERM.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are none of this thread's business
-        return
-    told, teller = socket.socketpair()
-    teller.setblocking(False)
-
-    def watch() -> None:
-        while number := told.recv(1):
-            if number[0] in (signal.SIGINT, signal.SIGTERM):
-                stop()
-
-    watcher = threading.Thread(target=watch, name="fdtcc-interrupts", daemon=True)
-    watcher.start()
-    previous = signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        # A generator that has failed may be closed late, even by the garbage collector in another thread, which cannot
-        # give the signals back: then what they are written to stays open.
-        if threading.current_thread() is threading.main_thread():
-            _give_signals_back(teller.fileno(), previous)
-            teller.close()
-            watcher.join()
-            told.close()
-        else:
-            teller.detach()
-
-
-def _give_signals_back(ours: int, previous: int) -> None:
-    try:
-        present = signal.set_wakeup_fd(previous)
-    except (OSError, ValueError):  # it was closed in the meantime; its number may be something else's
-        present = signal.set_wakeup_fd(-1)
-    if present != ours:
-        signal.set_wakeup_fd(present)
-
-
 def wait_for(
     work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
 ) -> Result:
     """Run a coroutine to its end, and pass on what it reports in the meantime.
 
     Args:
-        work: Called with a function that reports an item; returns the coroutine. See `Work`.
+        work: Called with a function that reports an item; returns the coroutine. See `BackgroundTask`.
         on_item: Called in this thread with every item, in order.
 
     Returns:
@@ -206,7 +121,7 @@ def wait_for(
         BaseException: What the coroutine raised; or what reached this thread, after the coroutine was cancelled and
             has cleaned up.
     """
-    with Work(work) as running:
-        for item in running:
+    with BackgroundTask(work) as task:
+        for item in task:
             on_item(item)
-        return running.result()
+        return task.result()

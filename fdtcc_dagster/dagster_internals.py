@@ -127,18 +127,11 @@ def last_passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> dg.Ass
 
 
 def version_tags(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, data_version: str) -> dict[str, str]:
-    """Make the tags of a materialization that a step records itself.
-
-    Dagster puts them on the materializations of outputs only. Without them, a partition would count as fresh for ever.
-
-    Args:
-        context: Dagster's context of the step.
-        asset_key: The asset.
-        data_version: The data version of the partition.
+    """Make the tags of a materialization that a step records itself; without them, a partition would be fresh for ever.
 
     Returns:
-        Its data version, the asset's code version, and the data versions of the assets that it depends on: with a code
-        version alone, Dagster would take each of them for a new dependency.
+        The partition's data version, the asset's code version, and the data versions of the assets that it depends on:
+        with a code version alone, Dagster would take each of them for a new dependency.
     """
     spec = context.assets_def.specs_by_key[asset_key]
     tags = {

@@ -1,17 +1,21 @@
-"""What ends a run, and whether another attempt may help."""
+"""What ends a run, what is said of it, and whether another attempt may help."""
 
 from __future__ import annotations
 
+import copy
 import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._utils import interrupts
 
+from fdtcc_dagster.calendar.partitions import unavailable_refresh
 from fdtcc_dagster.client.retry import is_retryable
+from fdtcc_dagster.dagster_internals import DagsterExecutionInterruptedError, note_interrupt
+from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.errors import NotYetAvailableError, NoVersionInWindowError
 from fdtcc_dagster.redaction import ERROR, excerpt
 
 _NOBODY_MAY_WRITE = frozenset(
@@ -39,7 +43,7 @@ def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) ->
         if retry_policy() is None:
             raise
         # A failure ends the step only; the interrupt stays noted, and ends the run before its next step.
-        interrupts._received_interrupt["received"] = True
+        note_interrupt()
         raise dg.Failure("the run was interrupted", allow_retries=False) from interrupt
 
 
@@ -95,3 +99,33 @@ def failure(error: Exception) -> dg.Failure:
         metadata={"foundry/error": type(error).__name__},
         allow_retries=may_pass(error),
     )
+
+
+def explained(error: Exception, dataset: FoundryDataset, now: datetime) -> Exception:
+    """Add to an error that nothing may be pulled between a refresh and its buffer, where that is why.
+
+    Args:
+        error: What went wrong with a partition.
+        dataset: Its dataset.
+        now: The current instant.
+
+    Returns:
+        The error, or a copy of it that says more.
+    """
+    schedule = dataset.schedule
+    if schedule is None or dataset.time is not None:
+        return error
+    if not isinstance(error, (NotYetAvailableError, NoVersionInWindowError)) or error.window is None:
+        return error
+    refresh = unavailable_refresh(schedule, error.window, now)
+    if refresh is None:
+        return error
+    available = schedule.available(refresh).isoformat()
+    more = copy.copy(error).with_traceback(error.__traceback__)
+    more.args = (
+        f"{error}. It is {now.astimezone(refresh.tzinfo).isoformat(timespec='seconds')}, between the refresh at "
+        f"{refresh.isoformat()} and the end of its buffer at {available}: what is pulled now may be of this refresh "
+        f"or of the one before it, so it is stored for neither. Partition {refresh.date().isoformat()!r} can be "
+        f"pulled from {available} on",
+    )
+    return more

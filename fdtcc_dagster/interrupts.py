@@ -1,11 +1,26 @@
-"""Stopping scans and uploads that are under way: they run in threads of their own, which no interrupt reaches."""
+"""Stopping work that no interrupt reaches.
+
+An interrupt, such as Dagster's on termination, is an exception in the main thread, and that is noticed there only
+between two steps of Python code. So whatever takes long runs in a helper thread, while the main one waits where an
+interrupt can reach it; then scans and uploads are told to stop, and waited for.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Frame = TypeVar("Frame")
+Result = TypeVar("Result")
+
+_WAIT_SECONDS = 0.5
+_STOP_SECONDS = 0.1
 
 _stops = 0
 
@@ -23,19 +38,112 @@ def watch_stops() -> Callable[[], bool]:
 
 
 def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Pass on the blocks of a scan until `stop_scans` is called.
-
-    Args:
-        frames: The blocks.
-
-    Yields:
-        The blocks.
-
-    Raises:
-        RuntimeError: It was called.
-    """
+    """Pass on the blocks of a scan; a `RuntimeError` after `stop_scans` was called."""
     stopped = watch_stops()
     for frame in frames:
         if stopped():
             raise RuntimeError("the scan was stopped")
         yield frame
+
+
+def interruptibly(function: Callable[[], Result], stop: Callable[[], None] = stop_scans) -> Result:
+    """Call a function that no interrupt reaches, such as one of Polars, in a helper thread.
+
+    Args:
+        function: The function.
+        stop: Called, from time to time, when this thread is interrupted; lets the function end soon.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        BaseException: What the function raised; or what reached this thread, after the function has ended.
+    """
+    outcome: Future[Result] = Future()
+    # Not `Thread.join`: up to Python 3.12, one that is interrupted takes the thread for ended.
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 (it is raised where the result is awaited)
+            outcome.set_exception(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="fdtcc-call", daemon=True).start()
+    try:
+        while not ended.wait(_WAIT_SECONDS):
+            pass
+    except BaseException:
+        stop()
+        while not ended.wait(_WAIT_SECONDS):
+            stop()
+        raise
+    return outcome.result()
+
+
+async def cancellably(function: Callable[[], Result]) -> Result:
+    """Call a function in a thread; a cancellation stops scans and uploads, and is raised when the function has ended.
+
+    The loop would end the future of the call, and leave the thread to itself.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
+        call = asyncio.get_running_loop().run_in_executor(thread, function)
+        # Seen, so that asyncio does not report what is raised when nobody waits any more.
+        call.add_done_callback(lambda each: each.cancelled() or each.exception())
+        try:
+            await asyncio.wait({call})
+        except asyncio.CancelledError:
+            while not call.done():
+                stop_scans()
+                await asyncio.wait({call}, timeout=_STOP_SECONDS)
+            raise
+        return call.result()
+
+
+@contextmanager
+def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
+    """Call a function when the process is interrupted, even while its main thread is where no interrupt reaches.
+
+    It is for what other people's code does in the main thread: a signal is noticed there only when that code comes back
+    from Polars.
+
+    Args:
+        stop: Called in a helper thread at each SIGINT and SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are none of this thread's business
+        return
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+
+    def watch() -> None:
+        while number := told.recv(1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                stop()
+
+    watcher = threading.Thread(target=watch, name="fdtcc-interrupts", daemon=True)
+    watcher.start()
+    previous = signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        # A generator that has failed may be closed late, even by the garbage collector in another thread, which cannot
+        # give the signals back: then what they are written to stays open.
+        if threading.current_thread() is threading.main_thread():
+            _give_signals_back(teller.fileno(), previous)
+            teller.close()
+            watcher.join()
+            told.close()
+        else:
+            teller.detach()
+
+
+def _give_signals_back(ours: int, previous: int) -> None:
+    try:
+        present = signal.set_wakeup_fd(previous)
+    except (OSError, ValueError):  # it was closed in the meantime; its number may be something else's
+        present = signal.set_wakeup_fd(-1)
+    if present != ours:
+        signal.set_wakeup_fd(present)

@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
 
+from fdtcc_dagster.dagster_internals import retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
@@ -311,7 +312,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """Store a frame in a step; a failure or an interrupt ends the step."""
         options = ParquetOptions.of(context.definition_metadata)
         try:
-            with interrupts_end_the_run(lambda: context.step_context.op_retry_policy):
+            with interrupts_end_the_run(lambda: retry_policy_of(context)):
                 return publish(df, path, options=options)
         except FdtccError as error:
             raise failure(error) from error

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.callbacks import OnMessage
 from fdtcc_dagster.client.download import OnProgress, Transport
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
-from fdtcc_dagster.interrupts import stop_scans
+from fdtcc_dagster.interrupts import cancellably
 
 Result = TypeVar("Result")
 
-_STOP_SECONDS = 0.1
 _readers = threading.BoundedSemaphore(2)
 """Parsing and storing use all cores by themselves: more at a time would only cost memory. Downloads go on meanwhile."""
 
@@ -54,46 +52,37 @@ async def fetch_and_read(
         OSError: The reader met one, such as a full disk; the download is given up at once.
         Exception: What else `read` raised.
     """
-    loop = asyncio.get_running_loop()
     arriving = ArrivingSnapshot.of(announcement, directory)
-    with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
-        reading = loop.run_in_executor(thread, _read, read, arriving)
-        fetching = asyncio.ensure_future(
-            client.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
-        )
-        # However it ends, nobody waits for more bytes.
-        fetching.add_done_callback(lambda _: arriving.file.close())
-        both: set[asyncio.Future[Any]] = {fetching, reading}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            error = reading.exception() if reading.done() else None
-            # Altered bytes can make a reader fail in many ways, but not in this one.
-            if isinstance(error, OSError) and arriving.file.error is None:
-                raise error
-            snapshot = await fetching
-            # Not awaited as such: a cancellation would end the future, and leave the thread to itself.
-            await asyncio.wait({reading})
-            if reading.exception() is not None and arriving.file.version > 0:
-                reading = loop.run_in_executor(thread, _read, read, arriving)
-                both.add(reading)
-                await asyncio.wait({reading})
-            return snapshot, reading.result()
-        except asyncio.CancelledError:
-            # Before anything is waited for: the reader may be waiting for bytes.
-            fetching.cancel()
-            while not reading.done():
-                stop_scans()
-                await asyncio.wait({reading}, timeout=_STOP_SECONDS)
-            raise
-        finally:
-            fetching.cancel()
-            await asyncio.wait(both)
-            # What is not raised has been seen all the same, so that asyncio does not report it.
-            for each in both:
-                if not each.cancelled():
-                    each.exception()
 
+    def read_in_turn() -> Result:
+        with _readers:
+            return read(arriving)
 
-def _read(read: Callable[[ArrivingSnapshot], Result], arriving: ArrivingSnapshot) -> Result:
-    with _readers:
-        return read(arriving)
+    fetching = asyncio.ensure_future(
+        client.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
+    )
+    # However it ends, nobody waits for more bytes.
+    fetching.add_done_callback(lambda _: arriving.file.close())
+    reading = asyncio.ensure_future(cancellably(read_in_turn))
+    try:
+        await asyncio.wait({fetching, reading}, return_when=asyncio.FIRST_COMPLETED)
+        error = reading.exception() if reading.done() else None
+        # Altered bytes can make a reader fail in many ways, but not in this one.
+        if isinstance(error, OSError) and arriving.file.error is None:
+            raise error
+        snapshot = await fetching
+        await asyncio.wait({reading})
+        if reading.exception() is not None and arriving.file.version > 0:
+            return snapshot, await cancellably(read_in_turn)
+        return snapshot, reading.result()
+    except asyncio.CancelledError:
+        # Not after other failures: it stops all scans of the process, and those of the other pulls go on.
+        reading.cancel()
+        raise
+    finally:
+        fetching.cancel()
+        await asyncio.wait({fetching, reading})
+        # What is not raised has been seen all the same, so that asyncio does not report it.
+        for each in (fetching, reading):
+            if not each.cancelled():
+                each.exception()

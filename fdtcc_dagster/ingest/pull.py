@@ -1,265 +1,328 @@
-"""Pulling partitions of a dataset, and storing each as soon as it is complete."""
+"""Pulling partitions: what the container is asked, and how its rows get into the store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
+from fdtcc_dagster.background import BackgroundTask
+from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.errors import NotYetAvailableError
 from fdtcc_dagster.evidence import Evidence
-from fdtcc_dagster.ingest.fanout import Done, Failed, Received, Said, Unchanged, pull_each
 from fdtcc_dagster.ingest.materializations import History
-from fdtcc_dagster.ingest.outgrown import check_slice
-from fdtcc_dagster.ingest.provenance import (
-    SNAPSHOT_ROWS,
-    in_place_of,
-    is_same,
-    not_complete,
-    provenance_of,
-    request_window,
-    slice_rows_before,
-)
-from fdtcc_dagster.ingest.run_log import PullLog, megabytes
+from fdtcc_dagster.ingest.overlap import fetch_and_read
+from fdtcc_dagster.ingest.provenance import SNAPSHOT_ROWS, check_slice, is_same, provenance_of, slice_rows_before
+from fdtcc_dagster.ingest.run_log import PullLog, as_shown, megabytes
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
 from fdtcc_dagster.pandas_csv.typed import TypedCsv
 from fdtcc_dagster.redaction import ERROR, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import StoredPartition, StoresPartitions
+from fdtcc_dagster.window import Window
+
+_OPEN_END = timedelta(days=366)
+"""Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
+container's clock is ahead: an attempt must find the version that an earlier one has caused."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A partition that is stored.
+class Batch:
+    """The partitions that one snapshot of the container serves: a single one, or any number of slices.
+
+    Attributes:
+        window: The window in which the container must have pulled that snapshot.
+        keys: The partition keys.
+    """
+
+    window: Window
+    keys: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """What became of a partition.
 
     Attributes:
         key: The partition key.
+        error: Why it is not stored; None if it is, or its rows are there.
         metadata: What is known of it.
         sha256: The snapshot that its rows are of.
+        rows: Its rows, where they are left to the IO manager; None where they are stored.
     """
 
     key: str
-    metadata: Mapping[str, Any]
-    sha256: str
+    error: Exception | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    rows: pl.LazyFrame | None = None
+
+
+Call = Callable[[], PartitionResult | None]
+"""What the helper thread leaves to that of the step."""
+Report = Callable[[Call], Any]
+Fetch = Callable[..., Awaitable[tuple[Snapshot, Any]]]
+"""`fetch_and_read` of an announced snapshot: `await fetch(read, directory=…)`."""
+
+
+def not_complete(dataset: FoundryDataset, keys: Sequence[str]) -> dict[str, NotYetAvailableError]:
+    """Give an error for each slice that is not complete yet, which says when it will be."""
+    if dataset.time is None:
+        return {}
+    now = datetime.now(timezone.utc)
+    complete_at = {key: dataset.complete_at(key) for key in keys}
+    return {
+        key: NotYetAvailableError(
+            f"dataset {dataset.name!r}: the slice {key}, window {dataset.window(key)}, is complete at "
+            f"{instant.isoformat()}, and it is {now.isoformat()}; try again then",
+            dataset=dataset.name,
+            window=dataset.window(key),
+            available_at=instant,
+        )
+        for key, instant in complete_at.items()
+        if instant > now
+    }
+
+
+def batches_of(dataset: FoundryDataset, keys: Sequence[str]) -> list[Batch]:
+    """Say what has to be pulled for some partitions: for slices, any snapshot since the newest one was complete."""
+    if dataset.time is None:
+        return [Batch(dataset.window(key), [key]) for key in keys]
+    if not keys:
+        return []
+    return [Batch(Window(max(map(dataset.complete_at, keys)), datetime.now(timezone.utc) + _OPEN_END), keys)]
 
 
 @dataclass(frozen=True)
-class NotStored:
-    """A partition that is not.
+class PartitionsPull:
+    """Pulls partitions of one dataset in one run.
+
+    A helper thread talks to the container, downloads and reads. What it has to say and to record it leaves to the
+    calling thread, as calls: that one uses what is Dagster's, and is where interrupts arrive.
 
     Attributes:
-        key: The partition key.
-        error: Why.
-    """
-
-    key: str
-    error: Exception
-
-
-End = Stored | NotStored
-
-
-class PartitionsPull:
-    """Pulls partitions of one dataset into one IO manager.
-
-    Args:
         dataset: The dataset.
         asset_key: The key of its asset.
         container: The resource.
-        io_manager: Stores the partitions.
+        store: Stores the partitions; None where another kind of IO manager is left their rows.
         log: The run's log.
-        evidence: Gives where it is kept what is known of a partition's snapshots; None stands for slices.
-        history: What was recorded of the asset.
+        evidence: Gives where it is kept what is known of a partition's snapshots; None stands for several slices.
+        materializations: What was recorded of the asset.
         refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
+        several: Whether the run is of several partitions, so that each line of its log names one.
     """
 
-    def __init__(
-        self,
-        dataset: FoundryDataset,
-        asset_key: dg.AssetKey,
-        container: FoundryContainerResource,
-        io_manager: StoresPartitions,
-        log: dg.DagsterLogManager,
-        evidence: Callable[[str | None], Evidence],
-        history: History,
-        *,
-        refetch: bool,
-    ) -> None:
-        self._dataset, self._asset_key = dataset, asset_key
-        self._container, self._io_manager = container, io_manager
-        self._log, self._evidence, self._history, self._refetch = log, evidence, history, refetch
-        self._there: dict[str, StoredPartition] = {}
-        self._single = False
+    dataset: FoundryDataset
+    asset_key: dg.AssetKey
+    container: FoundryContainerResource
+    store: StoresPartitions | None
+    log: dg.DagsterLogManager
+    evidence: Callable[[str | None], Evidence]
+    materializations: History
+    refetch: bool
+    several: bool
 
-    def run(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
-        """Pull and store partitions.
+    def run(self, keys: Sequence[str], spool: Path) -> Iterator[PartitionResult]:
+        """Pull partitions, as many at a time as the resource says, and store each as soon as it is complete.
 
         Args:
             keys: The partition keys.
-            spool: A directory for what is on its way.
+            spool: A directory for what is on its way. Rows that are left to the IO manager are read from it.
 
         Yields:
-            Whether each partition is stored, in the order in which that is known.
+            The result of each partition, as soon as it is known.
+
+        Raises:
+            ValueError: A setting of the resource is not allowed.
         """
-        self._single = len(keys) == 1
-        if self._dataset.time is None:
-            yield from self._snapshots(keys, spool)
+        incomplete = not_complete(self.dataset, keys)
+        yield from (PartitionResult(key, error) for key, error in incomplete.items())
+        batches = batches_of(self.dataset, [key for key in keys if key not in incomplete])
+        if not batches:
             return
-        incomplete = not_complete(self._dataset, keys)
-        yield from (NotStored(key, error) for key, error in incomplete.items())
-        complete = [key for key in keys if key not in incomplete]
-        if complete:
-            yield from self._slices(complete, spool)
+        client, limit = self.container.get_client(), self.container.max_concurrency
+        if limit < 1:
+            raise ValueError(f"max_concurrency={limit} must be at least 1")
+        self.log.info(self._plan(batches))
 
-    def _snapshots(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
-        dataset = self._dataset
-        windows = {key: dataset.window(key) for key in keys}
-        logs = {key: PullLog(self._log, self._prefix(key)) for key in keys}
+        async def work(report: Report) -> None:
+            slots, conversation = asyncio.Semaphore(limit), asyncio.Lock()
 
-        def read(key: str, arriving: ArrivingSnapshot) -> tuple[pl.Schema, Mapping[str, Any]]:
-            def store(rows: TypedCsv) -> tuple[pl.Schema, Mapping[str, Any]]:
-                return rows.schema, self._store(key, rows.scan(), arriving.announcement)
+            async def pull(batch: Batch, directory: Path) -> None:
+                async with slots:
+                    await self._pull_batch(batch, client, conversation, directory, report)
 
-            return arriving.source.read(dataset.schema, store)
+            await asyncio.gather(*(pull(batch, spool / str(number)) for number, batch in enumerate(batches)))
 
-        what = f"window {windows[keys[0]]}" if len(keys) == 1 else f"{len(keys)} partitions"
-        self._log.info(f"Pulling {dataset.name!r}, {what}")
-        with pull_each(
-            self._container.get_client(),
-            dataset.name,
-            windows,
-            read,
-            is_there=self._is_there,
-            evidence=self._evidence,
-            spool=spool,
-            limit=self._container.max_concurrency,
-            transport=self._container.transport,
-            missing_version=dataset.missing_version,
-        ) as pulls:
-            for item in pulls:
-                if isinstance(item, (Said, Received)):
-                    logs[item.key].show(item)
-                    continue
-                logs[item.key].end()
-                if isinstance(item, Failed):
-                    if len(keys) > 1:
-                        self._log.error(f"{item.key}: {excerpt(item.error, ERROR)}")
-                    yield NotStored(item.key, item.error)
-                elif isinstance(item, Unchanged):
-                    yield self._unchanged(item.key, item.announcement)
-                else:
-                    schema, stored = item.result
-                    metadata = {**snapshot_metadata(item.snapshot, schema), **stored}
-                    self._tell_stored(item.key, stored, item.snapshot)
-                    yield Stored(item.key, metadata, item.snapshot.sha256)
-            pulls.result()
+        with BackgroundTask(work) as task:
+            for call in task:
+                if (result := call()) is not None:
+                    yield result
+            task.result()
 
-    def _slices(self, keys: Sequence[str], spool: Path) -> Iterator[End]:
-        dataset, time = self._dataset, self._dataset.time
-        assert time is not None  # noqa: S101  told by the caller
-        log, wanted = PullLog(self._log), list(keys)
-        window = request_window(dataset, keys)
-        announced: list[Announcement] = []
-
-        def is_there(_: str, announcement: Announcement) -> bool:
-            wanted[:] = [key for key in keys if not self._is_there(key, announcement)]
-            announced[:] = [announcement]
-            return not wanted
-
-        def read(_: str, arriving: ArrivingSnapshot) -> Slices:
-            windows = {key: dataset.window(key) for key in wanted}
-            return cut(arriving.source, dataset.schema, time, windows, spool)
-
-        # Any snapshot pulled since the newest slice was complete has the rows of all of them.
-        self._log.info(f"Pulling {dataset.name!r} once for {len(keys)} slices, as of {window.from_dt} or later")
-        with pull_each(
-            self._container.get_client(),
-            dataset.name,
-            {dataset.name: window},
-            read,
-            is_there=is_there,
-            evidence=lambda _: self._evidence(keys[0] if len(keys) == 1 else None),
-            spool=spool,
-            limit=1,
-            transport=self._container.transport,
-            missing_version="raise",
-        ) as pulls:
-            for item in pulls:
-                if isinstance(item, (Said, Received)):
-                    log.show(item)
-                    continue
-                log.end()
-                for announcement in announced:
-                    yield from (self._unchanged(key, announcement) for key in keys if key not in wanted)
-                if isinstance(item, Failed):
-                    yield from (NotStored(key, item.error) for key in wanted)
-                elif isinstance(item, Done):
-                    yield from (self._stored_slice(key, item) for key in wanted)
-            pulls.result()
-
-    def _stored_slice(self, key: str, done: Done[Slices]) -> End:
-        snapshot, slices = done.snapshot, done.result
+    async def _pull_batch(
+        self,
+        batch: Batch,
+        client: FoundryDevToolsContainerClient,
+        conversation: asyncio.Lock,
+        directory: Path,
+        report: Report,
+    ) -> None:
+        """Ask for a batch's snapshot, and fetch it where it is not stored already for all keys."""
+        only = batch.keys[0] if len(batch.keys) == 1 else None
+        told = PullLog(self.log, "" if only is None else self._prefix(only))
+        left = list(batch.keys)
         try:
-            # Only now: another run may have stored it while this one pulled.
-            there = self._io_manager.stored_partition(self._asset_key, key)
-            before = slice_rows_before(self._dataset, key, there, self._history)
-            check_slice(self._dataset, key, slices, before, refetch=self._refetch)
-            stored = self._store(key, slices.rows_of(key), snapshot, {SNAPSHOT_ROWS: str(slices.rows)})
-        except Exception as error:  # noqa: BLE001 (whatever befalls one partition, the others are stored)
-            return NotStored(key, error)
+            # That these wait for each other is nothing to be told.
+            async with conversation:
+                announcement = await client.request(
+                    self.dataset.name,
+                    batch.window.from_dt,
+                    batch.window.to_dt,
+                    on_message=lambda message: report(partial(told.message, as_shown(message))),
+                    on_notice=lambda message: report(partial(told.notice, as_shown(message))),
+                    missing_version="raise" if self.dataset.time else self.dataset.missing_version,
+                    evidence=self.evidence(only),
+                )
+            for key in batch.keys:
+                # Only now: another run may have stored or removed it while the container was asked.
+                stored = None if self.refetch else self._stored(key)
+                if stored is not None and is_same(self.dataset, key, stored, announcement):
+                    left.remove(key)
+                    report(partial(self._unchanged, key, announcement, stored))
+            if left:
+                os.mkdir(directory)
+                fetch = partial(
+                    fetch_and_read,
+                    client,
+                    announcement,
+                    transport=self.container.transport,
+                    on_progress=lambda size, total: report(partial(told.progress, size, total)),
+                    on_notice=lambda message: report(partial(told.notice, as_shown(message))),
+                )
+                await self._fetch(left, announcement, fetch, directory, report)
+        except Exception as error:  # noqa: BLE001 (it is the end of this batch, and not of the others)
+            for key in left:
+                report(partial(self._failed, key, error))
         finally:
-            slices.remove(key)
-        self._tell_stored(key, stored, snapshot, before)
-        window = self._dataset.window(key)
-        metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
-        return Stored(key, {**metadata, **stored}, snapshot.sha256)
+            report(told.end)
+            shutil.rmtree(directory, ignore_errors=True)
 
-    def _is_there(self, key: str, announcement: Announcement) -> bool:
-        # Only now: another run may have stored or removed it while the container was asked.
-        stored = None if self._refetch else self._io_manager.stored_partition(self._asset_key, key)
-        if stored is None or not is_same(self._dataset, key, stored, announcement):
-            return False
-        self._there[key] = stored
-        return True
-
-    def _unchanged(self, key: str, announcement: Announcement) -> Stored:
-        stored = self._there.pop(key)
-        rows = int(stored.provenance.get(SNAPSHOT_ROWS, stored.rows))
-        # They were compared with what was announced, which may show that the rows are all there after all.
-        announcement.evidence.count(announcement.sha256, announcement.announced_rows, rows)
-        self._log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
-        if self._dataset.time is None:
-            metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
-        else:
-            metadata = slice_metadata(
-                announcement,
-                stored.schema,
-                self._dataset.window(key),
-                stored.rows,
-                int(stored.provenance[SNAPSHOT_ROWS]),
-                unchanged=True,
+    async def _fetch(
+        self, keys: Sequence[str], announcement: Announcement, fetch: Fetch, directory: Path, report: Report
+    ) -> None:
+        """Download a snapshot, and read it meanwhile: into the store, or into slices."""
+        dataset, spool = self.dataset, directory.parent
+        if (time := dataset.time) is not None:
+            windows = {key: dataset.window(key) for key in keys}
+            snapshot, slices = await fetch(
+                lambda arriving: cut(arriving.source, dataset.schema, time, windows, spool), directory=directory
             )
-        return Stored(key, {**metadata, **stored.metadata}, announcement.sha256)
+            for key in keys:
+                report(partial(self._take_slice, key, snapshot, slices))
+            return
+        (key,) = keys
+        if self.store is None:
+            snapshot, _ = await fetch(lambda _: None, directory=spool)
+            report(partial(self._take_snapshot, key, snapshot))
+            return
 
-    def _prefix(self, key: str) -> str:
-        """What lines of a partition begin with."""
-        return "" if self._single else f"{key}: "
+        def store(rows: TypedCsv) -> tuple[pl.Schema, Mapping[str, Any]]:
+            return rows.schema, self._store(key, rows.scan(), announcement)
 
-    def _tell_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, before: int | None = None) -> None:
-        rows = stored.get("dagster/partition_row_count")
-        what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
-        of = "" if self._dataset.time is None else "a snapshot of "
-        source = f"(from {of}{megabytes(snapshot.size_bytes)} MB of CSV)"
-        self._log.info(f"{self._prefix(key)}Stored {what}{in_place_of(before)} {source}")
+        snapshot, (schema, stored) = await fetch(
+            lambda arriving: arriving.source.read(dataset.schema, store), directory=directory
+        )
+        report(partial(self._snapshot_stored, key, snapshot, schema, stored))
+
+    def _stored(self, key: str) -> StoredPartition | None:
+        return None if self.store is None else self.store.stored_partition(self.asset_key, key)
 
     def _store(
         self, key: str, rows: pl.LazyFrame, announcement: Announcement, more: Mapping[str, str] | None = None
     ) -> Mapping[str, Any]:
-        provenance = {**provenance_of(self._dataset, key, announcement), **(more or {})}
-        return self._io_manager.store_partition(self._asset_key, key, rows, provenance)
+        assert self.store is not None  # noqa: S101  told by the caller
+        provenance = {**provenance_of(self.dataset, key, announcement), **(more or {})}
+        return self.store.store_partition(self.asset_key, key, rows, provenance)
+
+    def _unchanged(self, key: str, announcement: Announcement, stored: StoredPartition) -> PartitionResult:
+        snapshot_rows = int(stored.provenance.get(SNAPSHOT_ROWS, stored.rows))
+        # They were compared with what was announced, which may show that the rows are all there after all.
+        announcement.evidence.count(announcement.sha256, announcement.announced_rows, snapshot_rows)
+        self.log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
+        if self.dataset.time is None:
+            metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
+        else:
+            window = self.dataset.window(key)
+            metadata = slice_metadata(announcement, stored.schema, window, stored.rows, snapshot_rows, unchanged=True)
+        return PartitionResult(key, None, {**metadata, **stored.metadata}, announcement.sha256)
+
+    def _snapshot_stored(
+        self, key: str, snapshot: Snapshot, schema: pl.Schema, stored: Mapping[str, Any]
+    ) -> PartitionResult:
+        self._log_stored(key, stored, snapshot)
+        return PartitionResult(key, None, {**snapshot_metadata(snapshot, schema), **stored}, snapshot.sha256)
+
+    def _take_snapshot(self, key: str, snapshot: Snapshot) -> PartitionResult:
+        rows = snapshot.scan(self.dataset.schema)
+        return PartitionResult(key, None, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256, rows)
+
+    def _take_slice(self, key: str, snapshot: Snapshot, slices: Slices) -> PartitionResult:
+        """Store a slice, unless what is stored must stay."""
+        rows, stored = slices.rows_of(key), dict[str, Any]()
+        try:
+            # Only now: another run may have stored it while this one pulled.
+            before = slice_rows_before(self.dataset, key, self._stored(key), self.materializations)
+            check_slice(self.dataset, key, slices, before, refetch=self.refetch)
+            replaced = "" if before is None else f" in place of {before:,}"
+            if self.store is None:
+                self.log.info(f"Cut {slices.counts[key]:,} rows{replaced} from a snapshot of {slices.rows:,}")
+            else:
+                stored.update(self._store(key, rows, snapshot, {SNAPSHOT_ROWS: str(slices.rows)}))
+                self._log_stored(key, stored, snapshot, replaced)
+        except Exception as error:  # noqa: BLE001 (it is the end of this partition, and not of the others)
+            return PartitionResult(key, error)
+        finally:
+            if self.store is not None:
+                slices.remove(key)
+        window = self.dataset.window(key)
+        metadata = slice_metadata(snapshot, slices.schema, window, slices.counts[key], slices.rows)
+        left = rows if self.store is None else None
+        return PartitionResult(key, None, {**metadata, **stored}, snapshot.sha256, left)
+
+    def _failed(self, key: str, error: Exception) -> PartitionResult:
+        # Slices fail together, and are told together.
+        if self.several and self.dataset.time is None:
+            self.log.error(f"{key}: {excerpt(error, ERROR)}")
+        return PartitionResult(key, error)
+
+    def _plan(self, batches: Sequence[Batch]) -> str:
+        first = batches[0]
+        if self.dataset.time is not None:
+            slices = f"once for {len(first.keys)} slices, as of {first.window.from_dt} or later"
+            return f"Pulling {self.dataset.name!r} {slices}"
+        what = f"window {first.window}" if len(batches) == 1 else f"{len(batches)} partitions"
+        return f"Pulling {self.dataset.name!r}, {what}"
+
+    def _log_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, replaced: str = "") -> None:
+        rows = stored.get("dagster/partition_row_count")
+        what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
+        of = "" if self.dataset.time is None else "a snapshot of "
+        size = f"{megabytes(snapshot.size_bytes)} MB of CSV"
+        self.log.info(f"{self._prefix(key)}Stored {what}{replaced} (from {of}{size})")
+
+    def _prefix(self, key: str) -> str:
+        """What lines of a partition begin with."""
+        return f"{key}: " if self.several else ""

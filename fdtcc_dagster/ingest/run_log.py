@@ -8,13 +8,21 @@ import time
 import dagster as dg
 
 from fdtcc_dagster.client.protocol import Message
-from fdtcc_dagster.ingest.fanout import Received, Said
 from fdtcc_dagster.redaction import LOGGED, excerpt
 
 _PROGRESS_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 300.0
 _MOST_MESSAGES = 100
 _THINNED_SECONDS = 60.0
+
+
+def as_shown(message: Message) -> Message:
+    """What of a message is shown; a frame of 1 MiB is not to wait until it is."""
+    return {
+        "type": excerpt(message.get("type")),
+        "success": message.get("success") is not False,
+        "message": excerpt(message.get("message"), LOGGED),
+    }
 
 
 class PullLog:
@@ -36,15 +44,6 @@ class PullLog:
         self._downloading: float | None = None
         self._shown = self._left_out = 0
         self._shown_at = self._began
-
-    def show(self, item: Said | Received) -> None:
-        """Show what was reported of a pull."""
-        if isinstance(item, Received):
-            self.progress(item.size_bytes, item.total_bytes)
-        elif item.is_notice:
-            self.notice(item.message)
-        else:
-            self.message(item.message)
 
     def notice(self, message: Message) -> None:
         """Show what the client itself says."""

@@ -12,9 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
-from fdtcc_dagster.background import interruptibly
 from fdtcc_dagster.client.spool import part_of, spool_directory
-from fdtcc_dagster.interrupts import stop_scans, watch_stops
+from fdtcc_dagster.interrupts import interruptibly, watch_stops
 from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.storage import checksums
 from fdtcc_dagster.storage.object_store import is_local, put
@@ -104,7 +103,7 @@ def publish(
     with spool_directory() as spool:
         part = spool / "partition.parquet"
         published = _write(df, part, part, provenance, options, durable=False)
-        interruptibly(lambda: put(part, path, stopped), stop_scans)
+        interruptibly(lambda: put(part, path, stopped))
     return published
 
 
@@ -121,7 +120,7 @@ def _write(
     # An open file: by its path, Polars may create it in the background after it has reported a failure.
     with part.open("xb") as file:
         said = {**(provenance or {}), **checksums.PLACES}
-        interruptibly(lambda: _sink(df, file, target, said, options), stop_scans)
+        interruptibly(lambda: _sink(df, file, target, said, options))
         # Open as well: of a path that begins with `~`, Polars makes another one.
         with part.open("rb") as readable:
             written = pl.scan_parquet(readable)

@@ -22,7 +22,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.ingest.outside_window import explained
+from fdtcc_dagster.failures import explained
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import NOW, TODAY, ZONE, midnight
 
