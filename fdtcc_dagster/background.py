@@ -108,19 +108,7 @@ class _Backpressure:
 def wait_for(
     work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
 ) -> Result:
-    """Run a coroutine to its end, and pass on what it reports in the meantime.
-
-    Args:
-        work: Called with a function that reports an item; returns the coroutine. See `BackgroundTask`.
-        on_item: Called in this thread with every item, in order.
-
-    Returns:
-        What the coroutine returns.
-
-    Raises:
-        BaseException: What the coroutine raised; or what reached this thread, after the coroutine was cancelled and
-            has cleaned up.
-    """
+    """Run the work of a `BackgroundTask` to its end; `on_item` is called in this thread with what it reports."""
     with BackgroundTask(work) as task:
         for item in task:
             on_item(item)

@@ -29,13 +29,7 @@ def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) ->
     """Let an interrupt end the run, whatever the step's retry policy says.
 
     To Dagster, an interrupt is a reason to try the step again by its retry policy: the in-process executor would sleep,
-    and then run to its end what was terminated.
-
-    Args:
-        retry_policy: Gives the step's retry policy.
-
-    Raises:
-        dagster.Failure: The step was interrupted, and has a retry policy.
+    and then run to its end what was terminated. So it becomes a `dagster.Failure` where there is such a policy.
     """
     try:
         yield
@@ -86,14 +80,7 @@ def is_full(error: OSError) -> bool:
 
 
 def failure(error: Exception) -> dg.Failure:
-    """Make a failure of the run that reads well, and is retried only if that may help.
-
-    Args:
-        error: What went wrong.
-
-    Returns:
-        The failure, to be raised from `error`.
-    """
+    """Make a failure of the run that reads well, and is retried only if that may help; to be raised from the error."""
     return dg.Failure(
         f"{type(error).__name__}: {excerpt(error, ERROR)}",
         metadata={"foundry/error": type(error).__name__},
@@ -102,15 +89,9 @@ def failure(error: Exception) -> dg.Failure:
 
 
 def explained(error: Exception, dataset: FoundryDataset, now: datetime) -> Exception:
-    """Add to an error that nothing may be pulled between a refresh and its buffer, where that is why.
+    """Give an error, or a copy that says more: that nothing may be pulled between a refresh and its buffer.
 
-    Args:
-        error: What went wrong with a partition.
-        dataset: Its dataset.
-        now: The current instant.
-
-    Returns:
-        The error, or a copy of it that says more.
+    The client knows the window of a partition, and no calendar.
     """
     schedule = dataset.schedule
     if schedule is None or dataset.time is not None:

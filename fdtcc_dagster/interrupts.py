@@ -49,15 +49,7 @@ def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
 def interruptibly(function: Callable[[], Result], stop: Callable[[], None] = stop_scans) -> Result:
     """Call a function that no interrupt reaches, such as one of Polars, in a helper thread.
 
-    Args:
-        function: The function.
-        stop: Called, from time to time, when this thread is interrupted; lets the function end soon.
-
-    Returns:
-        What the function returns.
-
-    Raises:
-        BaseException: What the function raised; or what reached this thread, after the function has ended.
+    What interrupts this thread is raised when the function has ended; until then, `stop` is called from time to time.
     """
     outcome: Future[Result] = Future()
     # Not `Thread.join`: up to Python 3.12, one that is interrupted takes the thread for ended.
@@ -107,10 +99,7 @@ def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
     """Call a function when the process is interrupted, even while its main thread is where no interrupt reaches.
 
     It is for what other people's code does in the main thread: a signal is noticed there only when that code comes back
-    from Polars.
-
-    Args:
-        stop: Called in a helper thread at each SIGINT and SIGTERM.
+    from Polars. `stop` is called in a helper thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are none of this thread's business

@@ -35,14 +35,8 @@ async def fetch_and_read(
     The end of the download comes first: rows that do not fit may be bytes that were altered on their way. Where
     another attempt brings other bytes than those that were read, they are read again.
 
-    Args:
-        client: The client that made the announcement.
-        announcement: Which snapshot.
-        read: Reads the rows, from the first to the last; called in a thread, for two snapshots of a process at a time.
-        directory: Where the snapshot's file is put.
-        transport: `"csv"` or `"zip"`.
-        on_progress: As for `FoundryDevToolsContainerClient.fetch`.
-        on_notice: As for `FoundryDevToolsContainerClient.fetch`.
+    The arguments are those of `FoundryDevToolsContainerClient.fetch`, and `read`, which reads the rows from the first
+    to the last. It is called for two snapshots of a process at a time.
 
     Returns:
         The verified snapshot, and what `read` returned.

@@ -48,16 +48,9 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
 def slice_rows_before(
     dataset: FoundryDataset, key: str, stored: StoredPartition | None, materializations: History
 ) -> int | None:
-    """Say how many rows of the same slice are there already.
+    """Say how many rows of the same slice are there already: not of another dataset, time column or window.
 
-    Args:
-        dataset: The dataset, whose partitions are slices.
-        key: The partition key.
-        stored: What is stored; where nobody can tell, or its origin is not known, the last materialization decides.
-        materializations: What was recorded of the asset.
-
-    Returns:
-        The rows; None if there are none, or they are those of another dataset, time column or window.
+    Where nobody can tell what is stored, or what its origin is, the last materialization decides.
     """
     if stored is not None and _SHA256 in stored.provenance:
         is_same_slice = stored.provenance.get(_SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
@@ -74,13 +67,6 @@ def slice_rows_before(
 
 def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int | None, *, refetch: bool) -> None:
     """Make sure that a slice may be stored: rows that a snapshot no longer has must not pass for rows that never were.
-
-    Args:
-        dataset: The dataset, whose partitions are slices.
-        key: The partition key.
-        slices: What the snapshot was cut into.
-        before: How many rows the stored slice has; None where there is none.
-        refetch: Whether the run is told to replace what is stored.
 
     Raises:
         SliceOutgrownError: The window begins before the snapshot, and the dataset has no `complete_history`; or the

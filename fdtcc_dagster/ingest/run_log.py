@@ -81,12 +81,7 @@ class PullLog:
         return True
 
     def progress(self, size_bytes: int, total_bytes: int | None = None) -> None:
-        """Show how much of a download has arrived.
-
-        Args:
-            size_bytes: The bytes that have arrived.
-            total_bytes: How many there will be. The container does not tell, but a proxy in front of it may.
-        """
+        """Show how much of a download has arrived. The container does not tell the total, but a proxy may."""
         now = time.monotonic()
         if self._downloading is None:
             # Progress is told a second after the first bytes.
