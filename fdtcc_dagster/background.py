@@ -1,8 +1,7 @@
 """Async work in a helper thread, while the calling thread waits where an interrupt can reach it.
 
 Dagster interrupts a run by an exception in the main thread; raised inside an event loop's callback it would be
-swallowed. So the loop runs in a helper thread. What is Dagster's, as its log and its event log, is used in the calling
-thread only: not all of its storages bear two threads, and a slow one must not hold up the loop.
+swallowed. So the loop runs in a helper thread, and reports to the calling one what is to be done there.
 """
 
 from __future__ import annotations

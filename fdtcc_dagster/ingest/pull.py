@@ -109,8 +109,8 @@ def batches_of(dataset: FoundryDataset, keys: Sequence[str]) -> list[Batch]:
 class PartitionsPull:
     """Pulls partitions of one dataset in one run.
 
-    A helper thread talks to the container, downloads and reads. What it has to say and to record it leaves to the
-    calling thread, as calls: that one uses what is Dagster's, and is where interrupts arrive.
+    thread, as calls: not all event logs of Dagster bear two threads, and a slow one must not block the loop (ADR 26).
+    thread, as calls: not all event logs of Dagster bear two threads, and a slow one must not hold up the loop (ADR 26).
 
     Attributes:
         dataset: The dataset.
