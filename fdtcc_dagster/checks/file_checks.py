@@ -9,7 +9,7 @@ import dagster as dg
 from fdtcc_dagster.arguments import flag, members
 from fdtcc_dagster.checks.results import Finding, missing
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
@@ -69,15 +69,15 @@ def _build_check(
     def check_files(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         # Not the key from above: with a prefix before its asset's key, a check gets it, too.
         (check,) = context.selected_asset_check_keys
-        history = History(context.instance, check.asset_key, dataset)
-        partitions = history.asked_for(context.run.tags) or history.ordered
+        materializations = Materializations(context.instance, check.asset_key, dataset)
+        partitions = materializations.asked_for(context.run.tags) or materializations.ordered
         io_manager = getattr(context.resources, io_manager_key)
         findings = {}
         for partition in partitions:
-            finding = _verify(io_manager, history, check.asset_key, partition)
+            finding = _verify(io_manager, materializations, check.asset_key, partition)
             if finding.certain and not finding.passed:
                 # Meanwhile, another run may have stored or recorded it.
-                newer = History(context.instance, check.asset_key, dataset)
+                newer = Materializations(context.instance, check.asset_key, dataset)
                 finding = _verify(io_manager, newer, check.asset_key, partition)
             findings[partition] = finding
         return _result(findings)
@@ -85,8 +85,8 @@ def _build_check(
     return check_files
 
 
-def _verify(io_manager: object, history: History, key: dg.AssetKey, partition: str) -> Finding:
-    if partition not in history.stored:
+def _verify(io_manager: object, materializations: Materializations, key: dg.AssetKey, partition: str) -> Finding:
+    if partition not in materializations.stored:
         return missing(partition, "not stored")
     if not isinstance(io_manager, VerifiesPartitions):
         return missing(partition, f"{type(io_manager).__name__} cannot verify what it has stored")
@@ -96,7 +96,7 @@ def _verify(io_manager: object, history: History, key: dg.AssetKey, partition: s
         return Finding(passed=False, text=f"{partition}: its file is gone; materialize it again")
     except (ValueError, OSError) as error:
         return Finding(passed=False, text=f"{partition}: {error}; materialize it again")
-    recorded = history.value(partition, FILE_CHECKSUM)
+    recorded = materializations.value(partition, FILE_CHECKSUM)
     if recorded not in (None, checksum):
         text = f"the file is not the one that was recorded: its checksum is {checksum}, and not {recorded}"
         return Finding(passed=False, text=f"{partition}: {text}; materialize it again")

@@ -13,7 +13,7 @@ from fdtcc_dagster.checks.declaration_check import declaration_finding
 from fdtcc_dagster.checks.results import Finding, compare_columns, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
-from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.names import step_name
@@ -149,11 +149,15 @@ class _Plan:
         }
         return [name for name in _DESCRIPTIONS if not omitted.get(name)]
 
-    def evaluate(self, name: str, history: History, partitions: Sequence[str]) -> dg.AssetCheckResult:
+    def evaluate(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> dg.AssetCheckResult:
         if name == DECLARATION:
-            finding = declaration_finding(self.dataset, history.recorded)
+            finding = declaration_finding(self.dataset, materializations.recorded)
         else:
-            finding = self._freshness(history) if name == FRESHNESS else self._of_partitions(name, history, partitions)
+            finding = (
+                self._freshness(materializations)
+                if name == FRESHNESS
+                else self._of_partitions(name, materializations, partitions)
+            )
         is_error = finding.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
         return dg.AssetCheckResult(
             passed=finding.passed,
@@ -164,7 +168,7 @@ class _Plan:
             metadata=finding.metadata,
         )
 
-    def _of_partitions(self, name: str, history: History, partitions: Sequence[str]) -> Finding:
+    def _of_partitions(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> Finding:
         if not partitions:
             return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
         find = {
@@ -174,7 +178,9 @@ class _Plan:
             SCHEMA_CHANGE: self._schema_change,
         }[name]
         findings = {
-            partition: find(history, partition) if partition in history.stored else missing(partition, "not stored")
+            partition: find(materializations, partition)
+            if partition in materializations.stored
+            else missing(partition, "not stored")
             for partition in partitions
         }
         failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
@@ -191,10 +197,10 @@ class _Plan:
         certain = not failed or any(finding.certain for finding in failed.values())
         return Finding(not failed, text, certain, metadata)
 
-    def _row_count_announced(self, history: History, partition: str) -> Finding:
-        rows = history.rows(partition)
-        announced = history.value(partition, "foundry/announced_rows")
-        expected, of = history.value(partition, "foundry/slice_rows"), "the slice has"
+    def _row_count_announced(self, materializations: Materializations, partition: str) -> Finding:
+        rows = materializations.rows(partition)
+        announced = materializations.value(partition, "foundry/announced_rows")
+        expected, of = materializations.value(partition, "foundry/slice_rows"), "the slice has"
         if expected is None:
             expected, of = announced, "the container announced"
         if expected is not None and rows is None:
@@ -208,11 +214,11 @@ class _Plan:
             )
         return Finding(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
 
-    def _row_count_change(self, history: History, partition: str) -> Finding:
-        previous = history.previous(partition)
+    def _row_count_change(self, materializations: Materializations, partition: str) -> Finding:
+        previous = materializations.previous(partition)
         if previous is None:
             return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
-        rows, before = history.rows(partition), history.rows(previous)
+        rows, before = materializations.rows(partition), materializations.rows(previous)
         if rows is None or before is None:
             return missing(partition if rows is None else previous, _NO_ROWS)
         limit = self.max_row_change or 0.0
@@ -222,20 +228,24 @@ class _Plan:
             f"{partition}: {rows} rows, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
         )
 
-    def _schema_declared(self, history: History, partition: str) -> Finding:
-        return compare_columns(partition, column_schema(self.dataset.schema or {}), history.schema(partition), None)
+    def _schema_declared(self, materializations: Materializations, partition: str) -> Finding:
+        return compare_columns(
+            partition, column_schema(self.dataset.schema or {}), materializations.schema(partition), None
+        )
 
-    def _schema_change(self, history: History, partition: str) -> Finding:
-        previous = history.previous(partition)
+    def _schema_change(self, materializations: Materializations, partition: str) -> Finding:
+        previous = materializations.previous(partition)
         if previous is None:
             return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
-        return compare_columns(partition, history.schema(previous), history.schema(partition), previous)
+        return compare_columns(
+            partition, materializations.schema(previous), materializations.schema(partition), previous
+        )
 
-    def _freshness(self, history: History) -> Finding:
+    def _freshness(self, materializations: Materializations) -> Finding:
         now, grace, definition = self.clock(), self.grace or timedelta(0), self.dataset.partitions_def
         with dg.partition_loading_context(effective_dt=now):
             keys = definition.get_partition_keys()
-        newest = next((key for key in reversed(keys) if key in history.stored), None)
+        newest = next((key for key in reversed(keys) if key in materializations.stored), None)
         metadata: dict[str, Any] = {"foundry/newest_partition": newest or "none", "foundry/grace": str(grace)}
         moment = now - grace
         # A definition of one's own may list windows that have not begun.
@@ -249,7 +259,7 @@ class _Plan:
         if newest is None or _start(definition, newest) < _start(definition, key):
             stored = f"the newest stored one is {newest}" if newest else "none is stored"
             text = f"Partition {key}, available since {since}, is missing; {stored}."
-        elif newest == key and not is_there(history.instance, self.dataset, self.key, [due])[key]:
+        elif newest == key and not is_there(materializations.instance, self.dataset, self.key, [due])[key]:
             # A date with several refreshes has one partition, which must be of the latest of them.
             text = f"Partition {key} is stored, but of a refresh before the one available since {since}."
         else:
@@ -274,12 +284,12 @@ def _build_checks(plan: _Plan) -> dg.AssetChecksDefinition:
         # Not the plan's key: with a prefix before its asset's key, a check gets it, too.
         (key,) = {check.asset_key for check in context.selected_asset_check_keys}
         check_assets_exist(_repository_of(context), [(plan.dataset, key)])
-        history = History(context.instance, key, plan.dataset)
-        partitions = history.of_run(context.run.tags)
+        materializations = Materializations(context.instance, key, plan.dataset)
+        partitions = materializations.of_run(context.run.tags)
         selected = {key.name for key in context.selected_asset_check_keys}
         for spec in specs:
             if spec.name in selected:
-                yield replace(plan, key=key).evaluate(spec.name, history, partitions)
+                yield replace(plan, key=key).evaluate(spec.name, materializations, partitions)
 
     return check_partitions
 

@@ -16,7 +16,7 @@ from fdtcc_dagster.run_tags import first_and_last
 _ROW_COUNTS = ("dagster/partition_row_count", "dagster/row_count", "row_count")
 
 
-class History:
+class Materializations:
     """An asset's materializations by partition; each is read at most once.
 
     Args:

@@ -6,7 +6,7 @@ from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import DATASET, DECLARATION, dataset_digest, declaration_of, is_of_another
 from fdtcc_dagster.errors import SliceOutgrownError
-from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.slices import Slices
 from fdtcc_dagster.storing import StoredPartition
 
@@ -46,7 +46,7 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
 
 
 def slice_rows_before(
-    dataset: FoundryDataset, key: str, stored: StoredPartition | None, materializations: History
+    dataset: FoundryDataset, key: str, stored: StoredPartition | None, materializations: Materializations
 ) -> int | None:
     """Say how many rows of the same slice are there already: not of another dataset, time column or window.
 

@@ -21,7 +21,7 @@ from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import NotYetAvailableError
 from fdtcc_dagster.evidence import Evidence
-from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.overlap import fetch_and_read
 from fdtcc_dagster.ingest.provenance import SNAPSHOT_ROWS, check_slice, is_same, provenance_of, slice_rows_before
 from fdtcc_dagster.ingest.run_log import PullLog, as_shown, megabytes
@@ -130,7 +130,7 @@ class PartitionsPull:
     store: StoresPartitions | None
     log: dg.DagsterLogManager
     evidence: Callable[[str | None], Evidence]
-    materializations: History
+    materializations: Materializations
     refetch: bool
     several: bool
 

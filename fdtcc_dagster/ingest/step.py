@@ -23,7 +23,7 @@ from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.failures import explained, failure, interrupts_end_the_run, is_full, may_pass
 from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observations
-from fdtcc_dagster.ingest.materializations import History
+from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
 from fdtcc_dagster.redaction import ERROR, excerpt
@@ -80,7 +80,7 @@ class Step:
             store,
             self.context.log,
             self._evidence,
-            History(self.context.instance, self._asset_key, self.dataset),
+            Materializations(self.context.instance, self._asset_key, self.dataset),
             self.refetch,
             several=len(keys) > 1,
         )
