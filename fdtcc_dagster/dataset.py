@@ -15,7 +15,7 @@ from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, 
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.timezones import zone_of
-from fdtcc_dagster.client.protocol import MissingVersion
+from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 from fdtcc_dagster.names import check_asset_key
@@ -103,6 +103,7 @@ class FoundryDataset:
         """
         check_name(name)
         try:
+            check_missing_version(missing_version)
             owners, tags = check_appearance(name, description, group_name, owners, tags)
             key, columns = _asset_key(asset_key), None if schema is None else to_schema(schema)
             if time_column is not None:
@@ -123,11 +124,6 @@ class FoundryDataset:
             "tags": tags,
             "_own_partitions_def": partitions_def,
         }
-        if missing_version not in ("raise", "accept"):
-            raise ValueError(
-                f"dataset {name!r}: missing_version={missing_version!r} is not allowed; give 'raise' or 'accept'"
-                f"{did_you_mean(missing_version, ('raise', 'accept'))}"
-            )
         if time_column is not None:
             # What is not declared as Date may be cut to dates by pandas, whatever the zone: those are midnights in UTC.
             dates = columns is not None and columns.get(time_column) == pl.Date

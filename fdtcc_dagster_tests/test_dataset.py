@@ -114,6 +114,7 @@ def test_datasets_are_values() -> None:
         ({"schedule": None, "partitions_def": DAILY}, "goes with a schedule only"),
         ({"schedule": None, "start": None, "partitions_def": dg.StaticPartitionsDefinition(["a"])}, "is no TimeWindow"),
         ({"missing_version": "ignore"}, "missing_version='ignore' is not allowed; give 'raise' or 'accept'"),
+        ({"missing_version": "Accept"}, "'orders': missing_version='Accept' .*; did you mean 'accept'"),
         ({"schema": {"id": "Integer"}}, "Integer"),
     ],
 )

@@ -20,6 +20,7 @@ from fdtcc_dagster.client.protocol import (
     Conversation,
     Message,
     MissingVersion,
+    check_missing_version,
     check_pointer,
     is_terminal,
     parse_frame,
@@ -103,8 +104,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         max_handshakes: int = 2,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
-        if missing_version not in ("raise", "accept"):
-            raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+        check_missing_version(missing_version)
         endpoint = make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token)
         self.host = endpoint.host
         self.port = port

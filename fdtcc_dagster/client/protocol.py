@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fdtcc_dagster.errors import (
     DatasetNotFoundError,
@@ -23,6 +23,7 @@ from fdtcc_dagster.errors import (
     NoVersionInWindowError,
     ProtocolError,
     ServiceConnectionLostError,
+    did_you_mean,
 )
 from fdtcc_dagster.redaction import MOST_SHOWN, excerpt, redact
 from fdtcc_dagster.window import Window
@@ -78,6 +79,17 @@ class Pointer:
     sha256: str
     announced_rows: int | None
     origin: Origin
+
+
+def check_missing_version(value: object) -> None:
+    """Refuse what is no `MissingVersion`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if value not in (allowed := get_args(MissingVersion)):
+        meant = did_you_mean(value, allowed)
+        raise ValueError(f"missing_version={value!r} is not allowed; give {' or '.join(map(repr, allowed))}{meant}")
 
 
 def check_pointer(sha256: object) -> str:

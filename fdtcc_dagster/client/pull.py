@@ -21,7 +21,7 @@ from fdtcc_dagster.client.download import OnProgress, Transport, download
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.local_evidence import LocalEvidence
-from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer
+from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer, check_missing_version
 from fdtcc_dagster.client.retry import retrying
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.spool_file import SpoolFile
@@ -332,8 +332,7 @@ def check_transport(transport: object) -> None:
 
 def _check_request(name: str, window: Window, missing_version: str, now: datetime) -> None:
     check_name(name)
-    if missing_version not in ("raise", "accept"):
-        raise ValueError(f"missing_version={missing_version!r} must be 'raise' or 'accept'")
+    check_missing_version(missing_version)
     if not isinstance(now, datetime) or now.utcoffset() is None:
         raise ValueError(f"now={now!r} has no time zone; give an aware datetime, or leave it out")
     if now < window.from_dt:

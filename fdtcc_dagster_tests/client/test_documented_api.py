@@ -308,6 +308,7 @@ async def test_other_bad_arguments_are_refused_before_any_work(
         {"port": True},
         {"idle_timeout": 0},
         {"attempts": 0},
+        {"missing_version": "Accept"},
     ]
     for arguments in bad:
         with pytest.raises(ValueError, match=str(next(iter(arguments)))):
