@@ -72,6 +72,22 @@ def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTrans
     return found
 
 
+def check_distinct_keys(targets: Iterable[Target]) -> None:
+    """Make sure that no two datasets are represented by one asset.
+
+    Raises:
+        ValueError: Two have the same asset key.
+    """
+    names: dict[dg.AssetKey, str] = {}
+    for dataset, key in targets:
+        if key in names:
+            raise ValueError(
+                f"the datasets {names[key]!r} and {dataset.name!r} have the same asset key "
+                f"{key.to_user_string()!r}: give one of them another asset_key"
+            )
+        names[key] = dataset.name
+
+
 def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iterable[Target]) -> None:
     """Check that the code location has assets with the keys that a sensor or check was built with.
 

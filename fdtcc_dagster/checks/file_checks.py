@@ -14,7 +14,7 @@ from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.storing import VerifiesPartitions
-from fdtcc_dagster.targets import check_dataset, checked_translator
+from fdtcc_dagster.targets import check_dataset, check_distinct_keys, checked_translator
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 FILE_INTACT = "foundry_file_intact"
@@ -48,14 +48,18 @@ def build_foundry_file_checks(
 
     Returns:
         The checks, one definition for each dataset, in the order of the datasets.
+
+    Raises:
+        ValueError: Two datasets have the same asset key, or an argument is not one of these.
     """
     flag("blocking", blocking)
     translator = checked_translator(translator)
-    checks = []
+    targets = []
     for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
         check_dataset(number, dataset)
-        checks.append(_build_check(dataset, translator.get_asset_spec(dataset).key, io_manager_key, blocking))
-    return checks
+        targets.append((dataset, translator.get_asset_spec(dataset).key))
+    check_distinct_keys(targets)
+    return [_build_check(dataset, key, io_manager_key, blocking) for dataset, key in targets]
 
 
 def _build_check(

@@ -18,7 +18,7 @@ from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
-from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, targets_of
+from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, check_distinct_keys, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 ROW_COUNT_ANNOUNCED = "foundry_row_count_announced"
@@ -111,15 +111,10 @@ def build_foundry_checks(
         raise ValueError(f"max_row_change={max_row_change!r} is not allowed; give zero or more, or None")
     if freshness_grace is not None and freshness_grace < timedelta(0):
         raise ValueError(f"freshness_grace={freshness_grace!r} is not allowed; give zero or more, or None")
-    keys: dict[dg.AssetKey, str] = {}
+    targets = targets_of(datasets, translator)
+    check_distinct_keys(targets)
     checks = []
-    for dataset, key in targets_of(datasets, translator):
-        if key in keys:
-            raise ValueError(
-                f"the datasets {keys[key]!r} and {dataset.name!r} have the same asset key "
-                f"{key.to_user_string()!r}: give one of them another asset_key"
-            )
-        keys[key] = dataset.name
+    for dataset, key in targets:
         plan = _Plan(
             dataset,
             key,
