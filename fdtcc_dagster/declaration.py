@@ -13,14 +13,9 @@ import polars as pl
 
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.metadata_keys import DECLARATION
 from fdtcc_dagster.pandas_csv.schema import dtype_arguments
 from fdtcc_dagster.redaction import redact
-
-DECLARATION = "foundry/declaration"
-"""Where stored partitions keep it: its digest in a file, the digest and its parts in a materialization's metadata."""
-
-DATASET = "foundry/dataset"
-"""Where a stored file says of which dataset it is, by a digest of the name."""
 
 _DIGITS = 16
 

@@ -13,13 +13,8 @@ from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, tick_of
 from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import DECLARATION, is_of_another
-
-ASSET_TAG = "foundry/asset"
-"""The tag of a requested run that holds its asset's key: a run key alone names the dataset, not who declares it."""
-
-WINDOW_TO = "foundry/window_to"
-"""The metadata of a materialization that hold the end of its snapshot's window."""
+from fdtcc_dagster.declaration import is_of_another
+from fdtcc_dagster.metadata_keys import ASSET_TAG, DECLARATION, WINDOW_TO
 
 _RUN_KEY_TAG = "dagster/run_key"
 _INSTANT = dt.timedelta(microseconds=1)

@@ -16,6 +16,7 @@ from fdtcc_dagster.client.retry import is_retryable
 from fdtcc_dagster.dagster_internals import DagsterExecutionInterruptedError, note_interrupt
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import NotYetAvailableError, NoVersionInWindowError
+from fdtcc_dagster.metadata_keys import ERROR_CLASS
 from fdtcc_dagster.redaction import ERROR, excerpt
 
 _NOBODY_MAY_WRITE = frozenset(
@@ -83,7 +84,7 @@ def failure(error: Exception) -> dg.Failure:
     """Make a failure of the run that reads well, and is retried only if that may help; to be raised from the error."""
     return dg.Failure(
         f"{type(error).__name__}: {excerpt(error, ERROR)}",
-        metadata={"foundry/error": type(error).__name__},
+        metadata={ERROR_CLASS: type(error).__name__},
         allow_retries=may_pass(error),
     )
 

@@ -19,7 +19,8 @@ from dagster_polars import PolarsParquetIOManager
 from fdtcc_dagster.dagster_internals import retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
-from fdtcc_dagster.metadata import FILE_CHECKSUM, column_metadata
+from fdtcc_dagster.metadata import column_metadata
+from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA, FILE_CHECKSUM, PARTITION_ROW_COUNT, ROW_COUNT, STORE_SECONDS
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.storage import checksums, object_store, reading
 from fdtcc_dagster.storage.object_store import is_local
@@ -197,7 +198,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         published = publish(frame, path, provenance)
         return {
             **_described(path, published.rows, published.checksum),
-            "foundry/store_seconds": round(time.monotonic() - started, 3),
+            STORE_SECONDS: round(time.monotonic() - started, 3),
         }
 
     def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
@@ -299,11 +300,11 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         started = time.monotonic()
         published = self._store(context, df, path)
-        name = "dagster/partition_row_count" if context.has_asset_partitions else "dagster/row_count"
+        name = PARTITION_ROW_COUNT if context.has_asset_partitions else ROW_COUNT
         context.add_output_metadata(
             {
                 name: published.rows,
-                "foundry/store_seconds": round(time.monotonic() - started, 3),
+                STORE_SECONDS: round(time.monotonic() - started, 3),
                 **_column_schema(context, published.schema),
             }
         )
@@ -388,9 +389,9 @@ class _Partition:
 
 def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.MetadataValue]:
     """The columns for the UI, unless the asset has given them itself."""
-    return {} if "dagster/column_schema" in (context.output_metadata or {}) else column_metadata(schema)
+    return {} if COLUMN_SCHEMA in (context.output_metadata or {}) else column_metadata(schema)
 
 
 def _described(path: UPath, rows: int, checksum: str | None) -> dict[str, Any]:
-    described = {"path": dg.MetadataValue.path(str(path)), "dagster/partition_row_count": rows}
+    described = {"path": dg.MetadataValue.path(str(path)), PARTITION_ROW_COUNT: rows}
     return described if checksum is None else {**described, FILE_CHECKSUM: checksum}

@@ -10,13 +10,27 @@ import polars as pl
 
 from fdtcc_dagster.client import Snapshot
 from fdtcc_dagster.client.snapshot import Announcement
+from fdtcc_dagster.metadata_keys import (
+    ANNOUNCED_ROWS,
+    COLUMN_COUNT,
+    COLUMN_SCHEMA,
+    ORIGIN,
+    OUTSIDE_WINDOW,
+    PULL_SECONDS,
+    ROWS_COUNTED,
+    SHA256,
+    SIZE_BYTES,
+    SLICE_ROWS,
+    SNAPSHOT_ROWS,
+    UNCHANGED,
+    WINDOW_FROM,
+    WINDOW_TO,
+)
 from fdtcc_dagster.pandas_csv.schema import dtype_name
 from fdtcc_dagster.redaction import redact
 from fdtcc_dagster.window import Window
 
 _MOST_COLUMN_CHARACTERS = 500_000
-FILE_CHECKSUM = "foundry/file_checksum"
-"""The checksum of a partition's file; see `fdtcc_dagster.storage.checksums`."""
 
 
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
@@ -34,8 +48,8 @@ def column_metadata(schema: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
     """
     table = column_schema(schema)
     if sum(len(column.name) + len(column.type) for column in table.columns) > _MOST_COLUMN_CHARACTERS:
-        return {"foundry/columns": dg.MetadataValue.int(len(table.columns))}
-    return {"dagster/column_schema": dg.MetadataValue.table_schema(table)}
+        return {COLUMN_COUNT: dg.MetadataValue.int(len(table.columns))}
+    return {COLUMN_SCHEMA: dg.MetadataValue.table_schema(table)}
 
 
 def snapshot_metadata(
@@ -56,7 +70,7 @@ def snapshot_metadata(
     """
     metadata = _metadata(snapshot, schema, snapshot.window, unchanged)
     if snapshot.is_outside:
-        metadata["foundry/outside_window"] = dg.MetadataValue.bool(value=True)
+        metadata[OUTSIDE_WINDOW] = dg.MetadataValue.bool(value=True)
     return metadata
 
 
@@ -80,8 +94,8 @@ def slice_metadata(
         unchanged: Whether the slice was stored already, and not stored again.
     """
     metadata = _metadata(snapshot, schema, window, unchanged)
-    metadata["foundry/slice_rows"] = dg.MetadataValue.int(rows)
-    metadata["foundry/snapshot_rows"] = dg.MetadataValue.int(snapshot_rows)
+    metadata[SLICE_ROWS] = dg.MetadataValue.int(rows)
+    metadata[SNAPSHOT_ROWS] = dg.MetadataValue.int(snapshot_rows)
     return metadata
 
 
@@ -89,18 +103,18 @@ def _metadata(
     snapshot: Announcement, schema: pl.Schema, window: Window, unchanged: bool
 ) -> dict[str, dg.MetadataValue]:
     metadata: dict[str, dg.MetadataValue] = {
-        "foundry/window_from": dg.MetadataValue.timestamp(window.from_dt),
-        "foundry/window_to": dg.MetadataValue.timestamp(window.to_dt),
-        "foundry/origin": dg.MetadataValue.text(snapshot.origin),
-        "foundry/sha256": dg.MetadataValue.text(snapshot.sha256),
-        "foundry/pull_seconds": dg.MetadataValue.float(round(snapshot.seconds, 3)),
+        WINDOW_FROM: dg.MetadataValue.timestamp(window.from_dt),
+        WINDOW_TO: dg.MetadataValue.timestamp(window.to_dt),
+        ORIGIN: dg.MetadataValue.text(snapshot.origin),
+        SHA256: dg.MetadataValue.text(snapshot.sha256),
+        PULL_SECONDS: dg.MetadataValue.float(round(snapshot.seconds, 3)),
         **column_metadata(schema),
     }
     if isinstance(snapshot, Snapshot):
-        metadata["foundry/size_bytes"] = dg.MetadataValue.int(snapshot.size_bytes)
+        metadata[SIZE_BYTES] = dg.MetadataValue.int(snapshot.size_bytes)
     if unchanged:
-        metadata["foundry/unchanged"] = dg.MetadataValue.bool(value=True)
-    metadata["foundry/rows_counted"] = dg.MetadataValue.bool(snapshot.announced_rows is not None)
+        metadata[UNCHANGED] = dg.MetadataValue.bool(value=True)
+    metadata[ROWS_COUNTED] = dg.MetadataValue.bool(snapshot.announced_rows is not None)
     if snapshot.announced_rows is not None:
-        metadata["foundry/announced_rows"] = dg.MetadataValue.int(snapshot.announced_rows)
+        metadata[ANNOUNCED_ROWS] = dg.MetadataValue.int(snapshot.announced_rows)
     return metadata

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA
 from fdtcc_dagster.names import asset_key_of
 
 if TYPE_CHECKING:
@@ -35,5 +36,5 @@ class FoundryDatasetTranslator:
             owners=list(dataset.owners or ()),
             tags=dict(dataset.tags or {}),
             kinds={"foundry", "polars"},
-            metadata={"dagster/column_schema": column_schema(dataset.schema)} if dataset.schema else None,
+            metadata={COLUMN_SCHEMA: column_schema(dataset.schema)} if dataset.schema else None,
         )

@@ -12,8 +12,16 @@ from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.checks.redeclared import compare, excluded_windows, is_beyond, slice_windows
 from fdtcc_dagster.checks.results import Finding
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import DECLARATION, declaration_of
-from fdtcc_dagster.ingest.recorded import COMPARED_UP_TO, Recorded, not_compared
+from fdtcc_dagster.declaration import declaration_of
+from fdtcc_dagster.ingest.recorded import Recorded, not_compared
+from fdtcc_dagster.metadata_keys import (
+    BEFORE_START_OR_AFTER_END,
+    COMPARED_UP_TO,
+    DECLARATION,
+    DIFFERENCES,
+    FAILED_PARTITIONS,
+    FORMER_PARTITIONS,
+)
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.window import Window
 
@@ -44,12 +52,12 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
     rows += [{"what": "gap", "partition": "", "why": text} for text in gaps]
     rows += [{"what": "overlap", "partition": "", "why": text} for text in overlaps]
     if rows:
-        metadata["foundry/differences"] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:_MOST_ROWS]])
-        metadata["foundry/failed_partitions"] = list(failed)[:_MOST_ROWS]
+        metadata[DIFFERENCES] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:_MOST_ROWS]])
+        metadata[FAILED_PARTITIONS] = list(failed)[:_MOST_ROWS]
     if comparison.beyond:
-        metadata["foundry/before_start_or_after_end"] = shortened(comparison.beyond, ", ")
+        metadata[BEFORE_START_OR_AFTER_END] = shortened(comparison.beyond, ", ")
     if comparison.former:
-        metadata["foundry/former_partitions"] = comparison.former[:_MOST_ROWS]
+        metadata[FORMER_PARTITIONS] = comparison.former[:_MOST_ROWS]
     texts = []
     if failed:
         named = [f"{key} {why}" for key, why in failed.items()]

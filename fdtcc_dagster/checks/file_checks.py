@@ -10,7 +10,7 @@ from fdtcc_dagster.arguments import flag, members
 from fdtcc_dagster.checks.results import Finding, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.materializations import Materializations
-from fdtcc_dagster.metadata import FILE_CHECKSUM
+from fdtcc_dagster.metadata_keys import FAILED_PARTITIONS, FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.storing import VerifiesPartitions
@@ -122,5 +122,5 @@ def _result(findings: Mapping[str, Finding]) -> dg.AssetCheckResult:
         passed=bool(findings) and not failed,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description=text,
-        metadata={"foundry/failed_partitions": list(failed)} if failed else {},
+        metadata={FAILED_PARTITIONS: list(failed)} if failed else {},
     )

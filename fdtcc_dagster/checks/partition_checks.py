@@ -16,6 +16,17 @@ from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
 from fdtcc_dagster.metadata import column_schema
+from fdtcc_dagster.metadata_keys import (
+    ANNOUNCED_ROWS,
+    CHECKED_PARTITIONS,
+    DIFFERENCES,
+    DUE_PARTITION,
+    DUE_SINCE,
+    FAILED_PARTITIONS,
+    GRACE,
+    NEWEST_PARTITION,
+    SLICE_ROWS,
+)
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, check_distinct_keys, targets_of
@@ -179,12 +190,12 @@ class _Plan:
             for partition in partitions
         }
         failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
-        metadata: dict[str, Any] = {"foundry/partitions": shortened(partitions, ", ")}
+        metadata: dict[str, Any] = {CHECKED_PARTITIONS: shortened(partitions, ", ")}
         if failed:
-            metadata["foundry/failed_partitions"] = list(failed)
+            metadata[FAILED_PARTITIONS] = list(failed)
         differences = [dg.TableRecord(dict(row)) for finding in failed.values() for row in finding.differences]
         if differences:
-            metadata["foundry/differences"] = dg.MetadataValue.table(differences[:_MOST_ROWS])
+            metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:_MOST_ROWS])
         if failed or len(findings) == 1:
             text = shortened([finding.text for finding in (failed or findings).values()], "; ")
         else:
@@ -194,8 +205,8 @@ class _Plan:
 
     def _row_count_announced(self, materializations: Materializations, partition: str) -> Finding:
         rows = materializations.rows(partition)
-        announced = materializations.value(partition, "foundry/announced_rows")
-        expected, of = materializations.value(partition, "foundry/slice_rows"), "the slice has"
+        announced = materializations.value(partition, ANNOUNCED_ROWS)
+        expected, of = materializations.value(partition, SLICE_ROWS), "the slice has"
         if expected is None:
             expected, of = announced, "the container announced"
         if expected is not None and rows is None:
@@ -241,7 +252,7 @@ class _Plan:
         with dg.partition_loading_context(effective_dt=now):
             keys = definition.get_partition_keys()
         newest = next((key for key in reversed(keys) if key in materializations.stored), None)
-        metadata: dict[str, Any] = {"foundry/newest_partition": newest or "none", "foundry/grace": str(grace)}
+        metadata: dict[str, Any] = {NEWEST_PARTITION: newest or "none", GRACE: str(grace)}
         moment = now - grace
         # A definition of one's own may list windows that have not begun.
         dues = newest_due(self.dataset, moment, limit=_MOST_DUE)
@@ -250,7 +261,7 @@ class _Plan:
             return Finding(passed=True, text="No refresh has been available for that long.", metadata=metadata)
         key, available = due.partition_key, self._available(due.partition_key, moment)
         since = available.isoformat()
-        metadata |= {"foundry/due_partition": key, "foundry/due_since": dg.MetadataValue.timestamp(available)}
+        metadata |= {DUE_PARTITION: key, DUE_SINCE: dg.MetadataValue.timestamp(available)}
         if newest is None or _start(definition, newest) < _start(definition, key):
             stored = f"the newest stored one is {newest}" if newest else "none is stored"
             text = f"Partition {key}, available since {since}, is missing; {stored}."

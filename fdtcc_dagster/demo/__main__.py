@@ -19,6 +19,7 @@ from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.instance import use_demo_instance
 from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
 from fdtcc_dagster.errors import NoVersionInWindowError
+from fdtcc_dagster.metadata_keys import ORIGIN, PARTITION_ROW_COUNT, SHA256
 
 _PAST_PARTITIONS = 4
 
@@ -81,7 +82,7 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
         rows = read_back(run, instance)
         report.print_head(run, rows)
         stored = rows.select(pl.len()).collect().item()
-        if stored != run.metadata["dagster/partition_row_count"]:
+        if stored != run.metadata[PARTITION_ROW_COUNT]:
             wrong.append(f"{run.dataset.name}, partition {run.partition_key}: {stored} rows were read back")
     return wrong
 
@@ -93,14 +94,14 @@ def _show_slices(instance: dg.DagsterInstance, now: datetime) -> list[str]:
     runs = materialize_slices(slices, [refresh.date().isoformat() for refresh in newest], instance)
     for run in runs:
         report.print_run(run)
-    pulls = {run.metadata.get("foundry/sha256") for run in runs}
+    pulls = {run.metadata.get(SHA256) for run in runs}
     failed = [f"slice {run.partition_key}: {run.error}" for run in runs if run.error is not None]
     return failed + ([] if len(pulls) == 1 else [f"the slices were cut from {len(pulls)} snapshots, not from one"])
 
 
 def _complaints(run: PartitionRun, origin: str | None) -> list[str]:
     """How a run differs from what the demo promises: rows of this origin, or none at all."""
-    seen = run.metadata["foundry/origin"] if run.error is None else ": ".join(run.error)
+    seen = run.metadata[ORIGIN] if run.error is None else ": ".join(run.error)
     if origin is None:
         expected = NoVersionInWindowError.__name__
         as_expected = run.error is not None and run.error[0] == expected

@@ -9,6 +9,7 @@ import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.runs import PartitionRun
+from fdtcc_dagster.metadata_keys import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
 _COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
 
@@ -23,11 +24,11 @@ def print_run(run: PartitionRun) -> None:
     """Print a partition's line, or what it failed with."""
     window = f"{_utc(run.window.from_dt)} to {_utc(run.window.to_dt)}"
     if run.error is None:
-        rows = f"{run.metadata['dagster/partition_row_count']:,}"
+        rows = f"{run.metadata[PARTITION_ROW_COUNT]:,}"
         # What is stored already is not downloaded again.
-        size = "unchanged" if "foundry/unchanged" in run.metadata else f"{run.metadata['foundry/size_bytes']:,}"
-        sha256 = run.metadata["foundry/sha256"]
-        print(_COLUMNS.format(run.partition_key, window, run.metadata["foundry/origin"], rows, size, sha256))
+        size = "unchanged" if UNCHANGED in run.metadata else f"{run.metadata[SIZE_BYTES]:,}"
+        sha256 = run.metadata[SHA256]
+        print(_COLUMNS.format(run.partition_key, window, run.metadata[ORIGIN], rows, size, sha256))
         return
     print(_COLUMNS.format(run.partition_key, window, "failed", "-", "-", run.error[0]))
     print(textwrap.fill(run.error[1], 110, initial_indent=" " * 14, subsequent_indent=" " * 14))

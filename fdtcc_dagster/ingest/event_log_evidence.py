@@ -11,11 +11,9 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, is_lossy
+from fdtcc_dagster.metadata_keys import ANNOUNCED_AT, ANNOUNCED_ROWS, CONTRADICTED, FOUND_ROWS, SHA256, WINDOW_FROM
 from fdtcc_dagster.window import Window
 
-SHA256, ANNOUNCED_ROWS, FOUND_ROWS = "foundry/sha256", "foundry/announced_rows", "foundry/found_rows"
-_WINDOW_FROM, _ANNOUNCED_AT = "foundry/window_from", "foundry/announced_at"
-_CONTRADICTED = "foundry/contradicted"
 _PAGE = 1000
 _RECENT = 100
 
@@ -144,9 +142,9 @@ class EventLogEvidence:
             f"The container announced {pending.rows} rows, {then}",
             {
                 ANNOUNCED_ROWS: pending.rows,
-                _WINDOW_FROM: dg.MetadataValue.timestamp(pending.from_dt),
-                _ANNOUNCED_AT: dg.MetadataValue.timestamp(pending.announced_at),
-                _CONTRADICTED: pending.contradicted,
+                WINDOW_FROM: dg.MetadataValue.timestamp(pending.from_dt),
+                ANNOUNCED_AT: dg.MetadataValue.timestamp(pending.announced_at),
+                CONTRADICTED: pending.contradicted,
             },
         )
 
@@ -201,10 +199,10 @@ def _observed(record: dg.EventLogRecord) -> Observed:
 
 
 def _pending_of(observed: Observed) -> PendingCount | None:
-    rows, begin, announced_at = (observed.metadata.get(name) for name in (ANNOUNCED_ROWS, _WINDOW_FROM, _ANNOUNCED_AT))
+    rows, begin, announced_at = (observed.metadata.get(name) for name in (ANNOUNCED_ROWS, WINDOW_FROM, ANNOUNCED_AT))
     if not (isinstance(rows, int) and isinstance(begin, float) and isinstance(announced_at, float)):
         return None
-    contradicted = observed.metadata.get(_CONTRADICTED) is True
+    contradicted = observed.metadata.get(CONTRADICTED) is True
     return PendingCount(rows, _utc(begin), _utc(announced_at), contradicted)
 
 

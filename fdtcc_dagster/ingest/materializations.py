@@ -10,10 +10,11 @@ import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.recorded import Recorded, last_comparison, read_recorded
+from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA, PARTITION_ROW_COUNT, ROW_COUNT
 from fdtcc_dagster.run_tags import first_and_last
 
 # The last is the name that Dagster's own managers of database tables use.
-_ROW_COUNTS = ("dagster/partition_row_count", "dagster/row_count", "row_count")
+_ROW_COUNTS = (PARTITION_ROW_COUNT, ROW_COUNT, "row_count")
 
 
 class Materializations:
@@ -87,5 +88,5 @@ class Materializations:
 
     def schema(self, partition: str) -> dg.TableSchema | None:
         """The stored columns."""
-        schema = self.value(partition, "dagster/column_schema")
+        schema = self.value(partition, COLUMN_SCHEMA)
         return schema if isinstance(schema, dg.TableSchema) else None

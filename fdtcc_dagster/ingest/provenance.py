@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import DATASET, DECLARATION, dataset_digest, declaration_of, is_of_another
+from fdtcc_dagster.declaration import dataset_digest, declaration_of, is_of_another
 from fdtcc_dagster.errors import SliceOutgrownError
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.slices import Slices
+from fdtcc_dagster.metadata_keys import DATASET, DECLARATION
 from fdtcc_dagster.storing import StoredPartition
 
 SNAPSHOT_ROWS = "foundry/snapshot_rows"

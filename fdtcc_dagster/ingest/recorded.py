@@ -12,14 +12,20 @@ import dagster as dg
 from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.dagster_internals import last_passed, latest_materializations
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.declaration import DECLARATION, declaration_of
+from fdtcc_dagster.declaration import declaration_of
+from fdtcc_dagster.metadata_keys import (
+    COLUMN_SCHEMA,
+    COMPARED_UP_TO,
+    DECLARATION,
+    OUTSIDE_WINDOW,
+    SLICE_ROWS,
+    WINDOW_FROM,
+    WINDOW_TO,
+)
 from fdtcc_dagster.window import Window
 
 DECLARATION_CHECK = "foundry_declaration"
 """The name of the check of declarations."""
-
-COMPARED_UP_TO = "foundry/compared_up_to"
-"""Where that check says up to which materialization it has come."""
 
 _LATECOMERS = 1000
 """How many of the newest events are looked at again: in Postgres, one may become visible after a newer one."""
@@ -150,15 +156,15 @@ def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, dg.Metad
     def value(name: str) -> object:
         return None if (found := metadata.get(name)) is None else found.value
 
-    columns, declaration = value("dagster/column_schema"), value(DECLARATION)
+    columns, declaration = value(COLUMN_SCHEMA), value(DECLARATION)
     parts = declaration if isinstance(declaration, Mapping) else {}
     digest = parts.get("digest")
     return Recorded(
         storage_id,
         timestamp,
-        _window(metadata.get("foundry/window_from"), metadata.get("foundry/window_to")),
-        value("foundry/slice_rows") is not None,
-        value("foundry/outside_window") is True,
+        _window(metadata.get(WINDOW_FROM), metadata.get(WINDOW_TO)),
+        value(SLICE_ROWS) is not None,
+        value(OUTSIDE_WINDOW) is True,
         columns if isinstance(columns, dg.TableSchema) else None,
         digest if isinstance(digest, str) else None,
         parts,
