@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.hosts import check_host
 from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.protocol import Message, MissingVersion
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool import spool_directory
 from fdtcc_dagster.dagster_internals import ConfigurableResourceFactoryResourceDefinition, PartialResource
 from fdtcc_dagster.evidence import Evidence
@@ -81,24 +83,40 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
 
     # Until a run resolves it, an `EnvVar.int` is 0: where that is no value, it is refused when it is used.
     host: str = Field(
-        default="project-fdt-container", description="The container's host: a name, or an IPv4 or IPv6 address."
+        default=ClientSettings.host, description="The container's host: a name, or an IPv4 or IPv6 address."
     )
     port: int = Field(
-        default=8000, description="The container's port. The service's own image listens on 8888.", ge=0, lt=65536
+        default=ClientSettings.port,
+        description="The container's port. The service's own image listens on 8888.",
+        ge=0,
+        lt=65536,
     )
     transport: Literal["csv", "zip"] = Field(
         default="csv", description="How snapshots travel: 'csv' as they are, 'zip' compressed, for slow links."
     )
-    open_timeout: float = Field(default=60.0, description="Seconds for a connection and its handshake.", gt=0)
+    open_timeout: float = Field(
+        default=ClientSettings.open_timeout, description="Seconds for a connection and its handshake.", gt=0
+    )
     idle_timeout: float = Field(
-        default=600.0,
+        default=ClientSettings.idle_timeout,
         description="Seconds without any message or byte. The container is silent for minutes while it writes.",
         gt=0,
     )
-    job_timeout: float = Field(default=14_400.0, description="Seconds for the container's whole job.", gt=0)
-    transfer_timeout: float = Field(default=14_400.0, description="Seconds for a whole download.", gt=0)
+    job_timeout: float = Field(
+        default=ClientSettings.job_timeout, description="Seconds for the container's whole job.", gt=0
+    )
+    transfer_timeout: float = Field(
+        default=ClientSettings.transfer_timeout, description="Seconds for a whole download.", gt=0
+    )
     attempts: int = Field(
-        default=3, description="How often a request or a download is tried when a failure is passing.", ge=0
+        default=ClientSettings.attempts,
+        description="How often a request or a download is tried when a failure is passing.",
+        ge=0,
+    )
+    retry_delay: float = Field(
+        default=ClientSettings.retry_delay,
+        description="Seconds before the second attempt; the delay doubles each time, up to a minute.",
+        ge=0,
     )
     max_concurrency: int = Field(
         default=4,
@@ -111,21 +129,24 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         "It needs room for as many CSVs as max_concurrency says, and for the rows of slices.",
     )
     max_bytes: int = Field(
-        default=64 << 30, description="Bytes of a snapshot's CSV beyond which its download is given up.", ge=0
+        default=ClientSettings.max_bytes,
+        description="Bytes of a snapshot's CSV beyond which its download is given up.",
+        ge=0,
     )
     max_handshakes: int = Field(
-        default=2,
+        default=ClientSettings.max_handshakes,
         description="How many handshakes with the container there are at a time on this machine; the others wait.",
         ge=0,
     )
     max_record_bytes: int = Field(
-        default=64 << 20,
+        default=ClientSettings.max_record_bytes,
         description="Bytes of one record of a snapshot's CSV, which is held in memory as a whole, beyond which reading "
         "it is given up.",
         ge=0,
     )
     secure: bool = Field(
-        default=False, description="Whether a proxy in front of the container speaks TLS; its certificate is verified."
+        default=ClientSettings.secure,
+        description="Whether a proxy in front of the container speaks TLS; its certificate is verified.",
     )
     ca_file: str | None = Field(
         default=None,
@@ -154,11 +175,12 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             raise ValueError(f"{info.field_name}={value!r} must be an integer{to}")
         return value
 
-    @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", mode="before")
+    @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", "retry_delay", mode="before")
     @classmethod
     def _check_seconds(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool):
-            raise ValueError(f"{info.field_name}={value!r} must be a positive number of seconds")
+            kind = "a positive number of seconds" if info.field_name != "retry_delay" else "a number of seconds"
+            raise ValueError(f"{info.field_name}={value!r} must be {kind}")
         return value
 
     @field_validator("spool_directory", "ca_file", mode="before")
@@ -188,23 +210,8 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         Returns:
             A client that refuses today's data for a past window, as the assets do.
         """
-        return FoundryDevToolsContainerClient(
-            self.host,
-            self.port,
-            missing_version="raise",
-            open_timeout=self.open_timeout,
-            idle_timeout=self.idle_timeout,
-            job_timeout=self.job_timeout,
-            attempts=self.attempts,
-            secure=self.secure,
-            ca_file=self.ca_file,
-            headers=self.headers,
-            bearer_token=self.bearer_token,
-            transfer_timeout=self.transfer_timeout,
-            max_bytes=self.max_bytes,
-            max_handshakes=self.max_handshakes,
-            max_record_bytes=self.max_record_bytes,
-        )
+        settings = {setting.name: getattr(self, setting.name) for setting in fields(ClientSettings)}
+        return FoundryDevToolsContainerClient(**settings, missing_version="raise")
 
     @contextmanager
     def spool(self) -> Iterator[Path]:
@@ -273,14 +280,17 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         """
 
         async def work(report: Callable[[Callable[[], None]], Any]) -> Snapshot:
+            def here(function: Callable[..., None] | None) -> Callable[..., Any] | None:
+                return None if function is None else lambda *told: report(partial(function, *told))
+
             return await self.get_client().pull(
                 name,
                 window.from_dt,
                 window.to_dt,
                 directory=directory,
-                on_message=None if on_message is None else lambda message: report(partial(on_message, message)),
-                on_progress=None if on_progress is None else lambda *sizes: report(partial(on_progress, *sizes)),
-                on_notice=None if on_notice is None else lambda message: report(partial(on_notice, message)),
+                on_message=here(on_message),
+                on_progress=here(on_progress),
+                on_notice=here(on_notice),
                 transport=self.transport,
                 missing_version=missing_version,
                 now=now,

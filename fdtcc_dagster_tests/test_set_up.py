@@ -160,6 +160,8 @@ def test_definitions_refuse_what_fails_only_in_runs(arguments: dict[str, Any], m
             ({f"{name}_timeout": True}, f"{name}_timeout=True must be a positive number of seconds")
             for name in ("open", "idle", "job", "transfer")
         ),
+        ({"retry_delay": True}, "retry_delay=True must be a number of seconds"),
+        ({"retry_delay": -1}, "retry_delay"),
         *(
             ({name: value}, f"{name}='~nobody-has-this/x' begins with the home directory of a user who has none")
             for name in ("spool_directory", "ca_file")

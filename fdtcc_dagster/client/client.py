@@ -14,8 +14,6 @@ from typing import Any, Literal
 import polars as pl
 
 from fdtcc_dagster.client.callbacks import OuterWebSocket, awaitable, checked_callable, finished
-from fdtcc_dagster.client.endpoint import make_endpoint
-from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import (
     Conversation,
     Message,
@@ -28,10 +26,10 @@ from fdtcc_dagster.client.protocol import (
 )
 from fdtcc_dagster.client.pull import Puller, check_name
 from fdtcc_dagster.client.pulls_snapshots import PullsSnapshots
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool import spool_directory
 from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
-from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_overrides
 from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.redaction import LOGGED, MOST_SHOWN, excerpt, redact
@@ -84,29 +82,45 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
 
     def __init__(
         self,
-        host: str = "project-fdt-container",
-        port: int = 8000,
+        host: str = ClientSettings.host,
+        port: int = ClientSettings.port,
         log: bool = False,
         log_func: LogFunc | EllipsisType | None = ...,
         *,
         missing_version: MissingVersion = "accept",
-        open_timeout: float = 60.0,
-        idle_timeout: float = 600.0,
-        job_timeout: float = 14_400.0,
-        attempts: int = 3,
-        retry_delay: float = 1.0,
-        secure: bool = False,
-        ca_file: str | Path | None = None,
-        headers: Mapping[str, str] | None = None,
-        bearer_token: str | None = None,
-        transfer_timeout: float = 14_400.0,
-        max_bytes: int = 64 << 30,
-        max_handshakes: int = 2,
-        max_record_bytes: int = MAX_RECORD_BYTES,
+        open_timeout: float = ClientSettings.open_timeout,
+        idle_timeout: float = ClientSettings.idle_timeout,
+        job_timeout: float = ClientSettings.job_timeout,
+        attempts: int = ClientSettings.attempts,
+        retry_delay: float = ClientSettings.retry_delay,
+        secure: bool = ClientSettings.secure,
+        ca_file: str | Path | None = ClientSettings.ca_file,
+        headers: Mapping[str, str] | None = ClientSettings.headers,
+        bearer_token: str | None = ClientSettings.bearer_token,
+        transfer_timeout: float = ClientSettings.transfer_timeout,
+        max_bytes: int = ClientSettings.max_bytes,
+        max_handshakes: int = ClientSettings.max_handshakes,
+        max_record_bytes: int = ClientSettings.max_record_bytes,
     ) -> None:
         check_missing_version(missing_version)
-        endpoint = make_endpoint(host, port, secure=secure, ca_file=ca_file, headers=headers, bearer_token=bearer_token)
-        self.host = endpoint.host
+        settings = ClientSettings(
+            host,
+            port,
+            secure=secure,
+            ca_file=ca_file,
+            headers=headers,
+            bearer_token=bearer_token,
+            open_timeout=open_timeout,
+            idle_timeout=idle_timeout,
+            job_timeout=job_timeout,
+            transfer_timeout=transfer_timeout,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            max_bytes=max_bytes,
+            max_handshakes=max_handshakes,
+            max_record_bytes=max_record_bytes,
+        )
+        self.host = settings.endpoint.host
         self.port = port
         self.log = log
         if log:
@@ -118,22 +132,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         self.log_func: Callable[[FoundryDevToolsContainerClient, str], Awaitable[None]] = awaitable(
             checked_callable("log_func", function)
         )
-        self._puller = Puller(
-            endpoint,
-            Limits(
-                open_timeout,
-                idle_timeout,
-                job_timeout,
-                transfer_timeout,
-                max_bytes,
-                max_handshakes,
-                max_record_bytes,
-            ),
-            attempts,
-            retry_delay,
-            log=self._log,
-            warn=self._log_failure,
-        )
+        self._puller = Puller(settings, log=self._log, warn=self._log_failure)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(host={self.host!r}, port={self.port})"
@@ -172,14 +171,14 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             async with AsyncExitStack() as stack:
                 for name in sorted(set(wanted)):
                     await stack.enter_async_context(self._puller.exclusive(name))
-                connection = await stack.enter_async_context(connected(self._puller.endpoint, self._puller.limits))
+                connection = await stack.enter_async_context(connected(self._puller.settings))
                 now = datetime.now(timezone.utc)
                 request = request_all(wanted, now)
                 # The last message has the result of the first name only: docs/protocol.md#several-names.
                 first = Conversation(
                     wanted[0], Window(now, now + timedelta(seconds=1)), now=now, missing_version="accept"
                 )
-                frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.limits)))
+                frames = await stack.enter_async_context(aclosing(converse(connection, request, self._puller.settings)))
                 async for frame in frames:
                     message = parse_frame(frame)
                     shown: Message = redact(message, MOST_SHOWN)
@@ -284,7 +283,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             with spool_directory() as directory:
                 file = SpoolFile(directory, pointer)
                 await self._puller.download(file, "zip" if use_zip else "csv")
-                source = CsvSource(file.open, max_record_bytes=self._puller.limits.max_record_bytes)
+                source = CsvSource(file.open, max_record_bytes=self._puller.settings.max_record_bytes)
                 frame = await asyncio.to_thread(source.collect, overrides)
             await self._log(f"Downloaded and parsed {pointer}")
         except (FdtccError, OSError, pl.exceptions.PolarsError) as error:
@@ -311,13 +310,13 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
 
         async def respond(message: Message) -> None:
             if function is not None:
-                await finished(function(self, outer_ws, message), self._puller.limits.idle_timeout)
+                await finished(function(self, outer_ws, message), self._puller.settings.idle_timeout)
 
         return respond
 
     async def _log(self, message: str) -> None:
         try:
-            await finished(self.log_func(self, message), self._puller.limits.idle_timeout)
+            await finished(self.log_func(self, message), self._puller.settings.idle_timeout)
         except IdleTimeoutError:
             logger.warning("log_func does not return, and is not called any more", exc_info=True)
             self.log_func = awaitable(lambda *_: None)

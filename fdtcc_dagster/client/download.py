@@ -15,9 +15,8 @@ from typing import Literal
 from fdtcc_dagster.client.clock import AwakeClock
 from fdtcc_dagster.client.connection_errors import is_malformed, refused, unreachable, unreadable
 from fdtcc_dagster.client.disk_budget import DiskBudget, too_large
-from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.health import lasting_failure
-from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 from fdtcc_dagster.errors import (
@@ -44,11 +43,10 @@ _HELD_BYTES = 8 << 20
 
 
 async def download(
-    endpoint: Endpoint,
+    settings: ClientSettings,
     arriving: SpoolFile,
     *,
     transport: Transport = "csv",
-    limits: Limits,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Make one attempt to download a snapshot's CSV, and verify it against its pointer.
@@ -56,10 +54,9 @@ async def download(
     Inflating, hashing and writing happen in a separate thread, beside the event loop.
 
     Args:
-        endpoint: The container.
+        settings: All but `job_timeout`, `attempts` and `retry_delay` count here; times count while this process runs.
         arriving: The spool file; it may be read in the meantime. The caller closes it after the last attempt.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is that of the inflated bytes.
-        limits: All but `job_timeout` count here; times count while this process runs.
         on_progress: Called about once a second with the number of bytes that have arrived, and the total.
 
     Raises:
@@ -70,8 +67,8 @@ async def download(
         DatasetRetrievalError: There are more than `max_bytes`.
         OSError: The file cannot be written, or would fill the disk.
     """
-    budget = DiskBudget(arriving.path.parent, limits.max_bytes)
-    url = endpoint.download_url(transport, arriving.sha256)
+    budget = DiskBudget(arriving.path.parent, settings.max_bytes)
+    url = settings.endpoint.download_url(transport, arriving.sha256)
     inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
 
     def write(chunks: list[bytes]) -> None:
@@ -87,7 +84,7 @@ async def download(
 
     arriving.begin()
     try:
-        async with aclosing(_body(endpoint, url, limits, on_progress)) as body:
+        async with aclosing(_body(settings, url, on_progress)) as body:
             await _write_beside(body, write, finish)
     except DamagedError as error:
         raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
@@ -123,13 +120,12 @@ async def _write_beside(
         await loop.run_in_executor(thread, finish)
 
 
-async def _body(
-    endpoint: Endpoint, url: str, limits: Limits, on_progress: OnProgress | None
-) -> AsyncGenerator[bytes, None]:
+async def _body(settings: ClientSettings, url: str, on_progress: OnProgress | None) -> AsyncGenerator[bytes, None]:
     import aiohttp  # here, because it takes long: code locations load without it
 
+    endpoint = settings.endpoint
     # Not aiohttp's own limits of silence and of the whole, which count while this process is stopped, too.
-    timeout = aiohttp.ClientTimeout(total=None, connect=limits.open_timeout)
+    timeout = aiohttp.ClientTimeout(total=None, connect=settings.open_timeout)
     # A proxy is not to compress on its own: transport="zip" does, and what it inflates to is counted.
     headers = {"Accept-Encoding": "identity", **endpoint.headers}
     received = 0
@@ -153,23 +149,23 @@ async def _body(
             response.close()
 
     def wait_for_bytes() -> None:
-        clock.until = min(clock() + limits.idle_timeout, limits.transfer_timeout)
+        clock.until = min(clock() + settings.idle_timeout, settings.transfer_timeout)
 
     async def asked(*_: object) -> None:
         wait_for_bytes()
 
     def too_late() -> IdleTimeoutError:
-        if clock() >= limits.transfer_timeout:
+        if clock() >= settings.transfer_timeout:
             return IdleTimeoutError(
-                f"the download did not end within {limits.transfer_timeout:g} s, after {received} bytes; "
+                f"the download did not end within {settings.transfer_timeout:g} s, after {received} bytes; "
                 "for a slow link, raise transfer_timeout or set transport='zip'"
             )
-        return IdleTimeoutError(f"the container sent no bytes of the snapshot for {limits.idle_timeout:g} s")
+        return IdleTimeoutError(f"the container sent no bytes of the snapshot for {settings.idle_timeout:g} s")
 
     # Before it is asked, there is a connection to make, which has a limit of its own.
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(asked)
-    with AwakeClock(limits.transfer_timeout, check) as clock, ExitStack() as closed:
+    with AwakeClock(settings.transfer_timeout, check) as clock, ExitStack() as closed:
         try:
             async with aiohttp.ClientSession(
                 timeout=timeout, read_bufsize=_READ_BYTES, headers=headers, trace_configs=[tracing]
@@ -182,10 +178,10 @@ async def _body(
                     chunk, more = await content.readchunk()
                     if not (chunk or more):
                         break
-                    clock.until = limits.transfer_timeout
+                    clock.until = settings.transfer_timeout
                     received += len(chunk)
-                    if received > limits.max_bytes:
-                        raise too_large(limits.max_bytes)
+                    if received > settings.max_bytes:
+                        raise too_large(settings.max_bytes)
                     if chunk:
                         yield chunk
                     if on_progress is not None and time.monotonic() - told > 1.0:
@@ -193,7 +189,7 @@ async def _body(
                         on_progress(received, total)
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnavailableError(
-                f"{endpoint} did not accept the connection for the download within {limits.open_timeout:g} s"
+                f"{endpoint} did not accept the connection for the download within {settings.open_timeout:g} s"
             ) from error
         except aiohttp.ClientConnectorCertificateError as error:
             # In older versions of aiohttp it has no `os_error`.
@@ -207,7 +203,7 @@ async def _body(
             # Without a cause: its text quotes the answer, also its body, and its `repr` the headers that were sent.
             damaged = is_malformed(error)
             if damaged and response is None:
-                lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=False)
+                lasting = await lasting_failure(endpoint, error, settings.open_timeout, handshake=False)
                 if lasting is not None:
                     raise lasting from None
             seen = "the answer to the download is damaged" if damaged else "the connection ended inside the download"

@@ -18,11 +18,10 @@ from typing import TypeVar
 from fdtcc_dagster.client.callbacks import Log, OnMessage, finished
 from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.download import OnProgress, Transport, download
-from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer, check_missing_version
 from fdtcc_dagster.client.retry import retrying
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import (
@@ -62,29 +61,14 @@ class Puller:
     """Pulls from one container.
 
     Attributes:
-        endpoint: The container.
-        limits: How long to wait, and how much to accept.
-        attempts: How often a conversation or a download is tried at most.
-        retry_delay: Seconds before the second attempt.
+        settings: Those of the client.
         log: Called with every step.
         warn: Called with every failed attempt.
-
-    Raises:
-        ValueError: An attribute is not valid.
     """
 
-    endpoint: Endpoint
-    limits: Limits
-    attempts: int
-    retry_delay: float
+    settings: ClientSettings
     log: Log
     warn: Log
-
-    def __post_init__(self) -> None:
-        if not _is_number(self.attempts, int) or self.attempts < 1:
-            raise ValueError(f"attempts={self.attempts!r} must be an integer of at least 1")
-        if not _is_number(self.retry_delay, int, float) or self.retry_delay < 0:
-            raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
 
     async def request(
         self,
@@ -102,7 +86,7 @@ class Puller:
             window,
             missing_version,
             now,
-            evidence or LocalEvidence(self.endpoint.identity, name),
+            evidence or LocalEvidence(self.settings.endpoint.identity, name),
             on_message,
             on_notice,
         )
@@ -130,7 +114,7 @@ class Puller:
         """Keep how many rows the container announced, at the end of a conversation that was not for a pull."""
         outcome = conversation.outcome
         if isinstance(outcome, Pointer) and outcome.announced_rows is not None:
-            evidence = LocalEvidence(self.endpoint.identity, conversation.dataset)
+            evidence = LocalEvidence(self.settings.endpoint.identity, conversation.dataset)
             evidence.announce(outcome.sha256, outcome.announced_rows)
 
     async def _ask(self, ask: _Ask, window: Window, pending: PendingCount | None) -> Announcement:
@@ -165,10 +149,10 @@ class Puller:
                 seconds,
                 ask.evidence,
                 is_certain or rows is None,
-                max_record_bytes=self.limits.max_record_bytes,
+                max_record_bytes=self.settings.max_record_bytes,
             )
 
-        announcement = await self._retrying(converse_once, self.limits.job_timeout, ask.on_notice, settle=True)
+        announcement = await self._retrying(converse_once, self.settings.job_timeout, ask.on_notice, settle=True)
         if announcement.is_outside and ask.missing_version == "raise":
             raise NoVersionInWindowError(
                 f"dataset {ask.name!r}, window {ask.window}: the container was asked at "
@@ -205,9 +189,9 @@ class Puller:
         asked_at = ask.now()
         pending: PendingCount | None = None
         try:
-            async with connected(self.endpoint, self.limits) as connection:
+            async with connected(self.settings) as connection:
                 await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
-                async with aclosing(converse(connection, conversation.request(), self.limits)) as frames:
+                async with aclosing(converse(connection, conversation.request(), self.settings)) as frames:
                     async for frame in frames:
                         message = conversation.receive(frame)
                         if conversation.has_announced and pending is None and conversation.window.contains(asked_at):
@@ -233,7 +217,7 @@ class Puller:
         if message is not None:
             await self.log(f"Received: {excerpt(message, LOGGED)}")
             if ask.on_message is not None:
-                await finished(ask.on_message(message), self.limits.idle_timeout)
+                await finished(ask.on_message(message), self.settings.idle_timeout)
         while conversation.warnings:
             text = conversation.warnings.pop(0)
             await self.warn(text)
@@ -249,10 +233,10 @@ class Puller:
         """Download and verify a CSV; see `fdtcc_dagster.client.download.download`."""
 
         async def download_once() -> None:
-            await download(self.endpoint, file, transport=transport, limits=self.limits, on_progress=on_progress)
+            await download(self.settings, file, transport=transport, on_progress=on_progress)
 
         try:
-            await self._retrying(download_once, self.limits.transfer_timeout, on_notice)
+            await self._retrying(download_once, self.settings.transfer_timeout, on_notice)
         except BaseException as error:
             file.close(error)
             raise
@@ -267,15 +251,15 @@ class Puller:
         settle: bool = False,
     ) -> T:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
-            text = f"attempt {number} of {self.attempts} failed, next one in {seconds:.1f} s: {error}"
+            text = f"attempt {number} of {self.settings.attempts} failed, next one in {seconds:.1f} s: {error}"
             await self.warn(text)
             await self._notify(on_notice, text, success=False)
 
         return await retrying(
             attempt,
-            attempts=self.attempts,
+            attempts=self.settings.attempts,
             within=within,
-            delay=self.retry_delay,
+            delay=self.settings.retry_delay,
             on_retry=on_retry,
             settle=settle,
         )
@@ -284,7 +268,7 @@ class Puller:
         """Tell what the client waits for, in the form of the container's messages."""
         if on_notice is not None:
             message = {"type": "client", "success": success, "message": redact(text)}
-            await finished(on_notice(message), self.limits.idle_timeout)
+            await finished(on_notice(message), self.settings.idle_timeout)
 
     def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
         """Hold the lock of a dataset; see `fdtcc_dagster.client.dataset_lock`."""
@@ -294,12 +278,8 @@ class Puller:
             await self.log(text)
             await self._notify(on_notice, text, success=True)
 
-        timeout = max(self.limits.idle_timeout, _LEAST_LOCK_TIMEOUT)
-        return exclusive(self.endpoint.identity, name, on_wait, timeout)
-
-
-def _is_number(value: object, *types: type) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool)
+        timeout = max(self.settings.idle_timeout, _LEAST_LOCK_TIMEOUT)
+        return exclusive(self.settings.endpoint.identity, name, on_wait, timeout)
 
 
 def check_name(name: object) -> str:

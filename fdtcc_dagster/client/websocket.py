@@ -15,10 +15,9 @@ from websockets.frames import CloseCode
 
 from fdtcc_dagster.client.clock import AwakeClock, settled
 from fdtcc_dagster.client.connection_errors import malformed, refused, slow, unreachable
-from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.handshakes import handshake
 from fdtcc_dagster.client.health import is_online, lasting_failure
-from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.errors import (
     IdleTimeoutError,
     ProtocolError,
@@ -43,15 +42,14 @@ class _Connect(connect):
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientConnection]:
+async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]:
     """Open the WebSocket, and close it at the end in any case.
 
     The container never closes by itself, sends no pong while it writes, and needs no long frames: see
     docs/protocol.md#the-first-terminal-frame-decides and docs/protocol.md#keepalives-and-silence.
 
     Args:
-        endpoint: The container.
-        limits: `open_timeout` counts here.
+        settings: The address, `open_timeout` and `max_handshakes` count here.
 
     Yields:
         The open connection.
@@ -59,8 +57,8 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
     Raises:
         ServiceUnavailableError: There is no connection, or the handshake was refused or took too long.
     """
-    async with handshake(endpoint.identity, limits.max_handshakes, 2 * limits.open_timeout):
-        connection = await _open(endpoint, limits)
+    async with handshake(settings.endpoint.identity, settings.max_handshakes, 2 * settings.open_timeout):
+        connection = await _open(settings)
     try:
         yield connection
     finally:
@@ -68,7 +66,8 @@ async def connected(endpoint: Endpoint, limits: Limits) -> AsyncIterator[ClientC
         await settled(connection.close(), 2 * _CLOSE_SECONDS, connection.transport.abort)
 
 
-async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
+async def _open(settings: ClientSettings) -> ClientConnection:
+    endpoint = settings.endpoint
     began = time.monotonic()
     try:
         return await _Connect(
@@ -76,7 +75,7 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
             ssl=endpoint.ssl_context,
             additional_headers=endpoint.headers,
             logger=_logger,
-            open_timeout=limits.open_timeout,
+            open_timeout=settings.open_timeout,
             ping_interval=None,
             close_timeout=_CLOSE_SECONDS,
             max_size=_FRAME_BYTES,
@@ -85,31 +84,33 @@ async def _open(endpoint: Endpoint, limits: Limits) -> ClientConnection:
     except InvalidStatus as error:
         raise refused(endpoint, error.response.status_code, handshake=True) from error
     except (TimeoutError, asyncio.TimeoutError) as error:
-        if await is_online(endpoint, limits.open_timeout):
-            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from error
+        if await is_online(endpoint, settings.open_timeout):
+            raise slow(endpoint, time.monotonic() - began, settings.max_handshakes) from error
         raise ServiceUnavailableError(
-            f"{endpoint} did not accept the connection within {limits.open_timeout:g} s"
+            f"{endpoint} did not accept the connection within {settings.open_timeout:g} s"
         ) from error
     except (OSError, InvalidHandshake) as error:
         dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
-        if dropped and await is_online(endpoint, limits.open_timeout):
-            raise slow(endpoint, time.monotonic() - began, limits.max_handshakes) from None
+        if dropped and await is_online(endpoint, settings.open_timeout):
+            raise slow(endpoint, time.monotonic() - began, settings.max_handshakes) from None
         if dropped or isinstance(error, OSError):
             raise unreachable(endpoint, error) from None
         if not isinstance(error, InvalidMessage):
             raise malformed(endpoint, error) from None
         # websockets reads few answers but its own: none of HTTP/1.0, without a reason or with a long body.
-        lasting = await lasting_failure(endpoint, error, limits.open_timeout, handshake=True)
+        lasting = await lasting_failure(endpoint, error, settings.open_timeout, handshake=True)
         raise lasting or malformed(endpoint, error, permanent=False) from None
 
 
-async def converse(connection: ClientConnection, request: str, limits: Limits) -> AsyncGenerator[str | bytes, None]:
+async def converse(
+    connection: ClientConnection, request: str, settings: ClientSettings
+) -> AsyncGenerator[str | bytes, None]:
     """Send a request and yield the payload of each frame that follows.
 
     Args:
         connection: The open connection.
         request: The text frame to send.
-        limits: `idle_timeout` and `job_timeout` count here, while this process runs.
+        settings: `idle_timeout` and `job_timeout` count here, while this process runs.
 
     Raises:
         IdleTimeoutError: A timeout has passed.
@@ -118,15 +119,15 @@ async def converse(connection: ClientConnection, request: str, limits: Limits) -
     """
     with AwakeClock(on_tick=lambda: _check_unread(connection.transport)) as clock:
         try:
-            clock.until = min(limits.idle_timeout, limits.job_timeout)
+            clock.until = min(settings.idle_timeout, settings.job_timeout)
             await clock.within(connection.send(request))
             while True:
-                clock.until = min(clock() + limits.idle_timeout, limits.job_timeout)
+                clock.until = min(clock() + settings.idle_timeout, settings.job_timeout)
                 yield await clock.within(connection.recv())
         except asyncio.TimeoutError as error:
-            if clock() >= limits.job_timeout:
-                raise IdleTimeoutError(f"the container gave no result within {limits.job_timeout:g} s") from error
-            raise IdleTimeoutError(f"the container sent nothing for {limits.idle_timeout:g} s") from error
+            if clock() >= settings.job_timeout:
+                raise IdleTimeoutError(f"the container gave no result within {settings.job_timeout:g} s") from error
+            raise IdleTimeoutError(f"the container sent nothing for {settings.idle_timeout:g} s") from error
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
                 raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error

@@ -19,8 +19,8 @@ from fdtcc_dagster.client.client import FDTCC
 from fdtcc_dagster.client.connection_errors import refused
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.health import is_online
-from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.retry import is_retryable
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.websocket import connected
 from fdtcc_dagster.errors import ServiceUnavailableError
 from fdtcc_dagster_tests.security.serving import tcp_server
@@ -148,7 +148,7 @@ async def test_a_body_in_gzip_is_read_all_the_same() -> None:
 )
 async def test_a_handshake_that_is_no_http_is_not_tried_again(answer: bytes) -> None:
     with answering(answer) as (port, _), pytest.raises(ServiceUnavailableError, match="cannot be read: ") as caught:
-        async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=5.0)):
+        async with connected(ClientSettings("127.0.0.1", port, open_timeout=5.0)):
             pass
     assert not is_retryable(caught.value)
     assert SECRET.decode() not in "".join(traceback.format_exception(caught.value))
@@ -173,7 +173,7 @@ async def test_a_status_that_may_pass_comes_before_what_cannot_be_read(
 ) -> None:
     with answering(answer) as (port, requests):
         with pytest.raises(ServiceUnavailableError, match="answers with HTTP 503") as caught:
-            async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=5.0)):
+            async with connected(ClientSettings("127.0.0.1", port, open_timeout=5.0)):
                 pass
         client = FDTCC("127.0.0.1", port, attempts=2, retry_delay=0.01)
         assert await client.download("0" * 64) == ("Failed", False)
@@ -186,7 +186,7 @@ async def test_a_status_that_may_pass_comes_before_what_cannot_be_read(
 @pytest.mark.parametrize("then", [of_length(b'{"online": true}'), b""], ids=["online", "gone"])
 async def test_a_handshake_in_the_moment_of_a_restart_is_tried_again(then: bytes) -> None:
     with answering(b"HTTP/1.0 503 x\r\n\r\n", then) as (port, _), pytest.raises(ServiceUnavailableError) as caught:
-        async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=5.0)):
+        async with connected(ClientSettings("127.0.0.1", port, open_timeout=5.0)):
             pass
     assert is_retryable(caught.value)
 

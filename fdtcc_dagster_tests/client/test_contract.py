@@ -15,10 +15,9 @@ import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.dataset_lock import exclusive
-from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.client.hosts import identity_of
-from fdtcc_dagster.client.limits import Limits
 from fdtcc_dagster.client.protocol import Message
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.snapshot import Snapshot
 from fdtcc_dagster.client.websocket import connected
 from fdtcc_dagster.errors import (
@@ -333,7 +332,7 @@ async def test_keepalives_keep_a_pull_alive_within_the_limit_of_the_job(
 async def test_no_pings_are_sent_for_the_container_may_not_answer_them(
     container: SandboxContainer, client: FoundryDevToolsContainerClient
 ) -> None:
-    async with connected(Endpoint(client.host, client.port), Limits()) as connection:
+    async with connected(ClientSettings(client.host, client.port)) as connection:
         assert connection.ping_interval is None
 
 

@@ -25,8 +25,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
 )
 from fdtcc_dagster.client import websocket
-from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.websocket import connected, converse
 from fdtcc_dagster.ingest import run_log
 from fdtcc_dagster.window import Window
@@ -79,11 +78,11 @@ async def test_a_server_that_pings_and_reads_nothing_is_left(monkeypatch: pytest
     with tcp_server(ping_without_reading) as port:
 
         async def leave() -> None:
-            async with connected(Endpoint("127.0.0.1", port), Limits()) as connection:
+            async with connected(ClientSettings("127.0.0.1", port)) as connection:
                 connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
                 if asks:
                     with pytest.raises(ServiceConnectionLostError, match="without a close frame"):
-                        await anext(converse(connection, "{}", Limits()))
+                        await anext(converse(connection, "{}", ClientSettings()))
                 else:
                     while connection.transport.get_write_buffer_size() < 1 << 16:
                         await asyncio.sleep(0.01)

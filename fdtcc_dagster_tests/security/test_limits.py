@@ -9,6 +9,7 @@ import struct
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,7 @@ import pytest
 from aiohttp import web
 
 from fdtcc_dagster.client.download import Transport, download
-from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.limits import Limits
+from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.client.websocket import connected
 from fdtcc_dagster.errors import (
@@ -31,15 +31,15 @@ POINTER = "0" * 64
 Body = Callable[[], AsyncIterator[bytes]]
 
 
-async def attempt(port: int, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
+async def attempt(port: int, directory: Path, limits: ClientSettings, transport: Transport = "csv") -> None:
     file = SpoolFile(directory, POINTER)
     try:
-        await download(Endpoint("127.0.0.1", port), file, transport=transport, limits=limits)
+        await download(replace(limits, port=port), file, transport=transport)
     finally:
         file.close()
 
 
-async def get(body: Body, directory: Path, limits: Limits, transport: Transport = "csv") -> None:
+async def get(body: Body, directory: Path, limits: ClientSettings, transport: Transport = "csv") -> None:
     """Download an endless body; whatever comes of it, nothing is left."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -87,7 +87,7 @@ async def trickle() -> AsyncIterator[bytes]:
 @pytest.mark.parametrize(("body", "transport"), [(endless, "csv"), (bomb, "zip"), (empty_blocks, "zip")])
 async def test_a_body_without_an_end_stops_at_the_limit(tmp_path: Path, body: Body, transport: Transport) -> None:
     with pytest.raises(DatasetRetrievalError, match="more than 40000000 bytes; if that is right, raise max_bytes"):
-        await get(body, tmp_path, Limits(max_bytes=40_000_000), transport)
+        await get(body, tmp_path, ClientSettings("127.0.0.1", max_bytes=40_000_000), transport)
 
 
 @pytest.mark.parametrize(("body", "transport"), [(endless, "csv"), (bomb, "zip")])
@@ -101,13 +101,13 @@ async def test_a_body_without_an_end_leaves_room_on_the_disk(
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     with pytest.raises(OSError, match=r"bytes left, .*make room, or give another spool directory") as caught:
-        await get(body, tmp_path, Limits(), transport)
+        await get(body, tmp_path, ClientSettings("127.0.0.1"), transport)
     assert caught.value.errno == errno.ENOSPC
 
 
 async def test_a_body_that_trickles_ends_at_the_time_limit(tmp_path: Path) -> None:
     with pytest.raises(IdleTimeoutError, match=r"did not end within 1 s, after .* bytes; .*raise transfer_timeout"):
-        await get(trickle, tmp_path, Limits(idle_timeout=5.0, transfer_timeout=1.0))
+        await get(trickle, tmp_path, ClientSettings("127.0.0.1", idle_timeout=5.0, transfer_timeout=1.0))
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_left(tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ async def test_a_server_that_accepts_and_says_nothing_is_left(tmp_path: Path) ->
         await reader.read()
 
     with tcp_server(silent) as port:
-        limits = Limits(open_timeout=0.5, idle_timeout=0.5)
+        limits = ClientSettings("127.0.0.1", open_timeout=0.5, idle_timeout=0.5)
         with pytest.raises(IdleTimeoutError, match=r"no bytes of the snapshot for 0.5 s"):
             await attempt(port, tmp_path, limits)
         with pytest.raises(ServiceUnavailableError, match=r"did not accept the connection within 0.5 s"):
-            async with connected(Endpoint("127.0.0.1", port), limits):
+            async with connected(replace(limits, port=port)):
                 pass
 
 
@@ -134,11 +134,11 @@ async def test_a_header_without_an_end_is_refused(tmp_path: Path) -> None:
     started = time.monotonic()
     with tcp_server(shout) as port:
         with pytest.raises(ServiceUnavailableError, match="one of its headers has more than 8 KiB") as caught:
-            await attempt(port, tmp_path, Limits())
+            await attempt(port, tmp_path, ClientSettings("127.0.0.1"))
         assert caught.value.permanent
         # websockets stops reading at once, and waits for the server to notice.
         with pytest.raises(ServiceUnavailableError, match=r"cannot be (reached|read)|did not accept"):
-            async with connected(Endpoint("127.0.0.1", port), Limits(open_timeout=1.0)):
+            async with connected(ClientSettings("127.0.0.1", port, open_timeout=1.0)):
                 pass
     # Not by one of the time limits, of which the shortest is a minute.
     assert time.monotonic() - started < 50
