@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fdtcc_dagster.client.clock import AwakeClock
@@ -13,6 +14,9 @@ from fdtcc_dagster.errors import IdleTimeoutError
 
 OnMessage = Callable[[Message], Awaitable[None] | None]
 """`on_message(message)`, sync or async."""
+
+OnProgress = Callable[[int, "int | None"], None]
+"""`on_progress(bytes, total)`, sync: no download waits for it; the total is None where the service does not tell it."""
 
 Log = Callable[[str], Awaitable[None]]
 """`await log(text)`."""
@@ -25,12 +29,39 @@ class OuterWebSocket(Protocol):
         """Send a JSON value."""
 
 
-async def finished(result: Awaitable[None] | None, seconds: float) -> None:
-    """Wait for the result of a sync or async callback.
+@dataclass(frozen=True)
+class PullObserver:
+    """The callbacks of a pull; see `FoundryDevToolsContainerClient.pull`.
+
+    Attributes:
+        on_message: Called with the container's messages.
+        on_progress: Called with the progress of the download.
+        on_notice: Called with what the client waits for.
+
+    Raises:
+        ValueError: One is not callable.
+    """
+
+    on_message: OnMessage | None = None
+    on_progress: OnProgress | None = None
+    on_notice: OnMessage | None = None
+
+    def __post_init__(self) -> None:
+        for name, function in vars(self).items():
+            if function is not None:
+                checked_callable(name, function)
+
+
+UNOBSERVED = PullObserver()
+
+
+async def call(seconds: float, function: Callable[..., Awaitable[None] | None] | None, *arguments: Any) -> None:
+    """Call a sync or async callback, if there is one, and wait for its result.
 
     Raises:
         IdleTimeoutError: It has not returned after so many seconds.
     """
+    result = None if function is None else function(*arguments)
     if isinstance(result, _Done) or not inspect.isawaitable(result):
         return
     with AwakeClock(seconds) as clock:

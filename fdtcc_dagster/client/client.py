@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from fdtcc_dagster.client.callbacks import OuterWebSocket, awaitable, checked_callable, finished
+from fdtcc_dagster.client.callbacks import OuterWebSocket, awaitable, call, checked_callable
 from fdtcc_dagster.client.protocol import (
     Conversation,
     Message,
@@ -309,14 +309,13 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             function = checked_callable("response_func", response_func)
 
         async def respond(message: Message) -> None:
-            if function is not None:
-                await finished(function(self, outer_ws, message), self._puller.settings.idle_timeout)
+            await call(self._puller.settings.idle_timeout, function, self, outer_ws, message)
 
         return respond
 
     async def _log(self, message: str) -> None:
         try:
-            await finished(self.log_func(self, message), self._puller.settings.idle_timeout)
+            await call(self._puller.settings.idle_timeout, self.log_func, self, message)
         except IdleTimeoutError:
             logger.warning("log_func does not return, and is not called any more", exc_info=True)
             self.log_func = awaitable(lambda *_: None)

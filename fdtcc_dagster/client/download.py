@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing
 from typing import Literal
 
+from fdtcc_dagster.client.callbacks import UNOBSERVED, PullObserver
 from fdtcc_dagster.client.clock import AwakeClock
 from fdtcc_dagster.client.connection_errors import is_malformed, refused, unreachable, unreadable
 from fdtcc_dagster.client.disk_budget import DiskBudget, too_large
@@ -29,9 +30,6 @@ from fdtcc_dagster.errors import (
 Transport = Literal["csv", "zip"]
 """How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams."""
 
-OnProgress = Callable[[int, "int | None"], None]
-"""`on_progress(bytes, total)`, called in the event loop; the total is None where the service does not tell it."""
-
 _RECEIVED_BYTES = 1 << 19
 """How many are taken from the socket at once: asyncio's 256 KiB cost more of the processor."""
 _READ_BYTES = 1 << 20
@@ -47,7 +45,7 @@ async def download(
     arriving: SpoolFile,
     *,
     transport: Transport = "csv",
-    on_progress: OnProgress | None = None,
+    observer: PullObserver = UNOBSERVED,
 ) -> None:
     """Make one attempt to download a snapshot's CSV, and verify it against its pointer.
 
@@ -57,7 +55,7 @@ async def download(
         settings: All but `job_timeout`, `attempts` and `retry_delay` count here; times count while this process runs.
         arriving: The spool file; it may be read in the meantime. The caller closes it after the last attempt.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is that of the inflated bytes.
-        on_progress: Called about once a second with the number of bytes that have arrived, and the total.
+        observer: Its `on_progress` is called about once a second.
 
     Raises:
         ServiceUnavailableError: The container cannot be reached, or answers with a failure or something unreadable.
@@ -84,7 +82,7 @@ async def download(
 
     arriving.begin()
     try:
-        async with aclosing(_body(settings, url, on_progress)) as body:
+        async with aclosing(_body(settings, url, observer)) as body:
             await _write_beside(body, write, finish)
     except DamagedError as error:
         raise ChecksumMismatchError(f"the ZIP arrived damaged: {error}; try again") from error
@@ -120,7 +118,7 @@ async def _write_beside(
         await loop.run_in_executor(thread, finish)
 
 
-async def _body(settings: ClientSettings, url: str, on_progress: OnProgress | None) -> AsyncGenerator[bytes, None]:
+async def _body(settings: ClientSettings, url: str, observer: PullObserver) -> AsyncGenerator[bytes, None]:
     import aiohttp  # here, because it takes long: code locations load without it
 
     endpoint = settings.endpoint
@@ -184,9 +182,9 @@ async def _body(settings: ClientSettings, url: str, on_progress: OnProgress | No
                         raise too_large(settings.max_bytes)
                     if chunk:
                         yield chunk
-                    if on_progress is not None and time.monotonic() - told > 1.0:
+                    if observer.on_progress is not None and time.monotonic() - told > 1.0:
                         told = time.monotonic()
-                        on_progress(received, total)
+                        observer.on_progress(received, total)
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnavailableError(
                 f"{endpoint} did not accept the connection for the download within {settings.open_timeout:g} s"

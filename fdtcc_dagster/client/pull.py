@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from fdtcc_dagster.client.callbacks import Log, OnMessage, finished
+from fdtcc_dagster.client.callbacks import UNOBSERVED, Log, PullObserver, call
 from fdtcc_dagster.client.dataset_lock import exclusive
-from fdtcc_dagster.client.download import OnProgress, Transport, download
+from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer, check_missing_version
 from fdtcc_dagster.client.retry import retrying
@@ -49,8 +49,7 @@ class _Ask:
     missing_version: MissingVersion
     fixed_now: datetime | None
     evidence: Evidence
-    on_message: OnMessage | None
-    on_notice: OnMessage | None
+    observer: PullObserver
 
     def now(self) -> datetime:
         return self.fixed_now or datetime.now(timezone.utc)
@@ -74,32 +73,22 @@ class Puller:
         self,
         name: str,
         window: Window,
-        on_message: OnMessage | None,
         missing_version: MissingVersion,
         now: datetime | None,
-        on_notice: OnMessage | None = None,
-        evidence: Evidence | None = None,
+        evidence: Evidence | None,
+        observer: PullObserver,
     ) -> Announcement:
         """Implements `FoundryDevToolsContainerClient.request`."""
-        ask = _Ask(
-            name,
-            window,
-            missing_version,
-            now,
-            evidence or LocalEvidence(self.settings.endpoint.identity, name),
-            on_message,
-            on_notice,
-        )
+        evidence = evidence or LocalEvidence(self.settings.endpoint.identity, name)
+        ask = _Ask(name, window, missing_version, now, evidence, observer)
         _check_request(name, window, missing_version, ask.now())
         with _located(name, window):
             # The lock is kept between attempts: the job that one has left behind may still run.
-            async with self.exclusive(name, on_notice):
+            async with self.exclusive(name, observer):
                 pending = ask.evidence.pending(window)
                 announcement, now = await self._ask(ask, window, pending), ask.now()
                 if (doubt := _doubt(announcement, pending)) and window.contains(now):
-                    text = f"{doubt}; the container is asked to pull anew"
-                    await self.warn(text)
-                    await self._notify(on_notice, text, success=False)
+                    await self._notice(observer, f"{doubt}; the container is asked to pull anew")
                     # In a window that begins now it has no version yet: it counts the rows and pulls them.
                     announcement = await self._ask(ask, Window(now, window.to_dt), None)
         if (rejected := _rejection(announcement)) is not None:
@@ -152,7 +141,7 @@ class Puller:
                 max_record_bytes=self.settings.max_record_bytes,
             )
 
-        announcement = await self._retrying(converse_once, self.settings.job_timeout, ask.on_notice, settle=True)
+        announcement = await self._retrying(converse_once, self.settings.job_timeout, ask.observer, settle=True)
         if announcement.is_outside and ask.missing_version == "raise":
             raise NoVersionInWindowError(
                 f"dataset {ask.name!r}, window {ask.window}: the container was asked at "
@@ -164,19 +153,13 @@ class Puller:
             )
         return announcement
 
-    async def fetch(
-        self,
-        arriving: ArrivingSnapshot,
-        transport: Transport,
-        on_progress: OnProgress | None,
-        on_notice: OnMessage | None = None,
-    ) -> Snapshot:
+    async def fetch(self, arriving: ArrivingSnapshot, transport: Transport, observer: PullObserver) -> Snapshot:
         """Implements `FoundryDevToolsContainerClient.fetch`."""
         started = time.monotonic()
         known, file = arriving.announcement, arriving.file
         with _located(known.dataset, known.window):
             try:
-                await self.download(file, transport, on_progress, on_notice)
+                await self.download(file, transport, observer)
             except OSError as error:
                 raise _unwritten(error, known, file.path.parent) from error
         seconds = known.seconds + time.monotonic() - started
@@ -198,7 +181,7 @@ class Puller:
                             rows = conversation.announced_rows or 0
                             pending = PendingCount(rows, conversation.window.from_dt, asked_at)
                             ask.evidence.expect(pending)
-                        await self._show(message, conversation, ask)
+                        await self._show(message, conversation, ask.observer)
                         if conversation.outcome is not None:
                             break
         except ServiceConnectionLostError as error:
@@ -213,30 +196,21 @@ class Puller:
             return conversation.outcome
         raise conversation.outcome or AssertionError("a conversation ends with an outcome or an exception")
 
-    async def _show(self, message: Message | None, conversation: Conversation, ask: _Ask) -> None:
+    async def _show(self, message: Message | None, conversation: Conversation, observer: PullObserver) -> None:
         if message is not None:
             await self.log(f"Received: {excerpt(message, LOGGED)}")
-            if ask.on_message is not None:
-                await finished(ask.on_message(message), self.settings.idle_timeout)
+            await call(self.settings.idle_timeout, observer.on_message, message)
         while conversation.warnings:
-            text = conversation.warnings.pop(0)
-            await self.warn(text)
-            await self._notify(ask.on_notice, text, success=False)
+            await self._notice(observer, conversation.warnings.pop(0))
 
-    async def download(
-        self,
-        file: SpoolFile,
-        transport: Transport,
-        on_progress: OnProgress | None = None,
-        on_notice: OnMessage | None = None,
-    ) -> None:
+    async def download(self, file: SpoolFile, transport: Transport, observer: PullObserver = UNOBSERVED) -> None:
         """Download and verify a CSV; see `fdtcc_dagster.client.download.download`."""
 
         async def download_once() -> None:
-            await download(self.settings, file, transport=transport, on_progress=on_progress)
+            await download(self.settings, file, transport=transport, observer=observer)
 
         try:
-            await self._retrying(download_once, self.settings.transfer_timeout, on_notice)
+            await self._retrying(download_once, self.settings.transfer_timeout, observer)
         except BaseException as error:
             file.close(error)
             raise
@@ -246,14 +220,13 @@ class Puller:
         self,
         attempt: Callable[[], Awaitable[T]],
         within: float,
-        on_notice: OnMessage | None = None,
+        observer: PullObserver,
         *,
         settle: bool = False,
     ) -> T:
         async def on_retry(error: FdtccError, number: int, seconds: float) -> None:
-            text = f"attempt {number} of {self.settings.attempts} failed, next one in {seconds:.1f} s: {error}"
-            await self.warn(text)
-            await self._notify(on_notice, text, success=False)
+            tried = f"attempt {number} of {self.settings.attempts} failed"
+            await self._notice(observer, f"{tried}, next one in {seconds:.1f} s: {error}")
 
         return await retrying(
             attempt,
@@ -264,19 +237,17 @@ class Puller:
             settle=settle,
         )
 
-    async def _notify(self, on_notice: OnMessage | None, text: str, *, success: bool) -> None:
-        """Tell what the client waits for, in the form of the container's messages."""
-        if on_notice is not None:
-            message = {"type": "client", "success": success, "message": redact(text)}
-            await finished(on_notice(message), self.settings.idle_timeout)
+    async def _notice(self, observer: PullObserver, text: str, *, success: bool = False) -> None:
+        """Log what the client waits for, and tell it in the form of the container's messages."""
+        await (self.log if success else self.warn)(text)
+        message = {"type": "client", "success": success, "message": redact(text)}
+        await call(self.settings.idle_timeout, observer.on_notice, message)
 
-    def exclusive(self, name: str, on_notice: OnMessage | None = None) -> AbstractAsyncContextManager[None]:
+    def exclusive(self, name: str, observer: PullObserver = UNOBSERVED) -> AbstractAsyncContextManager[None]:
         """Hold the lock of a dataset; see `fdtcc_dagster.client.dataset_lock`."""
 
         async def on_wait() -> None:
-            text = f"Waiting for another pull of {name!r} to end"
-            await self.log(text)
-            await self._notify(on_notice, text, success=True)
+            await self._notice(observer, f"Waiting for another pull of {name!r} to end", success=True)
 
         timeout = max(self.settings.idle_timeout, _LEAST_LOCK_TIMEOUT)
         return exclusive(self.settings.endpoint.identity, name, on_wait, timeout)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from fdtcc_dagster.client.callbacks import OnMessage, checked_callable
-from fdtcc_dagster.client.download import OnProgress, Transport
+from fdtcc_dagster.client.callbacks import UNOBSERVED, OnMessage, OnProgress, PullObserver
+from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.client.protocol import MissingVersion
 from fdtcc_dagster.client.pull import Puller, check_directory, check_transport
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
@@ -75,18 +75,17 @@ class PullsSnapshots:
         """
         check_directory(directory)
         check_transport(transport)
+        observer = PullObserver(on_message, on_progress, on_notice)
         announcement = await self.request(
             name,
             from_dt,
             to_dt,
-            on_message=on_message,
             missing_version=missing_version,
             now=now,
-            on_notice=on_notice,
             evidence=evidence,
+            observer=observer,
         )
-        arriving = ArrivingSnapshot.of(announcement, directory)
-        return await self.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
+        return await self.fetch(ArrivingSnapshot.of(announcement, directory), transport=transport, observer=observer)
 
     async def request(
         self,
@@ -94,32 +93,28 @@ class PullsSnapshots:
         from_dt: datetime | str,
         to_dt: datetime | str,
         *,
-        on_message: OnMessage | None = None,
         missing_version: MissingVersion = "raise",
         now: datetime | None = None,
-        on_notice: OnMessage | None = None,
         evidence: Evidence | None = None,
+        observer: PullObserver = UNOBSERVED,
     ) -> Announcement:
         """Have the container find or pull one dataset, and say which snapshot that is: the first half of `pull`.
 
-        The arguments and errors are those of `pull`. Of one dataset, only one request at a time is made.
+        The arguments and errors are those of `pull`; the observer has its callbacks. Of one dataset, only one request
+        at a time is made.
 
         Returns:
             What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.
         """
-        for argument, function in (("on_message", on_message), ("on_notice", on_notice)):
-            if function is not None:
-                checked_callable(argument, function)
         window = Window.of(from_dt, to_dt)
-        return await self._puller.request(name, window, on_message, missing_version, now, on_notice, evidence)
+        return await self._puller.request(name, window, missing_version, now, evidence, observer)
 
     async def fetch(
         self,
         arriving: ArrivingSnapshot,
         *,
         transport: Transport = "csv",
-        on_progress: OnProgress | None = None,
-        on_notice: OnMessage | None = None,
+        observer: PullObserver = UNOBSERVED,
     ) -> Snapshot:
         """Download what the container announced, and verify it: the second half of `pull`.
 
@@ -130,11 +125,10 @@ class PullsSnapshots:
             arriving: What `ArrivingSnapshot.of` made of the announcement, fetched once. Its rows may be read in other
                 threads meanwhile.
             transport: As for `pull`.
-            on_progress: As for `pull`.
-            on_notice: As for `pull`.
+            observer: The callbacks of `pull`.
 
         Returns:
             The snapshot; its file belongs to the caller.
         """
         check_transport(transport)
-        return await self._puller.fetch(arriving, transport, on_progress, on_notice)
+        return await self._puller.fetch(arriving, transport, observer)

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fdtcc_dagster import FDTCC, FoundryDevToolsContainerClient, IdleTimeoutError, Schedule
+from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker
@@ -221,7 +222,7 @@ async def test_functions_that_never_return_are_not_waited_for_without_a_limit(
     began = time.monotonic()
     client = make_client(idle_timeout=0.1)
     with pytest.raises(IdleTimeoutError, match=r"'orders', window .* a function that was passed to the client did"):
-        await client.request("orders", today.from_dt, today.to_dt, on_message=hang)
+        await client.request("orders", today.from_dt, today.to_dt, observer=PullObserver(hang))
     await client.get(OuterSocket(), "orders", hang)
     assert "get('orders') failed: a function that was passed" in caplog.text
     # A logger that hangs does not end a pull, and makes it wait once.
@@ -293,7 +294,14 @@ async def test_other_bad_arguments_are_refused_before_any_work(
     with pytest.raises(ValueError, match="not a RID") as caught:
         await client.get_single(None, rid, *bounds)
     assert rid not in str(caught.value)
-    for arguments in ({"now": datetime(2026, 1, 1)}, {"now": "x"}, {"on_message": 5}, {"directory": None}):
+    for arguments in (
+        {"now": datetime(2026, 1, 1)},
+        {"now": "x"},
+        {"on_message": 5},
+        {"on_progress": 5},
+        {"on_notice": 5},
+        {"directory": None},
+    ):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             await client.pull("orders", *bounds, **{"directory": tmp_path, **arguments})
     with pytest.raises(ValueError, match="response_func"):

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
+from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.client.download import _RECEIVED_BYTES, _receive_more
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
@@ -61,7 +62,8 @@ async def test_progress_tells_the_total_where_the_server_does(today: Window, tmp
         now, evidence = datetime.now(timezone.utc), LocalEvidence("127.0.0.1:1", "orders")
         announcement = Announcement("orders", today, pointer, None, "cached", now, now, 0.0, evidence, True)
         await client.fetch(
-            ArrivingSnapshot.of(announcement, tmp_path), on_progress=lambda size, total: told.append((size, total))
+            ArrivingSnapshot.of(announcement, tmp_path),
+            observer=PullObserver(on_progress=lambda size, total: told.append((size, total))),
         )
     assert told[-1] == (len(body), len(body))
 

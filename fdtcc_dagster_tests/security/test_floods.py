@@ -25,6 +25,7 @@ from fdtcc_dagster import (
     build_foundry_assets,
 )
 from fdtcc_dagster.client import websocket
+from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.websocket import connected, converse
 from fdtcc_dagster.ingest import run_log
@@ -107,7 +108,9 @@ async def test_a_pull_is_cancelled_under_frames_that_never_pause(
         client = FDTCC("127.0.0.1", port)
         for _ in range(5):
             told: list[object] = []
-            pull = asyncio.create_task(client.request("orders", today.from_dt, today.to_dt, on_message=told.append))
+            pull = asyncio.create_task(
+                client.request("orders", today.from_dt, today.to_dt, observer=PullObserver(told.append))
+            )
             while not told:
                 await asyncio.sleep(0.01)
             pull.cancel()
