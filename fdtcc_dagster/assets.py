@@ -17,7 +17,7 @@ from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
 from fdtcc_dagster.names import check_asset_key, step_name
 from fdtcc_dagster.resource import check_container
-from fdtcc_dagster.targets import check_dataset, checked_translator, remember
+from fdtcc_dagster.targets import check_dataset, check_distinct_keys, checked_translator, remember
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
@@ -81,19 +81,15 @@ def build_foundry_assets(
     if retry_policy is not None:
         instance_of("retry_policy", retry_policy, dg.RetryPolicy, "dagster.RetryPolicy")
     translator = checked_translator(translator)
-    names: dict[dg.AssetKey, str] = {}
-    assets = []
+    described = []
     for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
         check_dataset(number, dataset)
-        spec = translator.get_asset_spec(dataset)
-        if check_asset_key(spec.key) in names:
-            raise ValueError(
-                f"the datasets {names[spec.key]!r} and {dataset.name!r} have the same asset key "
-                f"{spec.key.to_user_string()!r}: give one of them another asset_key"
-            )
-        names[spec.key] = dataset.name
-        assets.append(_build_asset(dataset, spec, io_manager_key, max_partitions_per_run, pool, retry_policy))
-    return assets
+        described.append((dataset, translator.get_asset_spec(dataset)))
+    check_distinct_keys((dataset, check_asset_key(spec.key)) for dataset, spec in described)
+    return [
+        _build_asset(dataset, spec, io_manager_key, max_partitions_per_run, pool, retry_policy)
+        for dataset, spec in described
+    ]
 
 
 def _build_asset(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
-from fdtcc_dagster.client.callbacks import OnMessage
-from fdtcc_dagster.client.download import OnProgress, Transport
+from fdtcc_dagster.client.callbacks import UNOBSERVED, PullObserver
+from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.interrupts import cancellably
 
@@ -27,8 +27,7 @@ async def fetch_and_read(
     *,
     directory: Path,
     transport: Transport,
-    on_progress: OnProgress | None = None,
-    on_notice: OnMessage | None = None,
+    observer: PullObserver = UNOBSERVED,
 ) -> tuple[Snapshot, Result]:
     """Download a snapshot, and read it in another thread as its bytes arrive.
 
@@ -52,9 +51,7 @@ async def fetch_and_read(
         with _readers:
             return read(arriving)
 
-    fetching = asyncio.ensure_future(
-        client.fetch(arriving, transport=transport, on_progress=on_progress, on_notice=on_notice)
-    )
+    fetching = asyncio.ensure_future(client.fetch(arriving, transport=transport, observer=observer))
     # However it ends, nobody waits for more bytes.
     fetching.add_done_callback(lambda _: arriving.file.close())
     reading = asyncio.ensure_future(cancellably(read_in_turn))

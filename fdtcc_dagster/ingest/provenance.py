@@ -8,29 +8,34 @@ from fdtcc_dagster.declaration import dataset_digest, declaration_of, is_of_anot
 from fdtcc_dagster.errors import SliceOutgrownError
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.slices import Slices
-from fdtcc_dagster.metadata_keys import DATASET, DECLARATION
+from fdtcc_dagster.metadata_keys import (
+    DATASET,
+    DECLARATION,
+    NAMESPACE,
+    SHA256,
+    SLICE,
+    SLICE_ROWS,
+    SNAPSHOT_ROWS,
+    TYPES,
+    WINDOW_FROM,
+    WINDOW_TO,
+)
 from fdtcc_dagster.storing import StoredPartition
 
-SNAPSHOT_ROWS = "foundry/snapshot_rows"
-"""Where a stored slice says how many rows its snapshot has."""
-
-_SHA256, _SLICE = "foundry/sha256", "foundry/slice"
-"""Where a stored partition says of which snapshot it is, and a slice, which rows it has."""
-
 _OR_NONE = ", or none"
-"""What the latter ends with if rows without a time are left out."""
+"""What SLICE ends with if rows without a time are left out."""
 
 
 def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement) -> dict[str, str]:
     """What a partition that is stored of a snapshot says of its origin; see `is_same`."""
     provenance = {
-        _SHA256: announcement.sha256,
-        "foundry/types": "inferred" if dataset.schema is None else "declared",
+        SHA256: announcement.sha256,
+        TYPES: "inferred" if dataset.schema is None else "declared",
         DECLARATION: declaration_of(dataset).digest,
         DATASET: dataset_digest(dataset),
     }
     if dataset.time is not None:
-        provenance[_SLICE] = f"{_rows_of_slice(dataset, key)}{_OR_NONE if dataset.time.allow_nulls else ''}"
+        provenance[SLICE] = f"{_rows_of_slice(dataset, key)}{_OR_NONE if dataset.time.allow_nulls else ''}"
     return provenance
 
 
@@ -38,7 +43,7 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
     """Say whether a stored partition is what would be stored of a snapshot, so that it need not be stored again."""
     if dataset.schema is not None and stored.schema != dataset.schema:
         return False
-    said = {name: value for name, value in stored.provenance.items() if name.startswith("foundry/")}
+    said = {name: value for name, value in stored.provenance.items() if name.startswith(NAMESPACE)}
     snapshot_rows = said.pop(SNAPSHOT_ROWS, None)
     # Not less: a slice must not pass for the whole.
     if said != provenance_of(dataset, key, announcement):
@@ -53,15 +58,15 @@ def slice_rows_before(
 
     Where nobody can tell what is stored, or what its origin is, the last materialization decides.
     """
-    if stored is not None and _SHA256 in stored.provenance:
-        is_same_slice = stored.provenance.get(_SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
+    if stored is not None and SHA256 in stored.provenance:
+        is_same_slice = stored.provenance.get(SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
         is_same_dataset = stored.provenance.get(DATASET, dataset_digest(dataset)) == dataset_digest(dataset)
         return stored.rows if is_same_slice and is_same_dataset else None
     if key not in materializations.stored or is_of_another(dataset, materializations.value(key, DECLARATION)):
         return None
     window = dataset.window(key)
-    recorded = [materializations.value(key, name) for name in ("foundry/window_from", "foundry/window_to")]
-    rows = materializations.value(key, "foundry/slice_rows")
+    recorded = [materializations.value(key, name) for name in (WINDOW_FROM, WINDOW_TO)]
+    rows = materializations.value(key, SLICE_ROWS)
     is_same_window = recorded == [window.from_dt.timestamp(), window.to_dt.timestamp()]
     return rows if is_same_window and isinstance(rows, int) else None
 

@@ -17,16 +17,18 @@ import polars as pl
 
 from fdtcc_dagster.background import BackgroundTask
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import NotYetAvailableError
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.overlap import fetch_and_read
-from fdtcc_dagster.ingest.provenance import SNAPSHOT_ROWS, check_slice, is_same, provenance_of, slice_rows_before
+from fdtcc_dagster.ingest.provenance import check_slice, is_same, provenance_of, slice_rows_before
 from fdtcc_dagster.ingest.run_log import PullLog, as_shown, megabytes
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
+from fdtcc_dagster.metadata_keys import PARTITION_ROW_COUNT, SNAPSHOT_ROWS
 from fdtcc_dagster.pandas_csv.typed import TypedCsv
 from fdtcc_dagster.redaction import ERROR, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
@@ -183,6 +185,11 @@ class PartitionsPull:
         """Ask for a batch's snapshot, and fetch it where it is not stored already for all keys."""
         only = batch.keys[0] if len(batch.keys) == 1 else None
         told = PullLog(self.log, "" if only is None else self._prefix(only))
+        observer = PullObserver(
+            on_message=lambda message: report(partial(told.message, as_shown(message))),
+            on_progress=lambda size, total: report(partial(told.progress, size, total)),
+            on_notice=lambda message: report(partial(told.notice, as_shown(message))),
+        )
         left = list(batch.keys)
         try:
             # That these wait for each other is nothing to be told.
@@ -191,10 +198,9 @@ class PartitionsPull:
                     self.dataset.name,
                     batch.window.from_dt,
                     batch.window.to_dt,
-                    on_message=lambda message: report(partial(told.message, as_shown(message))),
-                    on_notice=lambda message: report(partial(told.notice, as_shown(message))),
                     missing_version="raise" if self.dataset.time else self.dataset.missing_version,
                     evidence=self.evidence(only),
+                    observer=observer,
                 )
             for key in batch.keys:
                 # Only now: another run may have stored or removed it while the container was asked.
@@ -209,8 +215,7 @@ class PartitionsPull:
                     client,
                     announcement,
                     transport=self.container.transport,
-                    on_progress=lambda size, total: report(partial(told.progress, size, total)),
-                    on_notice=lambda message: report(partial(told.notice, as_shown(message))),
+                    observer=observer,
                 )
                 await self._fetch(left, announcement, fetch, directory, report)
         except Exception as error:  # noqa: BLE001 (it is the end of this batch, and not of the others)
@@ -317,7 +322,7 @@ class PartitionsPull:
         return f"Pulling {self.dataset.name!r}, {what}"
 
     def _log_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, replaced: str = "") -> None:
-        rows = stored.get("dagster/partition_row_count")
+        rows = stored.get(PARTITION_ROW_COUNT)
         what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
         of = "" if self.dataset.time is None else "a snapshot of "
         size = f"{megabytes(snapshot.size_bytes)} MB of CSV"

@@ -26,6 +26,7 @@ from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observatio
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
+from fdtcc_dagster.metadata_keys import FAILED_PARTITIONS
 from fdtcc_dagster.redaction import ERROR, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, ChecksPlaces, StoresPartitions
@@ -187,6 +188,6 @@ class Step:
         return dg.Failure(
             f"dataset {self.dataset.name!r}: {len(failures)} of {asked} partitions failed{others}:\n"
             + "\n".join(lines),
-            metadata={"foundry/failed_partitions": dg.MetadataValue.json(sorted(failures))},
+            metadata={FAILED_PARTITIONS: dg.MetadataValue.json(sorted(failures))},
             allow_retries=any(may_pass(error) for error in failures.values()),
         )
