@@ -111,8 +111,8 @@ def batches_of(dataset: FoundryDataset, keys: Sequence[str]) -> list[Batch]:
 class PartitionsPull:
     """Pulls partitions of one dataset in one run.
 
-    thread, as calls: not all event logs of Dagster bear two threads, and a slow one must not block the loop (ADR 26).
-    thread, as calls: not all event logs of Dagster bear two threads, and a slow one must not hold up the loop (ADR 26).
+    A helper thread speaks with the container, and downloads. What writes to Dagster is handed to the step's thread, as
+    calls: not all event logs of Dagster bear two threads, and a slow one must not block the event loop (ADR 26).
 
     Attributes:
         dataset: The dataset.
