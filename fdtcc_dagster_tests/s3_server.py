@@ -1,4 +1,4 @@
-"""A real S3 API server on loopback, with a word in what it answers and when."""
+"""A real S3 API server on loopback, whose answers a test can replace or delay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = Callable[[dict[str, Any]], int | None]
 
 @dataclass
 class S3Server:
-    """What the tests know of the server, and of a bucket that is theirs alone.
+    """The server and the bucket of one test.
 
     Attributes:
         endpoint: Its URL.

@@ -40,7 +40,7 @@ SCHEMA = pl.Schema({"id": pl.Int64(), "amount": pl.Float64(), "day": pl.Date(), 
 ROWS = {f"dataset{number}": rows for number, rows in enumerate((1, 500, 20_000, 60_000))}
 THREADS = 4
 POLARS_THREADS = 2 * THREADS
-"""Polars starts threads when it needs them, and keeps them: so many more, it may have late."""
+"""How many threads Polars, which starts them on demand and keeps them, may add late."""
 FAULTS: list[faults.Fault] = [
     faults.RefusedHandshake(500), faults.SlowHandshake(0.3), faults.JobFailure(), faults.ConnectionReset(0),
     faults.ConnectionReset(2), faults.ServiceRestart(), faults.BlockedLoop(0.2), faults.Silence(1),
@@ -61,7 +61,7 @@ FAILURES = {
 }  # fmt: skip
 """What faults make of any request."""
 MAY_BE = {kind: FAILURES | {due} for kind, due in DUE.items()}
-# A job that fails, although a version is cached, had none to deliver: so it looks.
+# If a job fails although a version is cached, it looks as if it had none to deliver.
 MAY_BE["cached"] |= {"ChecksumMismatchError", "NoVersionInWindowError"}
 # Of a live pull that announced other rows, the version with the same bytes is refused from then on.
 MAY_BE["cached"] |= {"RowCountMismatchError"}
@@ -189,7 +189,7 @@ class Soak:
             self.wrong.append(f"{name}, {kind}: {stored.height} rows from {snapshot}")
 
     def too_few(self, minutes: float) -> list[str]:
-        """Say of what there was too little in so many minutes to show anything, on however slow a machine."""
+        """Name the kinds of which there were too few in so many minutes to show anything, even on a slow machine."""
         failed = {what: count for (kind, what), count in self.outcomes.items() if what != DUE[kind]}
         counts = {f"{kind} {due}": (self.outcomes[kind, due], 10 * minutes) for kind, due in DUE.items()}
         counts["failures"] = sum(failed.values()), 5 * minutes
@@ -226,7 +226,7 @@ def slope(values: list[float]) -> float:
 
 def soak(minutes: float, seed: int) -> list[str]:
     """Soak for so many minutes, print what is measured, and give what is wrong."""
-    logging.getLogger("fdtcc_dagster").setLevel(logging.ERROR)  # failed attempts are no news here
+    logging.getLogger("fdtcc_dagster").setLevel(logging.ERROR)  # failed attempts are expected here
     print(f"seed {seed}", flush=True)  # noqa: T201
     with (
         tempfile.TemporaryDirectory() as directory,

@@ -20,8 +20,8 @@ _PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What befalls a connection.
+class NetworkFault:
+    """What goes wrong with a connection.
 
     Attributes:
         passes: How many bytes after the head of the answer pass before `end`; -1: not even the head. None: all.
@@ -39,7 +39,7 @@ class Trouble:
 @dataclass
 class _Pending:
     kind: Kind
-    trouble: Trouble
+    fault: NetworkFault
     times: int | None
     skip: int
 
@@ -78,22 +78,22 @@ class TcpProxy:
         self.stop()
 
     def stop(self) -> None:
-        """Close all connections and listen no more."""
+        """Close all connections and stop listening."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread.join()
 
-    def befall(self, kind: Kind, trouble: Trouble, times: int | None = 1, *, skip: int = 0) -> None:
-        """Let something happen to the next connections of a kind.
+    def inject(self, kind: Kind, fault: NetworkFault, times: int | None = 1, *, skip: int = 0) -> None:
+        """Inject a fault into the next connections of a kind.
 
         Args:
-            kind: Of which connections.
-            trouble: What happens.
-            times: To how many; None: to all.
-            skip: How many are left alone first.
+            kind: Which connections.
+            fault: What goes wrong with them.
+            times: How many of them; None: all.
+            skip: How many work first.
         """
         with self._lock:
-            self._pending.append(_Pending(kind, trouble, times, skip))
+            self._pending.append(_Pending(kind, fault, times, skip))
 
     @property
     def seen(self) -> dict[str, int]:
@@ -101,7 +101,7 @@ class TcpProxy:
         with self._lock:
             return dict(self._seen)
 
-    def _take(self, kind: Kind) -> Trouble:
+    def _take(self, kind: Kind) -> NetworkFault:
         with self._lock:
             self._seen[kind] += 1
             for pending in self._pending:
@@ -112,8 +112,8 @@ class TcpProxy:
                     continue
                 if pending.times is not None:
                     pending.times -= 1
-                return pending.trouble
-        return Trouble()
+                return pending.fault
+        return NetworkFault()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -139,12 +139,12 @@ class TcpProxy:
         upstream: asyncio.StreamWriter | None = None
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            trouble = self._take(_kind_of(head.split(b"\r\n", 1)[0]))
+            fault = self._take(_kind_of(head.split(b"\r\n", 1)[0]))
             answer, upstream = await asyncio.open_connection(*self._target)
             upstream.write(head)
             directions = {
                 asyncio.ensure_future(_pass_on(reader, upstream)),
-                asyncio.ensure_future(_answer(answer, writer, trouble)),
+                asyncio.ensure_future(_answer(answer, writer, fault)),
             }
             try:
                 done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -172,26 +172,26 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         await writer.drain()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
-    """Pass on the answer up to its end, or to the trouble's."""
-    await asyncio.sleep(trouble.delay)
-    left = trouble.passes
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: NetworkFault) -> None:
+    """Pass on the answer up to its end, or to the fault's."""
+    await asyncio.sleep(fault.delay)
+    left = fault.passes
     if left != -1:
         writer.write(await reader.readuntil(b"\r\n\r\n"))
         await writer.drain()
-        size = _PIECE if trouble.rate is None else max(int(trouble.rate / 10), 1)
+        size = _PIECE if fault.rate is None else max(int(fault.rate / 10), 1)
         while left is None or left > 0:
             piece = await reader.read(size if left is None else min(size, left))
             if not piece:
                 return
-            if trouble.rate is not None:
-                await asyncio.sleep(len(piece) / trouble.rate)
+            if fault.rate is not None:
+                await asyncio.sleep(len(piece) / fault.rate)
             writer.write(piece)
             await writer.drain()
             left = None if left is None else left - len(piece)
-    if trouble.end == "hold":
+    if fault.end == "hold":
         await asyncio.Event().wait()
-    elif trouble.end == "reset":
+    elif fault.end == "reset":
         await asyncio.sleep(0.02)  # a reset takes with it what the kernel has not sent yet
         _reset_on_close(writer)
 

@@ -194,7 +194,7 @@ def test_a_condition_goes_on_where_another_version_or_calendar_left_off(instance
         tags={"dagster/partition": "2026-02-27"},
         asset_selection=frozenset([ORDERS]),
     )
-    # It is kept that the partition is wanted, while it waits.
+    # While the partition waits, the cursor keeps the request for it.
     assert automated.evaluate("2026-02-27 12:01") == []
     later = Automated(instance, FoundryDataset("orders", hard, "2021-01-01"), last=automated.last)
     instance.report_run_failed(run)

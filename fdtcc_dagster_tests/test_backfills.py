@@ -55,7 +55,7 @@ def sha256(name: str, day: str) -> str:
 
 
 def weeks() -> pl.DataFrame:
-    """Rows of all weeks in no order of time: on every bound and beside it, and in each week another number more."""
+    """Unordered rows of all weeks: on every bound and beside it, and a different number in each week."""
     times: list[datetime] = []
     for number, key in enumerate(WEEKS):
         window = SLICES.window(key)

@@ -115,7 +115,7 @@ def test_windows_of_a_class_of_ones_own_are_told_by_its_name_and_exclusions() ->
 
 
 def test_the_digests_are_these_in_every_version_of_python_polars_and_dagster() -> None:
-    # They are recorded with stored partitions: another one makes all of them stale.
+    # Stored partitions record these digests, so a different digest makes all of them stale.
     datasets = [dataset(), dataset(time_column="at", zone="Europe/Berlin"), dataset(schema=None), own()]
     assert [digest(each) for each in datasets] == [
         "a80093887cb7a5d1",

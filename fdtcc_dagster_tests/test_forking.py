@@ -1,4 +1,4 @@
-"""A code location is loaded without any work of Polars, so that a process that is forked from it can work."""
+"""A code location is loaded without starting Polars, so that Polars works in a process that is forked from it."""
 
 from __future__ import annotations
 

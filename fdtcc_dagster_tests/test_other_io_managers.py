@@ -240,7 +240,7 @@ class TerminatedIOManager(dg.IOManager):
 
 
 class WrappingIOManager(TerminatedIOManager):
-    """Says in words of its own what has ended it."""
+    """Raises its own error when it is interrupted."""
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         try:

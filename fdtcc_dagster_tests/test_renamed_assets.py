@@ -126,7 +126,7 @@ def test_what_is_stored_and_recorded_has_the_key_that_dagster_gives(site: Site, 
         "raw/report",
     }
     assert {path.split("/")[0] for path in site.files()} == {"raw"}
-    # What is there is found again.
+    # The stored partition is found.
     site.run(assets, ORDERS, days=DAYS[1:2])
     (record,) = site.instance.fetch_materializations(ORDERS, limit=1).records
     assert record.asset_materialization

@@ -1,4 +1,4 @@
-"""What a run's log says of a pull, as its page shows it: of real runs, through a proxy that knows a download's size."""
+"""What a run log says about a pull, as its page shows it: real runs, through a proxy that knows a download's size."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_what_the_client_waits_for_is_told(
     assert held.wait(10)
     lines = run(instance, container.port, tmp_path, *DAYS, attempts=2)
     holder.join()
-    # Of the other process; that the partitions of a run wait for each other is nothing to be told.
+    # The log names the other process; that partitions of a run wait for each other is not logged.
     assert [line for line in lines if "another pull" in line] == [
         f"20: {DAYS[0]}: Waiting for another pull of 'orders' to end"
     ]

@@ -207,7 +207,7 @@ def test_a_daemon_that_was_down_over_two_ticks_requests_the_partitions_of_both(t
         time.sleep((back - datetime.now(UTC)).total_seconds())
         with dagster_dev(tmp_path, {"foundry": code}, container.port) as instance:
             wait_until(lambda: have_ended(instance, "sales", 2), what="the runs of what was missed")
-            # The next tick may come any time: what is looked at after it has more.
+            # The next tick may come any time and request more.
             runs, evaluations = runs_of(instance, "sales"), evaluations_of_schedule(instance, "sales")
             materialized = instance.partitions("sales")["MATERIALIZED"]
 

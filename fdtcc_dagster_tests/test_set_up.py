@@ -1,4 +1,4 @@
-"""Mistakes of set-up: told where they are made, or at a step's first line, and not after retries."""
+"""Set-up mistakes fail where they are made, or at the start of a step, without retries."""
 
 from __future__ import annotations
 

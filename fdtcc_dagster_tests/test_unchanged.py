@@ -149,7 +149,7 @@ def test_slices_of_the_same_version_are_left_and_others_cut(site: Site) -> None:
 
 
 class Kept(dg.IOManager):
-    """An IO manager of somebody else's, as documented."""
+    """A user's IO manager, as documented."""
 
     def __init__(self) -> None:
         self.partitions: dict[str, StoredPartition] = {}

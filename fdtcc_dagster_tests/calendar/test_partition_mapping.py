@@ -55,7 +55,7 @@ def over_the_wire(value: Any) -> Any:
 
 
 def on_the_host(definition: dg.TimeWindowPartitionsDefinition) -> Any:
-    """What the webserver and the daemon make of a definition."""
+    """The definition as the webserver and the daemon rebuild it."""
     return over_the_wire(PartitionsSnap.from_def(definition)).get_partitions_definition()
 
 
@@ -88,14 +88,14 @@ def down(mapping: dg.PartitionMapping, subset: Any, upstream: Any, downstream: A
 
 
 def questions(keys: list[str]) -> list[list[str]]:
-    """Single keys from everywhere, two with a gap, a range, and all."""
+    """Sets of keys to ask about: single ones, two with a gap, a range, and all."""
     middle = len(keys) // 2
     singles = [[key] for key in {keys[0], *keys[middle : middle + 2], *keys[-2:]}]
     return [*singles, [keys[0], keys[-1]], keys[middle:]]
 
 
 def check(mapping: dg.PartitionMapping, first: Any, second: Any) -> int:
-    """Both directions between two definitions, either of which is upstream once; gives the number of questions."""
+    """Compare both directions between two definitions, each once as upstream; return the number of questions."""
     asked = 0
     for upstream, downstream in ((first, second), (second, first)):
         above, below = true_windows(upstream), true_windows(downstream)
@@ -125,7 +125,7 @@ def test_every_mapping_question_is_answered_by_the_overlap_of_windows(rules: str
     first, second = calendar(rules, zone), OTHERS[other](zone)
     with dg.partition_loading_context(effective_dt=NOW):
         assert check(RefreshPartitionMapping(first, second), first, second) >= 20
-        # Of two calendars with one cron, Dagster's own mapping takes the bounds for the same.
+        # Dagster's own mapping takes the windows of two calendars with the same cron for equal.
         if first.cron_schedule != second.cron_schedule or rules == "second-to-last day":
             assert check(dg.TimeWindowPartitionMapping(), first, second) >= 20
 
@@ -171,10 +171,10 @@ def test_subsets_and_windows_reach_to_the_next_key_wherever_the_subset_comes_fro
                 assert len(subset) == len(keys)
                 assert down(dg.TimeWindowPartitionMapping(), subset, definition, daily) == expected
             assert (here - received).is_empty
-            # Our mapping also takes what the daemon left in Dagster's own classes.
+            # Our mapping also accepts subsets that the daemon made of Dagster's own classes.
             mapping = RefreshPartitionMapping(definition, daily)
             assert down(mapping, over_the_wire(there), host, daily) == expected
-            # What is sent has the windows of the daemon, which compares it with its own.
+            # A subset that is sent has the daemon's windows, because the daemon compares it with its own.
             sent = over_the_wire(here.to_serializable_subset())
             assert type(sent) is TimeWindowPartitionsSubset
             assert (sent - host.subset_with_all_partitions()).included_time_windows == []

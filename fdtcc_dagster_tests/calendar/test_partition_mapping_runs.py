@@ -82,7 +82,7 @@ DAYS = [str(dt.date(2024, 6, 29) + dt.timedelta(days=day)) for day in range(31)]
 
 @pytest.mark.parametrize("named", [False, True], ids=["inferred", "named"])
 def test_a_run_loads_every_partition_of_its_window(tmp_path: Path, named: bool) -> None:
-    """Of a snapshot per month, all its days; of a day, the snapshot that covers it."""
+    """A monthly snapshot loads all its days; a day loads the snapshot that covers it."""
 
     def asset_in(upstream: Any, downstream: Any) -> dg.AssetIn:
         return dg.AssetIn(partition_mapping=RefreshPartitionMapping(upstream, downstream) if named else None)

@@ -50,7 +50,7 @@ def over_the_wire(value: Any) -> Any:
 
 
 def on_the_host(definition: dg.TimeWindowPartitionsDefinition) -> dg.PartitionsDefinition:
-    """What the webserver and the daemon make of a definition."""
+    """The definition as the webserver and the daemon rebuild it."""
     snapshot = over_the_wire(PartitionsSnap.from_def(definition))
     rebuilt: dg.PartitionsDefinition = snapshot.get_partitions_definition()
     return rebuilt
@@ -274,7 +274,7 @@ def test_a_window_over_a_change_of_the_clocks_is_exact(hours: int, key: str, fro
         # The second refresh of a date.
         ("2024-03-01", "2024-03-01 23:15", "2024-03-01 23:15"),
         ("2024-03-01", "2024-03-02 01:15", None),
-        # A window that is over for longer is no matter of the buffer.
+        # If the window ended earlier, the buffer is not the reason.
         ("2024-02-23", "2024-03-01 03:00", None),
     ],
 )

@@ -49,7 +49,7 @@ def at(text: str) -> dt.datetime:
 
 
 def asks_for(rule: Refresh, day: dt.date) -> bool:
-    """The oracle: what a rule means, said once more and for one day only."""
+    """The oracle: whether a rule has a refresh on a day."""
     length = monthrange(day.year, day.month)[1]
     asked = rule.day if isinstance(rule.day, int) else 0
     in_month = day.day == (min(asked, length) if asked > 0 else max(length + 1 + asked, 1))

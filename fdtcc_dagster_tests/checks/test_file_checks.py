@@ -102,7 +102,7 @@ def test_files_are_intact_after_a_run_and_when_nothing_was_stored_again(site: Si
 
 
 def test_every_bit_that_flips_is_found(site: Site) -> None:
-    """By the check of a run, in a few; by what it calls, in 300, of which 172 are read as other values."""
+    """A run's check tests a few bits; the function that it calls tests 300, of which 172 change a value."""
     site.run(DAYS[0])
     file, whole = site.file(DAYS[0]), site.file(DAYS[0]).read_bytes()
     bits = random.Random(11).sample(range(8 * len(whole)), 300)  # noqa: S311
@@ -124,7 +124,7 @@ def test_every_bit_that_flips_is_found(site: Site) -> None:
     for bit in bits:
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
-        # Where it says no checksum any more, that is found by the one that was recorded.
+        # If the bit destroys the checksum in the file, the recorded one finds it.
         now_said, found = read_to_end(io.BytesIO(content))
         if said == now_said == found:
             missed.append(bit)
@@ -156,7 +156,7 @@ def test_a_file_that_is_gone_or_another_one_of_ours_is_found(site: Site) -> None
 
 
 def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) -> None:
-    """Stored, and recorded only after the check has read what was recorded before."""
+    """It is stored at once, but recorded only after the check has read the earlier record."""
     site.run(DAYS[0])
 
     class Meanwhile(FoundryParquetIOManager):
@@ -175,7 +175,7 @@ def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) ->
 
 
 def test_a_file_without_a_checksum_is_read_to_its_end(site: Site) -> None:
-    """As an earlier version has stored and recorded it."""
+    """An earlier version of this package stored and recorded it."""
     site.file(DAYS[0]).parent.mkdir(parents=True)
     numbers = pl.DataFrame({"id": range(100_000)}).with_columns(text=pl.col("id").hash().cast(pl.String))
     numbers.write_parquet(site.file(DAYS[0]))
@@ -212,7 +212,7 @@ def test_it_is_merged_with_definitions_as_documented(tmp_path: Path) -> None:
 def test_a_file_with_other_rows_than_were_stored_is_not_taken_for_unchanged(
     site: Site, time_column: str | None
 ) -> None:
-    """Cut to 7 rows and written as valid Parquet again, with all that the file said of itself."""
+    """It is cut to 7 rows and written as valid Parquet again, with all its metadata."""
     arguments: Mapping[str, Any] = {} if time_column is None else {"time_column": time_column}
     dataset = FoundryDataset(NAME, DATASET.schedule, date(2026, 1, 1), schema=SCHEMA, **arguments)
     site.run(DAYS[0], dataset=dataset)

@@ -154,7 +154,7 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
     )
     site.run(weekly, WEEK[:1])
     assert site.rows(WEEK[:1]) == [168]
-    # Dagster never forgets partitions, so the keys that are none any more are named for ever, and fail nothing.
+    # Dagster never forgets partitions, so the check always names keys that no longer exist, without failing.
     for _ in range(2):
         found = site.check(weekly)
         assert (found.passed, found.description) == (True, f"2 of 8 partitions fit the declaration. {former}")
@@ -443,7 +443,7 @@ def test_over_years_each_window_of_the_dataset_fits_and_another_does_not(
 
 
 def test_what_was_recorded_after_runs_were_deleted_is_compared(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite gives their ids to the next events."""
+    """SQLite gives the ids of the deleted events to the next ones."""
     monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
     site.run(declared(), WEEK)
     assert site.check(declared()).passed

@@ -1,4 +1,4 @@
-"""Limits of silence are measured while this process runs: what stops it is not the container's silence."""
+"""Timeouts count while this process runs: a pause of the process is not silence of the container."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_an_attempt_begins_after_a_gap_that_was_longer_than_the_time_for_a
 async def test_a_process_that_was_stopped_does_not_take_its_own_gap_for_silence(
     today: Window, tmp_path: Path, silent: str, stopped: bool
 ) -> None:
-    """Of 0.8 seconds of silence, the process is stopped for 0.6; one that runs gives up after 0.4."""
+    """The silence lasts 0.8 seconds, and the process is stopped for 0.6 of them; the timeout is 0.4."""
     begun = threading.Event()
 
     async def pause(what: str) -> None:

@@ -1,4 +1,4 @@
-"""HTTP answers that nobody can read: not quoted, and not tried again where the next one will be no better."""
+"""HTTP answers that cannot be read: they are not quoted, and not retried if the next one would be the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def of_length(body: bytes, length: int | None = None, *headers: bytes) -> bytes:
 
 @contextmanager
 def answering(*answers: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Give each request the next of some answers, or the last one, and then close the connection."""
+    """Answer each request with the next of some answers, or the last one, and then close the connection."""
     requests: list[bytes] = []
     left = list(answers)
 
@@ -125,7 +125,7 @@ async def test_a_body_that_is_damaged_is_tried_again_and_not_quoted(
         assert await FDTCC("127.0.0.1", port, retry_delay=0.01).download("0" * 64) == ("Failed", False)
         assert not await is_online(Endpoint("127.0.0.1", port), 5.0)
     assert downloads(requests) == 3
-    # Of a body that cannot be inflated, aiohttp may say no more than that it has ended.
+    # For a body that cannot be inflated, aiohttp may only report that it has ended.
     assert re.search("(is damaged|ended inside the download), after 0 bytes", caplog.text)
     assert SECRET.decode() not in caplog.text
 

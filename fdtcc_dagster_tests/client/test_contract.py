@@ -1,4 +1,4 @@
-"""The client against the container's observed behaviour, case by case: the S-numbers of the wire protocol."""
+"""The client against the container's observed behaviour, case by case, as in docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def pull(
 async def failure(
     client: FoundryDevToolsContainerClient, window: Window, tmp_path: Path, name: str = "orders", **arguments: object
 ) -> FdtccError:
-    """The error of a pull that must fail, after which nothing may be left behind."""
+    """Pull, and return the error; no file may be left."""
     with pytest.raises(FdtccError) as caught:
         await pull(client, window, tmp_path, name, **arguments)
     assert list(tmp_path.iterdir()) == []
@@ -232,7 +232,7 @@ async def test_the_guard_looks_at_the_clock_when_the_container_is_asked(
 ) -> None:
     now = datetime.now(timezone.utc)
     soon_over = Window(now - timedelta(days=1), now + timedelta(seconds=1))
-    # Another pull of the dataset holds the turn until the window is over.
+    # Another pull of the dataset holds the lock until the window is over.
     async with exclusive(identity_of(client.host, client.port), "orders", lambda: asyncio.sleep(0), timeout=60):
         waiting = asyncio.create_task(pull(client, soon_over, tmp_path))
         await asyncio.sleep(1.2)
@@ -536,7 +536,7 @@ async def test_only_this_user_can_read_a_snapshot(
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 5, 7, 100])
 def test_a_disk_that_takes_only_part_of_a_chunk_is_an_error(missing: int, tmp_path: Path) -> None:
-    """The hash is of the bytes that arrived; the file must hold just those."""
+    """The hash is that of the received bytes, so the file must contain all of them."""
     program = f"""
 import asyncio, resource, signal, sys
 from datetime import datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""The lock of a dataset, between processes: kept as long as its holder runs, and not waited for without an end."""
+"""The lock of a dataset across processes: it is held while its holder runs, and waiters time out."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def holder(
             process.kill()
 
 
-async def locked(port: int, timeout: float, told: asyncio.Event | None = None) -> float:
-    """Wait for the lock, and return for how long."""
+async def locked(port: int, timeout: float, notified: asyncio.Event | None = None) -> float:
+    """Wait for the lock, and return how many seconds that took."""
     began = time.monotonic()
 
     async def waits() -> None:
-        if told is not None:
-            told.set()
+        if notified is not None:
+            notified.set()
 
     async with exclusive(f"h:{port}", "orders", waits, timeout):
         return time.monotonic() - began
@@ -72,7 +72,7 @@ async def test_a_holder_that_is_stopped_is_given_up_and_named() -> None:
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(IdleTimeoutError, match=f"process {process.pid} .* no heartbeat for 1.5 s.*end it"):
             await asyncio.wait_for(locked(1, timeout=1.5), 30)
-    # What a killed process has left hinders nobody.
+    # The files of a killed process block nobody.
     assert await locked(1, timeout=1.5) < 1.5
 
 
@@ -142,7 +142,7 @@ async def test_a_pull_that_would_wait_for_a_stopped_one_ends(
             await asyncio.wait_for(pulled, 30)
         assert (raised.value.dataset, raised.value.window) == ("orders", today)
         assert sandbox_container.requests == []
-        # Asked again when it goes on, as a run's next attempt does.
+        # Another attempt succeeds when the holder continues.
         again = asyncio.create_task(client.pull("orders", today.from_dt, today.to_dt, directory=tmp_path))
         process.send_signal(signal.SIGCONT)
         process.terminate()
@@ -154,10 +154,10 @@ async def test_a_lock_whose_file_was_deleted_is_not_given_to_another_even_if_its
         process.send_signal(signal.SIGSTOP)
         for path in lock_directory().glob("*.lock"):
             path.unlink()
-        told = asyncio.Event()
-        waiting = asyncio.create_task(locked(7, timeout=60, told=told))
+        notified = asyncio.Event()
+        waiting = asyncio.create_task(locked(7, timeout=60, notified=notified))
         await asyncio.sleep(2.5)
-        assert told.is_set()
+        assert notified.is_set()
         process.send_signal(signal.SIGCONT)
         await asyncio.sleep(1.5)
         assert not waiting.done()
@@ -169,7 +169,7 @@ async def test_a_lock_whose_file_was_deleted_is_not_given_to_another_even_if_its
 async def test_a_lock_is_kept_and_others_can_be_had_when_the_state_directory_is_deleted(state: Path) -> None:
     with holder("h", 8, seconds=60) as process:
         shutil.rmtree(state)
-        await asyncio.sleep(1.5)  # that somebody lives was not to be seen for a second
+        await asyncio.sleep(1.5)  # the heartbeat was missing for a second
         waiting = asyncio.create_task(locked(8, timeout=60))
         await locked(9, timeout=60)
         await asyncio.sleep(0.5)

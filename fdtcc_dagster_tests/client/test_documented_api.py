@@ -31,7 +31,7 @@ SHA256 = hashlib.sha256(CSV.encode()).hexdigest()
 
 
 class OuterSocket:
-    """The least that an outer socket must be."""
+    """The smallest outer socket that is accepted."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -130,7 +130,7 @@ async def test_response_func_gets_client_socket_and_message_sync_or_async(
     await client.get(outer, "orders", respond)
     await client.get_single(outer, "orders", today.from_dt, today.to_dt, respond_async)
     assert {(self, outer_ws) for self, outer_ws, _ in seen} == {(client, outer)}
-    # As the reference client, `get_single` keeps the last message for itself.
+    # Like the reference client, `get_single` does not pass on the last message.
     assert [kind for *_, kind in seen].count("final") == 1
     assert outer.sent == []
 

@@ -1,4 +1,4 @@
-"""What a request learns of a snapshot counts for all that follow, in this process and in others."""
+"""What a request learns of a snapshot applies to all later requests, in this process and in others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fdtcc_dagster.window import Window
 
 ROWS = 3000
 SPARSE = "id,name\n" + "".join(f"{number * 3},row\n" for number in range(1, ROWS + 1))
-"""What batches of the container lose two thirds of."""
+"""A CSV of which the container's batches lose two thirds of the rows."""
 LOST = "announced 3000 rows, but the CSV has [0-9]+"
 SCHEMA = {"id": "Int64", "name": "String"}
 
@@ -57,7 +57,7 @@ def rows_of(snapshot: Snapshot) -> int:
 
 
 async def lose(container: SandboxContainer, window: Window, directory: Path) -> RowCountMismatchError:
-    """Let the container record a version that has lost rows, and find that out."""
+    """Let the container record a version that has lost rows, and a pull detect it."""
     snapshot = await pull(container, window, directory)
     with pytest.raises(RowCountMismatchError, match=LOST) as raised:
         rows_of(snapshot)
@@ -78,7 +78,7 @@ async def test_a_version_that_has_lost_rows_is_refused_when_it_comes_back_from_t
     assert "drop the column `id`" in str(raised.value)
     assert "datasets/metadata" in str(raised.value)
     assert raised.value.found_rows == error.found_rows
-    # Refused as soon as it is named.
+    # Refused as soon as its pointer arrives.
     assert sum(container.downloads.values()) == downloads
     assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +159,7 @@ async def test_a_number_that_was_announced_before_a_lost_connection_counts_in_th
     assert (snapshot.origin, snapshot.announced_rows, snapshot.is_certain) == ("cached", ROWS, False)
     with pytest.raises(RowCountMismatchError, match="before an earlier connection was lost"):
         rows_of(snapshot)
-    # The version may be of that job or of another client: from now on the container counts and pulls anew.
+    # The version may come from that job or from another client: from now on the container counts and pulls again.
     again = await pull(container, today, tmp_path)
     assert (again.origin, again.announced_rows, again.is_certain) == ("fetched", ROWS, True)
     with pytest.raises(RowCountMismatchError, match=LOST):

@@ -79,7 +79,7 @@ async def test_last_failure_is_raised_when_attempts_are_used_up() -> None:
     ],
 )  # fmt: skip
 async def test_other_failures_are_raised_at_once(failure: BaseException) -> None:
-    """A container that was silent for the idle limit has cost enough time, though its error is retryable."""
+    """Silence has used enough time already, although its error is retryable."""
     attempts = Attempts(failure)
     with pytest.raises(type(failure)):
         await attempts.run()

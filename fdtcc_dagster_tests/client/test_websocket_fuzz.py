@@ -1,4 +1,4 @@
-"""The frames of `test_protocol_fuzz.py` on a real connection: what comes of them there comes of them here, in time."""
+"""The frames of `test_protocol_fuzz.py` on a real connection: the outcomes are the same, and come in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IDLE = 0.3
 
 
 class Script:
-    """A container that says what it is told to, whatever it is asked."""
+    """A container that sends the given frames, whatever the request is."""
 
     frames: list[str | bytes]
     end: str
@@ -59,7 +59,7 @@ def outcome_of(conversation: Conversation, frames: list[str | bytes]) -> tuple[A
 
 async def request(port: int, window: Window, missing_version: MissingVersion, now: datetime) -> tuple[Any, ...]:
     client = FoundryDevToolsContainerClient("127.0.0.1", port, attempts=1, idle_timeout=IDLE)
-    # What an earlier example has announced is none of this one's business.
+    # The announcement of an earlier example must not affect this one.
     evidence = LocalEvidence("127.0.0.1", uuid4().hex)
     try:
         said = await client.request(

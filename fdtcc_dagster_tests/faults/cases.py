@@ -32,15 +32,15 @@ from fdtcc_dagster_tests.faults.scene import (
     rows,
     zipped_size,
 )
-from fdtcc_dagster_tests.tcp_proxy import Kind, Trouble
+from fdtcc_dagster_tests.tcp_proxy import Kind, NetworkFault
 
 UNKNOWN_NAME = {"type": "error", "success": False, "message": "ERROR | Not a single valid RIDs found in the request."}
 SIZES: dict[Transport, int] = {"csv": len(CSV), "zip": zipped_size()}
 ENDS: tuple[Literal["reset", "close"], ...] = ("reset", "close")
 SHORT = 0.4
-"""Seconds of a limit that is meant to pass in the conversation; nothing comes before."""
+"""A timeout in seconds that expires in the conversation; nothing precedes that."""
 LONG = 1.2
-"""Seconds of a limit that is meant to pass in the download; the conversation before it must not take as long."""
+"""A timeout in seconds that expires in the download; the conversation before it must not take as long."""
 
 
 def container(fault: faults.Fault, times: int | None = None) -> Arrange:
@@ -48,9 +48,9 @@ def container(fault: faults.Fault, times: int | None = None) -> Arrange:
     return lambda scene: scene.inject(fault, times)
 
 
-def network(kind: Kind, trouble: Trouble) -> Arrange:
+def network(kind: Kind, fault: NetworkFault) -> Arrange:
     """Something between the container and the client does it."""
-    return lambda scene: scene.befall(kind, trouble)
+    return lambda scene: scene.inject_network(kind, fault)
 
 
 def today(text: str) -> Arrange:
@@ -65,7 +65,7 @@ def today(text: str) -> Arrange:
 def delayed(scene: Scene) -> None:
     """The answers of the network take their time."""
     for kind in ("conversation", "download"):
-        scene.befall(kind, Trouble(delay=0.3))
+        scene.inject_network(kind, NetworkFault(delay=0.3))
 
 
 def handshakes() -> Iterator[Case]:
@@ -73,11 +73,11 @@ def handshakes() -> Iterator[Case]:
     kind, tried, short = ServiceUnavailableError, ATTEMPTS, {"open_timeout": SHORT}
     yield Case("nobody listens", lambda scene: scene.proxy.stop(), kind, 0, waits=tried - 1, others=False)
     for end in ENDS:
-        yield Case(f"{end} instead of an answer", network("conversation", Trouble(-1, end)), kind, tried)
-    yield Case("no answer", network("conversation", Trouble(-1, "hold")), kind, tried, limits=short)
+        yield Case(f"{end} instead of an answer", network("conversation", NetworkFault(-1, end)), kind, tried)
+    yield Case("no answer", network("conversation", NetworkFault(-1, "hold")), kind, tried, limits=short)
     yield Case("slow handshake", container(faults.SlowHandshake(30.0)), kind, tried, limits=short)
     yield Case(
-        "answer on its way for too long", network("conversation", Trouble(delay=30.0)), kind, tried, limits=short
+        "answer on its way for too long", network("conversation", NetworkFault(delay=30.0)), kind, tried, limits=short
     )
     yield Case("handshake within its limit", container(faults.SlowHandshake(0.3)), None, 1, 1)
     yield Case("answers on their way within the limit", delayed, None, 1, 1)
@@ -94,11 +94,13 @@ def conversations() -> Iterator[Case]:
         yield Case(f"closed after frame {frame}", container(faults.ServiceRestart(frame)), lost, tried)
     yield Case("reset once", container(faults.ConnectionReset(3), 1), None, 2, 1)
     for end in ENDS:
-        yield Case(f"{end} before the acknowledgement", network("conversation", Trouble(0, end)), lost, tried)
-        yield Case(f"{end} inside a frame", network("conversation", Trouble(50, end)), lost, tried)
+        yield Case(f"{end} before the acknowledgement", network("conversation", NetworkFault(0, end)), lost, tried)
+        yield Case(f"{end} inside a frame", network("conversation", NetworkFault(50, end)), lost, tried)
     for frame in (0, 1, FRAMES - 1):
         yield Case(f"silence after frame {frame}", container(faults.Silence(frame)), IdleTimeoutError, limits=idle)
-    yield Case("silence inside a frame", network("conversation", Trouble(50, "hold")), IdleTimeoutError, limits=idle)
+    yield Case(
+        "silence inside a frame", network("conversation", NetworkFault(50, "hold")), IdleTimeoutError, limits=idle
+    )
     yield Case(
         "nothing but keepalives",
         container(faults.Silence(1, keepalives=True)),
@@ -107,11 +109,11 @@ def conversations() -> Iterator[Case]:
     )
     yield Case("blocked loop", container(faults.BlockedLoop(30.0)), IdleTimeoutError, limits=idle)
     yield Case("blocked loop within the limit", container(faults.BlockedLoop(0.3)), None, 1, 1)
-    yield Case("frames in slow motion", network("conversation", Trouble(rate=4000.0)), None, 1, 1)
+    yield Case("frames in slow motion", network("conversation", NetworkFault(rate=4000.0)), None, 1, 1)
 
 
 def frames() -> Iterator[Case]:
-    """Frames that are none, and results that are none."""
+    """Invalid frames, and invalid results."""
     for name, fault in (
         ("not JSON", faults.NOT_JSON),
         ("not an object", faults.NOT_AN_OBJECT),
@@ -146,12 +148,12 @@ def bodies(transport: Transport) -> Iterator[Case]:
 
     lost, altered = ServiceConnectionLostError, ChecksumMismatchError
     for end in ENDS:
-        yield case(f"{end} instead of an answer", network("download", Trouble(-1, end)), lost, 2 * ATTEMPTS)
+        yield case(f"{end} instead of an answer", network("download", NetworkFault(-1, end)), lost, 2 * ATTEMPTS)
     for part in (0.0, 0.01, 0.5, 0.999):
         yield case(f"cut at {part:.1%}", container(faults.TruncatedBody(part)), lost)
         yield case(f"truncated at {part:.1%}", container(faults.TruncatedBody(part, close_delimited=True)), altered)
         for end in ENDS:
-            passes = Trouble(int(SIZES[transport] * part), end)
+            passes = NetworkFault(int(SIZES[transport] * part), end)
             yield case(f"{end} at {part:.1%}", network("download", passes), lost)
     for where, offset in (("the first byte", 0), ("byte 40", 40), ("the middle", None)):
         yield case(f"one bit of {where} flipped", container(faults.FlippedBit(offset)), altered)
@@ -161,11 +163,11 @@ def bodies(transport: Transport) -> Iterator[Case]:
 def slow_bodies() -> Iterator[Case]:
     """Downloads that never end."""
     for passes in (-1, 0, len(CSV) // 2):
-        hold = network("download", Trouble(passes, "hold"))
+        hold = network("download", NetworkFault(passes, "hold"))
         yield Case(f"silence after {passes} bytes", hold, IdleTimeoutError, 1, 1, {"idle_timeout": LONG})
-    late = network("download", Trouble(delay=30.0))
+    late = network("download", NetworkFault(delay=30.0))
     yield Case("answer on its way for too long: download", late, IdleTimeoutError, 1, 1, {"idle_timeout": LONG})
-    trickle = network("download", Trouble(rate=1000.0))
+    trickle = network("download", NetworkFault(rate=1000.0))
     yield Case("a trickle of bytes", trickle, IdleTimeoutError, 1, 1, {"transfer_timeout": LONG})
 
 

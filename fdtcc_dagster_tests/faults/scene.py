@@ -13,7 +13,7 @@ import polars as pl
 
 from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.sandbox import SandboxContainer, faults
-from fdtcc_dagster_tests.tcp_proxy import Kind, TcpProxy, Trouble
+from fdtcc_dagster_tests.tcp_proxy import Kind, NetworkFault, TcpProxy
 
 NAME = "orders"
 SCHEMA = {"id": "Int64", "token": "String"}
@@ -47,12 +47,12 @@ FRAMES = 7
 
 @dataclass
 class Scene:
-    """A container, a proxy in front of it, and the pull that something befalls.
+    """A container, a proxy in front of it, and the pull that gets a fault.
 
     Attributes:
         container: The container.
         proxy: The proxy.
-        skip: How many pulls of the dataset come before the one that is meant.
+        skip: How many pulls of the dataset come before that one.
     """
 
     container: SandboxContainer
@@ -60,13 +60,13 @@ class Scene:
     skip: int = 0
 
     def inject(self, fault: faults.Fault, times: int | None = None) -> None:
-        """Let the container misbehave."""
+        """Inject a fault into the container."""
         name = None if isinstance(fault, faults.HandshakeFault) else NAME
         self.container.inject(name, fault, times, skip=self.skip)
 
-    def befall(self, kind: Kind, trouble: Trouble, times: int | None = None) -> None:
-        """Let the network misbehave."""
-        self.proxy.befall(kind, trouble, times, skip=self.skip)
+    def inject_network(self, kind: Kind, fault: NetworkFault, times: int | None = None) -> None:
+        """Inject a fault into the network."""
+        self.proxy.inject(kind, fault, times, skip=self.skip)
 
     def attempts(self) -> tuple[int, int]:
         """How many conversations and downloads the pull has tried."""

@@ -12,7 +12,7 @@ from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Case, Scene
 from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of
 
 PATIENCE = 3.0
-"""How much longer than in the client's tests a limit is: other partitions have to keep it."""
+"""How much longer timeouts are than in the client's tests, because other partitions must stay within them."""
 
 
 def check_attempts(case: Case, place: Scene) -> None:

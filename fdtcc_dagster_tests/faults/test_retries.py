@@ -95,7 +95,7 @@ async def test_the_time_of_a_job_is_that_of_all_attempts_together(
 async def test_a_download_that_never_ends_is_given_up(
     container: SandboxContainer, today: Window, tmp_path: Path
 ) -> None:
-    """Bytes that come now and then keep the idle limit, and a retry would fare no better."""
+    """Occasional bytes stay within the idle timeout, and a retry would be as slow."""
     container.inject(NAME, faults.ThrottledBody(1000.0))
     with pytest.raises(IdleTimeoutError, match=f"dataset '{NAME}', window .*within 2 s"):
         await pull(container, today, tmp_path / "one", transfer_timeout=2.0)

@@ -1,4 +1,4 @@
-"""Faults that befall the one snapshot of a run of slices: none is stored, and those that were stay as they were."""
+"""Faults in the one snapshot of a run of slices: no slice is stored, and stored ones stay unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster_tests.faults.cases import container, network, today
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, NAME, Case, Scene
 from fdtcc_dagster_tests.faults.site import Site, failure_of
-from fdtcc_dagster_tests.tcp_proxy import Trouble
+from fdtcc_dagster_tests.tcp_proxy import NetworkFault
 
 SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)", "token": "String"}
 MONDAYS = Schedule([{"cycle": "weekly", "day": "Monday", "time": "00:00:00"}], buffer=timedelta(0))
@@ -39,7 +39,7 @@ WHOLE = pl.DataFrame({"id": range(ROWS)}).select(
 )
 CSV = WHOLE.write_csv(datetime_format="%Y-%m-%d %H:%M:%S+00:00")
 ID = CSV.index("\n30000,") + 1
-"""Where a number stands that is still one when its last bit is another."""
+"""The position of a digit that is still a digit when its last bit is flipped."""
 
 
 def last_row(row: str) -> str:
@@ -49,7 +49,13 @@ def last_row(row: str) -> str:
 CASES = [
     Case("cut", container(faults.TruncatedBody(0.8)), ServiceConnectionLostError, 1, ATTEMPTS),
     Case("truncated", container(faults.TruncatedBody(0.8, close_delimited=True)), ChecksumMismatchError, 1, ATTEMPTS),
-    Case("reset", network("download", Trouble(int(0.8 * len(CSV)), "reset")), ServiceConnectionLostError, 1, ATTEMPTS),
+    Case(
+        "reset",
+        network("download", NetworkFault(int(0.8 * len(CSV)), "reset")),
+        ServiceConnectionLostError,
+        1,
+        ATTEMPTS,
+    ),
     Case("one bit flipped", container(faults.FlippedBit(ID)), ChecksumMismatchError, 1, ATTEMPTS),
     Case("one bit flipped once", container(faults.FlippedBit(ID), 1), None, 1, 2),
     Case("too many rows announced", container(faults.AnnouncedRows(ROWS + 1)), RowCountMismatchError, 1, 1),
@@ -69,7 +75,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A run of all slices but the last is served by an older version; the next one pulls live, in which it befalls.
+    """A run of all slices but the last gets an older version; the next run pulls live, and gets the fault.
 
     Its bytes arrive so slowly, and are cut in blocks so small, that parts of slices are in the spool by then.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster_tests.faults.scene import CSV, NAME, SHA256, Scene
-from fdtcc_dagster_tests.tcp_proxy import Trouble
+from fdtcc_dagster_tests.tcp_proxy import NetworkFault
 
 
 async def body(place: Scene) -> bytes:
@@ -36,25 +36,25 @@ async def test_what_is_not_befallen_passes_unaltered_and_is_counted(place: Scene
 
 
 async def test_so_many_bytes_pass(place: Scene) -> None:
-    place.proxy.befall("download", Trouble(1000, "close"), skip=1)
+    place.proxy.inject("download", NetworkFault(1000, "close"), skip=1)
     assert [len(await body(place)) for _ in range(3)] == [len(CSV), 1000, len(CSV)]
 
 
 async def test_reset(place: Scene) -> None:
-    place.proxy.befall("conversation", Trouble(0, "reset"), times=None)
-    place.proxy.befall("download", Trouble(-1, "reset"))
+    place.proxy.inject("conversation", NetworkFault(0, "reset"), times=None)
+    place.proxy.inject("download", NetworkFault(-1, "reset"))
     with pytest.raises(ConnectionResetError):
         await body(place)
 
 
 async def test_hold(place: Scene) -> None:
-    place.proxy.befall("download", Trouble(10, "hold"))
+    place.proxy.inject("download", NetworkFault(10, "hold"))
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(body(place), 0.3)
 
 
 async def test_delay_and_rate(place: Scene) -> None:
-    place.proxy.befall("download", Trouble(20_000, "close", delay=0.2, rate=100_000.0))
+    place.proxy.inject("download", NetworkFault(20_000, "close", delay=0.2, rate=100_000.0))
     began = asyncio.get_running_loop().time()
     assert len(await body(place)) == 20_000
     assert asyncio.get_running_loop().time() - began >= 0.4

@@ -1,4 +1,4 @@
-"""What a run learns of a snapshot counts for every later run, on every machine: only Dagster's event log is shared."""
+"""What a run learns of a snapshot applies to every later run, on every machine: they share only Dagster's event log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SNAPSHOTS = FoundryDataset(NAME, WEEKLY, START, {"id": "Int64", "at": "Date"})
 DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
 SLICES = FoundryDataset(NAME, DAILY, START, {"id": "Int64", "at": "Date"}, time_column="at")
 SPARSE = "id,at\n" + "".join(f"{number * 3},{TODAY - timedelta(days=number % 20)}\n" for number in range(1, ROWS + 1))
-"""What batches of the container lose two thirds of."""
+"""A CSV of which the container's batches lose two thirds of the rows."""
 LOST = "announced 3000 rows, but the CSV has"
 
 
@@ -109,7 +109,7 @@ def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, 
     assert metadata["foundry/announced_rows"] == ROWS
     assert isinstance(found := metadata["foundry/found_rows"], int)
     assert found < ROWS
-    # Its version is answered from the cache; the container is asked anew, and loses them once more.
+    # The container answers with its cached version; asked again, it loses the rows again.
     for config in (None, {"ops": {NAME: {"config": {"refetch": True}}}}):
         requests = len(site.container.requests)
         assert LOST in failure_of(site.run(dataset, config=config))
@@ -196,7 +196,7 @@ def test_another_io_manager_gets_none_of_it_either(site: Site, tmp_path: Path) -
 
 
 class Collecting(PolarsParquetIOManager):
-    """An IO manager of somebody else's, which stores what it has collected."""
+    """A user's IO manager, which collects a frame and stores it."""
 
     def sink_df_to_path(self, context: dg.OutputContext, df: pl.LazyFrame, path: Any) -> None:
         self.write_df_to_path(context, df.collect(), path)

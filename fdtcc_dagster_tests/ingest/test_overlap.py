@@ -1,4 +1,4 @@
-"""Reading while a download goes on: which of their errors is told, and how they end together."""
+"""Reading during a download: which of the two errors is raised, and how both end."""
 
 from __future__ import annotations
 

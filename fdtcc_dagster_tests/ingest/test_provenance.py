@@ -96,7 +96,7 @@ def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
         yield Site(sandbox_container, tmp_path, instance)
 
 
-def told(materialization: dg.AssetMaterialization) -> dict[str, object]:
+def stable_metadata(materialization: dg.AssetMaterialization) -> dict[str, object]:
     """The metadata that another run of the same snapshot does not change."""
     differing = {"foundry/pull_seconds", "foundry/store_seconds", "foundry/size_bytes", "foundry/unchanged"}
     return {name: value.value for name, value in materialization.metadata.items() if name not in differing}
@@ -116,7 +116,7 @@ def test_nothing_is_downloaded_or_stored_and_the_same_is_recorded(site: Site, da
         assert not is_unchanged(first[key])
         assert is_unchanged(second[key])
         assert "foundry/size_bytes" not in second[key].metadata
-        assert told(second[key]) == told(first[key])
+        assert stable_metadata(second[key]) == stable_metadata(first[key])
         assert (second[key].tags or {})["dagster/data_version"] == SHA256
     # The same for a run of one partition.
     single = site.run(dataset, KEYS[:1])[KEYS[0]]

@@ -173,7 +173,7 @@ def test_a_failure_that_cannot_pass_is_not_attempted_again(site: Site, monkeypat
     result = site.run(DAYS, retry_policy=NO_WAIT)
     assert not result.success
     assert len(site.container.requests) == len(DAYS)
-    # Of many, the first are told with their causes, and all are named in the metadata.
+    # If many fail, the error has the causes of the first, and the metadata name all.
     data = failure_of(result).user_failure_data
     assert data is not None
     assert (data.description or "").splitlines()[4:] == ["and 5 more: see foundry/failed_partitions"]

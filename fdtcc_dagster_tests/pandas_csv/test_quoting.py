@@ -10,7 +10,7 @@ from fdtcc_dagster.pandas_csv.quoting import record_at, row_of_stray_quote
 
 
 def first_stray(block: bytes) -> int | None:
-    """The record of the first quote at which a parser that reads byte by byte is at a loss."""
+    """The record of the first quote that a byte-by-byte parser finds invalid."""
     row, quoted, begins = 1, False, True
     position, opened = 0, 0
     while position < len(block):

@@ -1,4 +1,4 @@
-"""Frames of every supported type, as pandas writes them: what was written is what is read, or the misfit is named."""
+"""Frames of every supported type, written by pandas: the same values are read, or one that does not fit is named."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def written(tmp_path: Path, cells: dict[str, list[Any]], schema: pl.Schema) -> C
 
 
 def as_text(source: CsvSource) -> list[list[str]]:
-    """The records as Python reads them, for whom a bare carriage return would end one."""
+    """The records as Python reads them; for Python a bare carriage return would end one."""
     buffer = bytearray(1 << 22)
     with source.opener() as file:
         size = file.readinto(memoryview(buffer))

@@ -1,4 +1,4 @@
-"""Real servers on loopback for what the sandbox does not do: a reverse proxy with TLS, and servers of ill will."""
+"""Real servers on loopback for what the sandbox does not do: a reverse proxy with TLS, and malicious servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that never pauses, or reads nothing, is left in time, and what it says is kept within bounds."""
+"""The client disconnects in time from a server that never pauses or reads nothing, and bounds what it keeps of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of ill will ends in an error, and not in a full disk, full memory, or a run without an end."""
+"""A malicious server causes an error, and not a full disk, full memory, or an endless run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def attempt(port: int, directory: Path, limits: ClientSettings, transport:
 
 
 async def get(body: Body, directory: Path, limits: ClientSettings, transport: Transport = "csv") -> None:
-    """Download an endless body; whatever comes of it, nothing is left."""
+    """Download an endless body; no file may be left."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -1,4 +1,4 @@
-"""Rows and bodies are quoted nowhere: whole runs are searched for a value, in vain but for one that does not fit."""
+"""No row or body is quoted: whole runs are searched for a value, and only one that does not fit may be found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES: list[tuple[str, str, faults.Fault | None, dict[str, Any]]] = [
     # The rest of the body may be read with what came before it, or be dropped with the connection.
     ("is damaged|SHA-256", f"id,mail\n{ROWS}", faults.WrongLength(-10), TEXTS),
 ]
-"""A pattern of what the error says, the CSV, what befalls its download, and the declaration."""
+"""A pattern of the error's text, the CSV, the fault of its download, and the declaration."""
 
 
 def test_no_run_shows_a_row(witness: Witness) -> None:

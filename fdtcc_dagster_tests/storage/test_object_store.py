@@ -1,4 +1,4 @@
-"""The Parquet store in an object store: whatever befalls an upload, what was there before stays as a whole."""
+"""The Parquet store in an object store: whatever happens to an upload, the previous object stays whole."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_frame_that_fails_in_its_last_row_leaves_the_object(s3: S3Server, stor
     assert not materialize(s3, failing(rows_before)).success
     assert s3.objects() == {"numbers.parquet": stored}
     assert s3.uploads() == []
-    # Nothing was sent that would have to be taken back.
+    # Nothing was sent that would have to be aborted.
     assert {what for what, _ in s3.requests} <= {"GET"}
 
 
@@ -152,7 +152,7 @@ def test_an_interrupt_ends_an_upload_that_is_not_answered(s3: S3Server, stored: 
 
     before = s3.objects()
     with holding(s3, phase, interrupt), contextlib.suppress(KeyboardInterrupt):
-        # Dagster tells of an interrupt by an exception, or as the run's end.
+        # Dagster reports an interrupt by an exception, or as the run's failure.
         assert not materialize(s3, rows(10 if phase == "put" else ROWS)).success
     assert began
     assert time.monotonic() - began[0] < 8
@@ -208,7 +208,7 @@ dg.materialize([numbers], resources={"io_manager": io_manager})
 
 @contextlib.contextmanager
 def process_in(s3: S3Server, phase: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that stores, and has come to a phase of its upload, which is not answered."""
+    """A process that stores, and waits for the server's answer in a phase of its upload."""
     reached = threading.Event()
     with holding(s3, phase, reached.set):
         arguments = [sys.executable, "-c", PROCESS, s3.base_dir, s3.endpoint, str(tmp_path / "tmp")]
@@ -286,7 +286,7 @@ def test_an_object_that_is_replaced_while_it_is_copied_is_an_error_and_no_mixtur
 
 
 def test_an_object_whose_bytes_are_of_two_versions_is_an_error_in_any_store(s3: S3Server) -> None:
-    """As a copy is, where a store does not say that the object is another one now."""
+    """Such a copy is made if a store does not report that the object was replaced."""
     with manager(s3).process_config_and_initialize_cm() as ready:
         key, day = dg.AssetKey("numbers"), "2026-01-01"
         contents = []

@@ -1,4 +1,4 @@
-"""What assets of one's own may return to the Parquet store, where it is put, and how it is written."""
+"""What a user's assets may return to the Parquet store, where it is stored, and how it is written."""
 
 from __future__ import annotations
 

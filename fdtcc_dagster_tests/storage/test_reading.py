@@ -1,4 +1,4 @@
-"""Reading stored partitions: one version, whatever is stored meanwhile, and whatever paths are called."""
+"""Reading stored partitions: one version, whatever is stored in the meantime, and with any path."""
 
 # No postponed annotations here: Dagster reads those of an asset's function.
 
@@ -23,7 +23,7 @@ from fdtcc_dagster import FoundryParquetIOManager
 
 KEY, PARTITION = dg.AssetKey("orders"), "2024-01-02"
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-02-01")
-# Of other lengths, so that what is known of one leads astray in another.
+# Versions of different lengths, so that the footer of one is wrong for another.
 HEIGHTS = {1: 20_000, 2: 100, 3: 7_000}
 ENGINES = ["in-memory", "streaming"]
 
