@@ -127,7 +127,7 @@ def look_at_partitions(which: str) -> Times:
 
     times: Times = {}
     target = ModuleTarget(LOCATIONS[which], None, str(Path(__file__).parent), "location")
-    # How long a code server takes to end is nobody's business here.
+    # The time that a code server takes to end is not measured.
     servers = {"code_servers": {"wait_for_local_processes_on_shutdown": False}}
     with dg.instance_for_test(servers) as instance, ExitStack() as stack:
         workspace = stack.enter_context(create_test_daemon_workspace_context(target, instance))

@@ -89,8 +89,8 @@ class FoundryDataset:
                 of any snapshot that was pulled after it. It holds datetimes (without a zone: UTC), dates, or ISO 8601
                 strings of either; a date is midnight, of the partitions' zone if `Date` is declared and else of UTC.
             allow_null_times: Whether rows without a time may be left out of all slices; otherwise they are an error.
-            complete_history: Whether the dataset keeps all its rows for ever, so that a slice whose window begins
-                before the snapshot's earliest time is complete; otherwise it is an error, for its rows may be gone.
+            complete_history: Whether the dataset never removes rows, so that a slice whose window begins
+                before the snapshot's earliest time is complete; otherwise it is an error, because its rows may be gone.
             asset_key: The asset's key, as text with slashes between its parts; the translator chooses one if None.
             description: The asset's description.
             group_name: The asset's group.

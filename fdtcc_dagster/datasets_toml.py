@@ -57,9 +57,9 @@ def datasets_from_toml(
         **settings: Arguments of `FoundryDataset` that all of them share, such as `schedule` and `start`.
 
     Returns:
-        The datasets, in the order of the file. Of names that lead to one asset key none has it: each has a key with
-        eight hex digits of its name after it, whatever else is selected and overridden. So no name that joins or leaves
-        gives a dataset's key, and its stored partitions, to another one.
+        The datasets, in the order of the file. If several names would get the same asset key, none of them gets it:
+        each gets a key that ends with eight hex digits of its name, whatever is selected and overridden. So adding or
+        removing a name never gives a dataset's key, and its stored partitions, to another dataset.
 
     Raises:
         FileNotFoundError: There is no such file.

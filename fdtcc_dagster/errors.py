@@ -127,7 +127,7 @@ class NotYetAvailableError(FdtccError):
 class RowCountMismatchError(FdtccError):
     """The CSV has more or fewer rows than the container announced, or none at all.
 
-    Such a snapshot is rejected for ever: later requests that get the same pointer raise this, too. See
+    Such a snapshot is rejected permanently: later requests that get the same pointer raise this, too. See
     docs/protocol.md#rows-can-be-lost.
 
     Attributes:

@@ -37,8 +37,8 @@ class RowCount:
 class PendingCount:
     """A number of rows that was announced in a conversation which ended without a pointer.
 
-    Its job may have recorded a version all the same. A version that is found later may also come from somebody else,
-    who pulled after it. So the number is a reason to doubt a version, but not to reject it for ever.
+    Its job may have recorded a version all the same. A version that is found later may also come from a later pull of
+    another client. So the number is a reason to doubt a version, but not to reject it permanently.
 
     Attributes:
         rows: The number.
@@ -73,7 +73,7 @@ class Evidence(Protocol):
         ...
 
     def count(self, sha256: str, announced: int | None, found: int) -> None:
-        """Keep how many rows a snapshot has; one that has others than announced, or none, is rejected for ever."""
+        """Keep how many rows a snapshot has; with another number than announced, or none, reject it permanently."""
         ...
 
     def pending(self, window: Window) -> PendingCount | None:

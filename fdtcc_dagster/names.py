@@ -55,8 +55,8 @@ def asset_key_of(name: str) -> dg.AssetKey:
 
     It has a part for each dot or slash. Letters become lower-case, those beyond A to Z are transcribed (ä as ae, é as
     e), and everything but letters, digits and underscores becomes an underscore. If that leaves something out, such as
-    a letter that has no transcription, an empty part, or the end of a long one, eight hex digits follow; also if the
-    key would be a word that Dagster reserves, such as `config`.
+    a letter without transcription, an empty part, or the end of a long one, eight hex digits follow; also if the key
+    would be a word that Dagster reserves, such as `config`.
     """
     text = unicodedata.normalize("NFC", name).lower().translate(_WRITTEN)
     text = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))

@@ -27,7 +27,7 @@ class FoundryDatasetTranslator:
             The spec, without partitions. Its key is the dataset's `asset_key`, or made of its name: a dot or slash
             begins a new part, letters become lower-case and are written with A to Z, and all but letters, digits and
             underscores an underscore. So "foundry.hr.monthly_closings" is `foundry/hr/monthly_closings`, and
-            "Größe (raw)" is `groesse_raw`. Where that leaves something out, as of "数据", eight hex digits follow.
+            "Größe (raw)" is `groesse_raw`. If that leaves something out, as for "数据", eight hex digits follow.
         """
         return dg.AssetSpec(
             key=dataset.asset_key or asset_key_of(dataset.name),

@@ -39,8 +39,8 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         recorded: Partition key → what its latest materialization recorded, of all partitions.
 
     Returns:
-        A finding that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that are none
-        any more. The latter alone are no failure: no run can mend them.
+        A finding that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that no
+        longer exist. These alone are no failure, because no run can repair them.
     """
     if not recorded:
         return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)

@@ -254,7 +254,7 @@ class _Plan:
         newest = next((key for key in reversed(keys) if key in materializations.stored), None)
         metadata: dict[str, Any] = {NEWEST_PARTITION: newest or "none", GRACE: str(grace)}
         moment = now - grace
-        # A definition of one's own may list windows that have not begun.
+        # A user's own definition may list windows that have not begun.
         dues = newest_due(self.dataset, moment, limit=_MOST_DUE)
         due = next((due for due in dues if self._available(due.partition_key, moment) <= moment), None)
         if due is None:

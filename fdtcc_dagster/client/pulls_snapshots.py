@@ -43,8 +43,8 @@ class PullsSnapshots:
             directory: An existing directory for the CSV; a failure leaves nothing in it.
             on_message: Called with every message of the container as it arrives, RIDs and uuids redacted.
             transport: `"csv"`, or `"zip"` for links of less than some 300 MB/s.
-            missing_version: For a window that does not contain `now`: `"raise"` hangs up as soon as the container says
-                that it has no version of it, `"accept"` takes today's data.
+            missing_version: For a window that does not contain `now`: `"raise"` closes the connection as soon as the
+                container says that it has no version of it, `"accept"` takes today's data.
             now: The current aware instant; None asks the clock.
             on_progress: Called about once a second of the download with the number of bytes that have arrived, as they
                 travel, and with their total, or None where the service does not tell it.
@@ -67,8 +67,8 @@ class PullsSnapshots:
             DatasetRetrievalError: Its own job failed, or the CSV is larger than `max_bytes`.
             EmptyDatasetError: The dataset has no rows.
             NoVersionInWindowError: A past window has no version, or the pull ended after its window.
-            RowCountMismatchError: The container's version is one that has lost rows, as an earlier request found out.
-                In a window that contains now, the container was asked for another one before.
+            RowCountMismatchError: An earlier request found that the container's version has lost rows. If the window
+                contains now, the client has asked the container for another one.
             ChecksumMismatchError: What arrived is not what was announced, in every attempt.
             ProtocolError: It said something that its protocol does not know.
             OSError: The file cannot be written, or would fill the disk.
@@ -104,7 +104,7 @@ class PullsSnapshots:
         at a time is made.
 
         Returns:
-            What the container announced, to be fetched by `ArrivingSnapshot.of` and `fetch`, or left there.
+            What the container announced; `ArrivingSnapshot.of` and `fetch` download it.
         """
         window = Window.of(from_dt, to_dt)
         return await self._puller.request(name, window, missing_version, now, evidence, observer)
@@ -118,7 +118,7 @@ class PullsSnapshots:
     ) -> Snapshot:
         """Download what the container announced, and verify it: the second half of `pull`.
 
-        The errors are those of `pull`. Whatever ends the download, `arriving` is closed then, and a reader that
+        The errors are those of `pull`. When the download ends for any reason, `arriving` is closed, and a reader that
         waits for more gets the error, too.
 
         Args:

@@ -65,7 +65,7 @@ async def retrying(
     """Make an attempt until it succeeds, one after the other, never two at a time.
 
     Args:
-        attempt: What to do; called anew each time.
+        attempt: What to do; called for each attempt.
         attempts: How many there are at most, at least 1.
         within: Seconds after which no further attempt begins; an attempt has a limit of its own.
         delay: Seconds before the second attempt; doubled each time, up to a minute, of which a random half to whole is

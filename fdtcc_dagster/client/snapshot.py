@@ -27,8 +27,8 @@ class Announcement:
         dataset: The dataset's name.
         window: The window that was asked for.
         sha256: The pointer: 64 lower-case hex digits, the SHA-256 of the snapshot's bytes.
-        announced_rows: How many rows the container counted in Foundry, now or when it pulled this snapshot, or None
-            where nobody knows.
+        announced_rows: How many rows the container counted in Foundry, now or when it pulled this snapshot, or None if
+            that is unknown.
         origin: `"cached"` for a version of the window, `"fetched"` for data that was pulled from Foundry just now.
         requested_at: The aware instant at which the container was asked.
         announced_at: The aware instant at which it answered.
@@ -53,7 +53,7 @@ class Announcement:
 
     @property
     def is_outside(self) -> bool:
-        """Whether today's data were taken for a window that was over, or was so when they had come."""
+        """Whether today's data were taken for a window that had ended before or during the pull."""
         asked, came = self.window.contains(self.requested_at), self.window.contains(self.announced_at)
         return self.origin == "fetched" and not (asked and came)
 
@@ -72,11 +72,11 @@ class ArrivingSnapshot:
 
     @classmethod
     def of(cls, announcement: Announcement, directory: Path | str) -> ArrivingSnapshot:
-        """Make ready for the bytes of a snapshot; nothing is written yet.
+        """Prepare a snapshot before its bytes arrive; nothing is written yet.
 
         Args:
             announcement: What the container said of it.
-            directory: An existing directory, in which its file is going to be put.
+            directory: An existing directory for its file.
 
         Returns:
             The snapshot, to be given to `FoundryDevToolsContainerClient.fetch`.
@@ -91,17 +91,16 @@ class ArrivingSnapshot:
     def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:
         """Give the typed rows; see `Snapshot.scan`.
 
-        To be called in another thread than that of the download, for bytes that have not arrived yet are waited for:
-        the header now, the others while the rows are collected or sunk, and those at the end until all are verified.
-        That raises what ended the download, or `ChecksumMismatchError` where it began anew with other bytes than those
-        that were read.
+        Call it in another thread than the download's, because it waits for bytes: now for the header, for the others
+        while the rows are collected or sunk, and at the end until all are verified. Waiting raises the error that ended
+        the download, or `ChecksumMismatchError` if a retry brought other bytes than those that were read.
 
         Args:
             schema: As for `Snapshot.scan`. Without one, types are inferred while the bytes arrive, so this returns when
                 all have.
 
         Returns:
-            The LazyFrame; it is of use until the arrival is closed.
+            The LazyFrame; it can be used until the spool file is closed.
         """
         return self.source.scan(None if schema is None else to_schema(schema))
 

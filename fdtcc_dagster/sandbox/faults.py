@@ -188,7 +188,7 @@ class Silence(ConversationFault):
     keepalives: bool = False
 
     async def after_frame(self, wire: Wire, number: int) -> None:
-        """Wait for ever."""
+        """Wait without end."""
         if number == self.after:
             wire.keepalives = wire.keepalives and self.keepalives
             await asyncio.Event().wait()
