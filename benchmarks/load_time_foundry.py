@@ -1,4 +1,4 @@
-"""A code location with 300 datasets, whose calendars no two of them share and most of which no cron can say.
+"""A code location with 300 datasets, whose calendars no two of them share and most of which no cron can express.
 
 They have schedules, or with LOAD_TIME=all conditions, checks and a sensor.
 """

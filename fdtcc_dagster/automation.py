@@ -157,7 +157,7 @@ def build_foundry_automation_sensors(
 
 
 def _warn_of_long(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator) -> None:
-    """Warn about assets whose conditions contain ours, of a calendar that no cron can say, but do not begin with it."""
+    """Warn about assets of hard calendars whose conditions contain ours, but do not begin with it."""
     specs: list[dg.AssetSpec] = []
     for target in targets:
         if isinstance(target, FoundryDataset):

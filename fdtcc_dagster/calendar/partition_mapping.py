@@ -1,4 +1,4 @@
-"""The partition mapping between a dataset whose calendar no cron can say and an asset with other partitions."""
+"""The partition mapping between a dataset whose calendar no cron can express and an asset with other partitions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SAMPLE = 120  # windows: five years of months, which have all lengths of a mont
 class RefreshPartitionMapping(dg.TimeWindowPartitionMapping):
     """Maps a partition onto all partitions with an overlapping window, where a window reaches to the next key.
 
-    Name it in the `AssetDep` or `AssetIn` of each dependency between a dataset whose calendar no cron can say, such as
-    the second-to-last day of the month, and an asset with other partitions. In the code location it is exact. The
+    Name it in the `AssetDep` or `AssetIn` of each dependency between a dataset whose calendar no cron can express, such
+    as the second-to-last day of the month, and an asset with other partitions. In the code location it is exact. The
     webserver and the daemon know neither this class nor those windows. They get a `TimeWindowPartitionMapping` whose
     offsets cover the longest window, so they may find one neighboring partition too many, but none too few.
     """
@@ -99,7 +99,7 @@ def inferred_mappings(asset_graph: Any, key: dg.AssetKey) -> list[tuple[str, str
     """The dependencies of a dataset, in either direction, that need a mapping and name none.
 
     Returns:
-        The downstream and the upstream asset of each, sorted. Their partitions differ, no cron can say one of the
+        The downstream and the upstream asset of each, sorted. Their partitions differ, no cron can express one of the
         calendars, and outside the code location its windows are taken for one minute long.
     """
     if not asset_graph.has(key):

@@ -1,9 +1,9 @@
 """Windows of partitions with excluded ticks, which reach from key to key wherever code of the location runs.
 
-Dagster ends a window at the next tick of its cron, excluded or not. For a calendar that one cron string cannot say, the
-next tick is a minute later, and Dagster would map such a partition onto one of the thirty days of another asset. Here
-the windows are right. What is sent to the webserver and the daemon has the windows that they use, because they rebuild
-Dagster's own classes. No other module overrides parts of Dagster's partitions that are not public.
+Dagster ends a window at the next tick of its cron, excluded or not. For a calendar that one cron string cannot express,
+the next tick is a minute later, and Dagster would map such a partition onto one of the thirty days of another asset.
+Here the windows are right. What is sent to the webserver and the daemon has the windows that they use, because they
+rebuild Dagster's own classes. No other module overrides parts of Dagster's partitions that are not public.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A schedule as Dagster partitions: one partition for each date that has a refresh.
 
-The key is the date of the refresh in the schedule's zone. If one cron string can say the dates, the definition is a
+The key is the date of the refresh in the schedule's zone. If one cron string can express the dates, the definition is a
 plain, unbounded `TimeWindowPartitionsDefinition`. Cron cannot say "the second-to-last day of the month"; such calendars
 become the smallest cron that ticks on all their dates, minus the other dates, up to a horizon. In both cases the keys
 are compared with the calendar before a definition is returned.
@@ -42,7 +42,7 @@ def build_partitions_def(
     Args:
         schedule: The calendar.
         start: The first date that may be a key.
-        horizon: The date before which all keys lie, for calendars that one cron string cannot say. If None, it is
+        horizon: The date before which all keys lie, for calendars that one cron string cannot express. If None, it is
             2040-01-01, or ten years after a later start. The keys of all other calendars have no end; they are compared
             with the calendar up to this date.
         over: Whether a key exists only when the next date with a refresh has come, as slices need it. If dates had to

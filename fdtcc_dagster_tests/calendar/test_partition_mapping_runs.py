@@ -1,4 +1,4 @@
-"""Assets beside a calendar that no cron can say: what runs load, conditions request, and the daemon backfills."""
+"""Assets beside a calendar that no cron can express: what runs load, conditions request, and the daemon backfills."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_conditions_request_all_days_of_an_updated_snapshot(condition: Any, name
     [(1, set()), (31, {"2025-02-27"}), (32, {"2025-02-27"}), (61, {"2025-02-27", "2025-01-30"})],
 )
 def test_the_latest_time_window_looks_back_from_the_next_refresh(days: int, expected: set[str]) -> None:
-    """As for calendars that a cron can say: the latest window is that of the newest key, which ends on 2025-03-30."""
+    """As for calendars that cron can express: the latest window is that of the newest key, which ends on 2025-03-30."""
     condition = dg.AutomationCondition.in_latest_time_window(dt.timedelta(days=days))
 
     @dg.asset(partitions_def=SNAPSHOTS, automation_condition=condition)
