@@ -27,11 +27,11 @@ from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 _AUTOMATION_OF = {"schedules": "schedule", "conditions": "condition"}
-"""Attribute with options → the automation that they are of."""
+"""Attribute with options → the automation that uses them."""
 
 
 def _attribute(form: Any, resolve: Callable[[dg.ResolutionContext, Any], Any] | None = None) -> dg.Resolver:
-    """An attribute: its type in YAML, and how Python's object is made of it, by default as the type says."""
+    """Describe an attribute: its YAML type, and how to build Python's object from it, by default as the type says."""
 
     def build(context: dg.ResolutionContext, value: Any) -> Any:
         return _located(context, value, yaml_of(form).python)
@@ -48,7 +48,7 @@ def _located(context: dg.ResolutionContext, value: Any, build: Callable[[Any], A
 
 
 def _each(context: dg.ResolutionContext, value: Any, build: Callable[[Any], Any]) -> list[Any]:
-    """Build an object of each item; one template may stand for all the objects."""
+    """Build an object from each item; one template may replace the whole list."""
     if not isinstance(value, list):
         return list(_located(context, value, list))
     return [_located(context.at_path(index), item, build) for index, item in enumerate(value)]
@@ -65,7 +65,7 @@ def _resolve_resource(context: dg.ResolutionContext, value: Any) -> Any:
 def _resolve_toml(context: dg.ResolutionContext, value: Any) -> list[FoundryDataset]:
     def declare(values: Any) -> list[FoundryDataset]:
         arguments = yaml_of(models.TOML).build(values)
-        # Of an absolute path, nothing is put before it.
+        # An absolute path stays unchanged.
         path = context.resolve_source_relative_path(str(expand_home("path", arguments.pop("path"))))
         return datasets_from_toml(path, **arguments)
 
@@ -86,26 +86,26 @@ def _resolve_translation(context: dg.ResolutionContext, value: Any) -> Any:
 class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     """Palantir Foundry datasets, through the Foundry DevTools Container, as partitioned assets with schedules.
 
-    ``dg scaffold defs fdtcc_dagster.FoundryDatasetsComponent {defs_path}`` writes a ``defs.yaml`` for a start.
+    ``dg scaffold defs fdtcc_dagster.FoundryDatasetsComponent {defs_path}`` writes a ``defs.yaml`` to begin with.
 
     Attributes:
         datasets: The datasets.
         from_toml: More datasets: those in the container's own foundry_datasets.toml, with settings they share.
-        resource: The container. Left out, the project has a resource `foundry_container` elsewhere.
-        io_manager: A FoundryParquetIOManager that stores the partitions. Left out together with io_manager_key, one in
+        resource: The container. Leave it out if the project defines a resource `foundry_container` elsewhere.
+        io_manager: A FoundryParquetIOManager that stores the partitions. If it and io_manager_key are left out, one in
             the storage directory of the Dagster instance.
-        io_manager_key: The resource key of the IO manager. Without io_manager, the project has it elsewhere.
+        io_manager_key: The resource key of the IO manager. Without io_manager, the project defines it elsewhere.
         max_partitions_per_run: How many partitions of a backfill share a run; null for all.
         pool: The Dagster pool of the assets' steps, which limits all runs.
-        retry_policy: When a step is attempted again after a failure that may pass; null for never.
+        retry_policy: When a step is retried after a failure that may pass by itself; null for never.
         automation: What requests a partition when its refresh is available: schedules, the assets' conditions, or null
             for nothing.
-        schedules: With `automation: schedule`, how the schedules are made.
-        conditions: With `automation: condition`, how the conditions and the sensors that evaluate them are made.
-        sensor: A sensor that requests what is available and missing: true, false, or how.
-        checks: Checks of the stored partitions: true, false, or how.
-        freshness: Freshness policies where one fits: true, false, or how. Left out, they come with the checks.
-        translation: Attributes of all assets, in which templates may use `dataset`, and `spec` as it would be.
+        schedules: With `automation: schedule`, the options of the schedules.
+        conditions: With `automation: condition`, the options of the conditions and of the sensors that evaluate them.
+        sensor: A sensor that requests missing partitions that are available: true, false, or its options.
+        checks: Checks of the stored partitions: true, false, or their options.
+        freshness: Freshness policies where one fits: true, false, or their options. By default on with the checks.
+        translation: Attributes of all assets; their templates may use `dataset`, and `spec`, the asset's spec so far.
     """
 
     datasets: Annotated[Sequence[FoundryDataset], _attribute(models.DATASETS, _resolve_datasets)] = ()
@@ -131,11 +131,11 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
 
     @classmethod
     def model(cls) -> type[BaseModel]:
-        """The model of the YAML's attributes, whose errors point at the very line."""
+        """The model of the YAML's attributes, whose errors point at their line."""
         derived, said = super().model(), descriptions_of(FoundryDatasetsComponent)
         fields: dict[str, Any] = {}
         for name, field in derived.model_fields.items():
-            # Dagster has made a union with text of each type; those with `Yaml` know templates themselves.
+            # Dagster has made a union of each type with text; types with `Yaml` accept templates themselves.
             for option in get_args(field.annotation):
                 if isinstance(yaml_of(option), Yaml):
                     fields[name] = (option, Field(field.default, description=said.get(name)))
@@ -143,12 +143,12 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
 
     @classmethod
     def get_additional_scope(cls) -> Mapping[str, Any]:
-        """What templates may use besides Dagster's own: an `env` in which a variable that is not set is an error."""
+        """Add an `env` to what templates may use, in which a variable that is not set is an error."""
         return {"env": Environment(), **super().get_additional_scope()}
 
     @property
     def translator(self) -> FoundryDatasetTranslator:
-        """Gives the assets' keys, groups, tags and so on: `get_asset_spec`, and then `translation`."""
+        """The translator of the datasets: `get_asset_spec`, and then `translation`."""
         return _Translator(self)
 
     def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
@@ -163,17 +163,17 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         return FoundryDatasetTranslator().get_asset_spec(dataset)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Make the definitions; called by Dagster.
+        """Make the definitions; Dagster calls it.
 
         Args:
             context: Dagster's context.
 
         Returns:
-            An asset for each dataset, the schedules, sensor and checks that are on, and the resources that are given.
+            An asset for each dataset, the schedules, sensor and checks that are on, and the given resources.
 
         Raises:
-            ValueError: Two datasets have the same asset key, the automation is unknown, there are options of one that
-                is not on, or another file of the project gives another resource with the same key.
+            ValueError: Two datasets have the same asset key, the automation is unknown, there are options of an
+                automation that is off, or another file of the project gives another resource with the same key.
         """
         check_automation(self.automation)
         _check_options("schedules", self.schedules, self.automation)
@@ -203,12 +203,12 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
 
 
 class _Checked(dg.Model):
-    """What is checked in the attributes as a whole."""
+    """Checks of all attributes together."""
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_secrets(cls, attributes: object) -> object:
-        # Before all else, because Dagster's errors repeat lines of YAML.
+        # First, because Dagster's errors repeat lines of YAML.
         refuse_secrets(attributes)
         return attributes
 
@@ -222,7 +222,7 @@ class _Checked(dg.Model):
 
 
 class _Translator(FoundryDatasetTranslator):
-    """The specs of a component, which a subclass and `translation` may change."""
+    """The translator of a component; a subclass and `translation` may change its specs."""
 
     def __init__(self, component: FoundryDatasetsComponent) -> None:
         self._component = component
@@ -239,5 +239,5 @@ def _check_options(name: str, options: object, automation: object) -> None:
 
 
 def _switched(options: bool | Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The options of what may be on or off; None if it is off."""
+    """The options of a feature that may be on or off; None if it is off."""
     return ({} if options else None) if isinstance(options, bool) else options

@@ -1,7 +1,7 @@
-"""What a component's YAML says, by the names of Python's arguments.
+"""Models of a component's YAML, with the names of Python's arguments.
 
-The models are made of the signatures and docstrings of Python's classes and functions. Their JSON schema, which
-`dg check yaml` and editors know, says names, types and formats; what else is wrong, Python says when YAML is loaded.
+The models are made from the signatures and docstrings of Python's classes and functions. Their JSON schema, which
+`dg check yaml` and editors use, checks names, types and formats; Python checks the rest when the YAML is loaded.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefin
 
 
 def _options(name: str, *functions: Callable[..., Any], others: tuple[type, ...] = (NoneType,)) -> Any:
-    """The type of the options of functions that make definitions."""
+    """The YAML type of the options of functions that make definitions."""
     return typed(model_of(name, *functions), arguments_of(*functions), *others)
 
 
 def _resource(kind: type[BaseModel]) -> Any:
-    """The type of a Dagster resource."""
+    """The YAML type of a Dagster resource."""
     fields: dict[str, Any] = {
         name: (
             typed(field.rebuild_annotation()),

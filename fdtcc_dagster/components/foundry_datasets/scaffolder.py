@@ -1,4 +1,4 @@
-"""What `dg scaffold defs` writes for a start."""
+"""Writes a `defs.yaml` to begin with, for `dg scaffold defs`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEFAULTS = FoundryContainerResource.model_fields
 
 
 class FoundryDatasetsScaffolderParams(BaseModel):
-    """What may be said on the command line: `--host`, `--port`, and so on."""
+    """The options of the command line: `--host`, `--port`, and so on."""
 
     host: str = Field(default=_DEFAULTS["host"].default, description="The container's host.")
     port: int = Field(default=_DEFAULTS["port"].default, description="The container's port.")
@@ -32,7 +32,7 @@ class FoundryDatasetsScaffolder(dg.Scaffolder[FoundryDatasetsScaffolderParams]):
 
     @classmethod
     def get_scaffold_params(cls) -> type[FoundryDatasetsScaffolderParams]:
-        """The parameters' model."""
+        """The model of the parameters."""
         return FoundryDatasetsScaffolderParams
 
     def scaffold(self, request: dg.ScaffoldRequest[FoundryDatasetsScaffolderParams]) -> None:

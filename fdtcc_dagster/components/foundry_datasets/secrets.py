@@ -1,4 +1,4 @@
-"""Secrets in YAML: only the name of an environment variable may stand there, and it is read where runs are."""
+"""Secrets in YAML: only the name of an environment variable is allowed, and runs read its value."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TEMPLATE_ALONE = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
 
 
 def refuse_secrets(attributes: object) -> None:
-    """Refuse secrets that stand in the attributes of a component as such.
+    """Refuse secrets that are given as plain text in the attributes of a component.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: One does; it is not shown.
+        dagster.DagsterInvalidDefinitionError: One is; the error does not show it.
     """
     resource = attributes.get("resource") if isinstance(attributes, dict) else None
     if isinstance(resource, dict):
@@ -29,7 +29,7 @@ def refuse_secrets(attributes: object) -> None:
 
 
 def leave_to_the_run(resource: Any) -> Any:
-    """Put an `EnvVar` for each `{{ env.NAME }}` of a secret: its value would be stored and shown as configuration."""
+    """Replace each `{{ env.NAME }}` of a secret by an `EnvVar`, because a value would be stored and shown."""
     if not isinstance(resource, dict):
         return resource
     return {name: _as_env_vars(value) if name in SECRETS else value for name, value in resource.items()}

@@ -1,4 +1,4 @@
-"""Resources of one key in several files: the same where they are given alike, and a clear error where they differ."""
+"""Resources with the same key in several files: equal ones are shared, and different ones are an error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import dagster as dg
 
 _T = TypeVar("_T")
 
-# The resources of each project by their keys, and the components that gave them.
+# The resources of each project by key, and the components that gave them.
 _given: WeakKeyDictionary[Any, dict[str, tuple[Any, Any]]] = WeakKeyDictionary()
 
 
 def shared(kind: Callable[..., _T]) -> Callable[[Any], _T]:
-    """Give one object for equal arguments: Dagster refuses two resources that have one key and only look the same."""
+    """Make a resource once for equal arguments: Dagster refuses two equal resources with one key."""
     made: list[tuple[object, _T]] = []
 
     def get(arguments: Any) -> _T:
@@ -30,7 +30,7 @@ def shared(kind: Callable[..., _T]) -> Callable[[Any], _T]:
 
 
 def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, Any]) -> None:
-    """Refuse what Dagster would refuse without saying where.
+    """Refuse two different resources with the same key, and name both files, which Dagster's error does not.
 
     Raises:
         ValueError: Another file of the project, or another document, gives another resource with one of their keys.
@@ -52,7 +52,7 @@ def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, An
 
 
 def _with_types(value: object) -> object:
-    """Tell values of different types apart: to Python, Dagster's variable `NAME` is the text "NAME", or a zero."""
+    """Distinguish equal values of different types: an `EnvVar` equals the text of its name or a zero."""
     if isinstance(value, Mapping):
         return {key: _with_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

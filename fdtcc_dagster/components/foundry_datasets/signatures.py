@@ -1,4 +1,4 @@
-"""Python's arguments in YAML: models and conversions, made of the signatures of classes and functions."""
+"""Python's arguments in YAML: models and conversions, made from the signatures of classes and functions."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     "max_row_change": _NOT_NEGATIVE,
     "grace": (yaml_types.DURATION, yaml_types.to_grace),
 }
-"""Type or name of an argument → its type in YAML, where that is another one, and what makes Python's object of it."""
+"""Type or name of an argument → its type in YAML, if that differs, and a function that builds Python's object."""
 
 
 def model_of(
     name: str, *functions: Callable[..., Any], base: type[dg.Model] = dg.Model, without: str = "", **more: Any
 ) -> type[dg.Model]:
-    """Make a model of the arguments of functions or classes; what not all of them have may be left out."""
+    """Make a model of the arguments of functions or classes; an argument that not all of them have is optional."""
     signatures = [signature_of(function) for function in functions]
     # The underscores, because `schema` is an attribute of all models.
     fields: dict[str, Any] = {f"{name}_": (kind, Field(alias=name)) for name, kind in more.items()}
@@ -69,7 +69,7 @@ def model_of(
 
 
 def arguments_of(*functions: Callable[..., Any]) -> Callable[[Any], dict[str, Any]]:
-    """Make a function that turns YAML's form of functions' arguments into Python's."""
+    """Make a function that converts the YAML form of functions' arguments into Python's."""
     forms = {name: _form_of(argument) for function in functions for name, argument in signature_of(function).items()}
 
     def arguments(values: Any) -> dict[str, Any]:
@@ -81,13 +81,13 @@ def arguments_of(*functions: Callable[..., Any]) -> Callable[[Any], dict[str, An
 
 
 def made_by(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Make a function that calls another one with YAML's form of its arguments."""
+    """Make a function that calls another one with arguments in their YAML form."""
     arguments = arguments_of(function)
     return lambda values: function(**arguments(values))
 
 
 def signature_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of a function that YAML can say."""
+    """The arguments of a function that YAML can give."""
     return {
         name: argument
         for name, argument in inspect.signature(function, eval_str=True).parameters.items()
@@ -96,7 +96,7 @@ def signature_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _form_of(argument: inspect.Parameter) -> Any:
-    """The type that an argument has in YAML, annotated by `Yaml`."""
+    """The YAML type of an argument, annotated by `Yaml`."""
     hint = argument.annotation
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     others = tuple(option for option in options if option is NoneType or (option is bool and len(options) > 1))
@@ -110,7 +110,7 @@ def _form_of(argument: inspect.Parameter) -> Any:
 
 
 def descriptions_of(function: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring of a function, or of a class and its constructor, says of the arguments."""
+    """The descriptions of the arguments, from the docstring of a function, or of a class and its constructor."""
     text = f"{inspect.getdoc(function)}\n{inspect.getdoc(function.__init__)}"
     found = re.finditer(r"^ {4}(\w+)(?: \(.*\))?:\s+(.+(?:\n {8}.+)*)", text, re.MULTILINE)
     return {match[1]: " ".join(match[2].split()) for match in found}

@@ -1,4 +1,4 @@
-"""Templates such as `{{ env.HOST }}`: how they are found, and what stands there in the end."""
+"""Templates such as `{{ env.HOST }}`: finding and evaluating them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ TEMPLATE = r"\{[{%]"
 
 
 def is_template(value: object) -> bool:
-    """Tell whether a value is text with a template in it."""
+    """Tell whether a value is text that contains a template."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def has_template(value: object) -> bool:
-    """Tell whether there is a template anywhere in a value of YAML."""
+    """Tell whether a value of YAML contains a template anywhere."""
     if isinstance(value, dict):
         return any(map(has_template, value.values()))
     return any(map(has_template, value)) if isinstance(value, list) else is_template(value)
 
 
 def render(context: dg.ResolutionContext, value: object) -> Any:
-    """Evaluate all templates in a value of YAML; other text stays as it is: "2024" is no number.
+    """Evaluate all templates in a value of YAML. Other text stays unchanged: "2024" does not become a number.
 
     Raises:
         ResolutionException: A template cannot be evaluated; the error has its file and line.
@@ -38,15 +38,15 @@ def render(context: dg.ResolutionContext, value: object) -> Any:
 
 
 class Environment:
-    """What templates find under `env`: Dagster's own, but a variable that is not set is an error instead of None."""
+    """The `env` of templates: Dagster's own, but a variable that is not set is an error instead of None."""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
-        """Give a variable or its default: `env('NAME', 'default')`."""
+        """Return a variable or its default: `env('NAME', 'default')`."""
         return dg.ResolutionContext.default().scope["env"](*args, **kwargs)
 
     def __getattr__(self, name: str) -> object:
-        """Give a variable: `env.NAME`."""
-        if name.startswith("jinja"):  # by which Jinja tells its own functions
+        """Return a variable: `env.NAME`."""
+        if name.startswith("jinja"):  # Jinja recognizes its own functions by them
             raise AttributeError(name)
         return (
             os.environ[name]
@@ -59,7 +59,7 @@ class Environment:
 
 
 class _Unset(StrictUndefined):
-    """A variable that is not set: false, as in `{{ env.NAME or 'default' }}`, and an error in all other use."""
+    """A variable that is not set: false, as in `{{ env.NAME or 'default' }}`, and an error in any other use."""
 
     __slots__ = ()
 

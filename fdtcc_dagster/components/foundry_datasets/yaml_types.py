@@ -1,4 +1,4 @@
-"""Types of values in YAML: what a file may have there, and what Python makes of it."""
+"""Types of values in YAML, and how Python's objects are built from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS = ("days", "hours", "minutes", "seconds")
 
 
 def as_it_is(value: Any) -> Any:
-    """Give back a value that Python takes in the form that YAML has."""
+    """Return a value whose form is the same in YAML and Python."""
     return value
 
 
@@ -29,19 +29,19 @@ def as_it_is(value: Any) -> Any:
 class Yaml:
     """An annotation of a type in a model: the value stays as it is in YAML, but is checked unless it is a template.
 
-    Dagster makes a union with text of every type, for a template may stand there. A union's errors say that nothing
-    fits, and point at the whole; so here text is taken for a template only if it looks like one.
+    Dagster makes a union of every type with text, because text may be a template. A union's errors only say that no
+    member fits, and point at the whole value; so here text counts as a template only if it looks like one.
 
     Attributes:
-        build: Makes Python's object of a value without templates, or raises a `ValueError`.
-        others: Types that are allowed besides: `NoneType`, or `bool` for what may also be just on or off.
+        build: Builds Python's object from a value without templates, or raises a `ValueError`.
+        others: Other types that are allowed: `NoneType`, or `bool` for what may also just be on or off.
     """
 
     build: Callable[[Any], Any] = as_it_is
     others: tuple[type, ...] = ()
 
     def python(self, value: Any) -> Any:
-        """What Python makes of a value without templates; an object, which a template may have given, stays itself."""
+        """Build Python's object from a value without templates; an object that a template has given stays unchanged."""
         plain = isinstance(value, (str, int, float, list, dict)) and not isinstance(value, self.others)
         return self.build(value) if plain else value
 
@@ -60,7 +60,7 @@ class Yaml:
         try:
             self.build(value)
         except (dg.DagsterError, OverflowError, TypeError) as error:
-            raise ValueError(str(error)) from error  # of which pydantic tells the place
+            raise ValueError(str(error)) from error  # pydantic adds its place
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -76,12 +76,12 @@ def typed(kind: Any, build: Callable[[Any], Any] = as_it_is, *others: type) -> A
 
 
 def yaml_of(form: Any) -> Any:
-    """The `Yaml` of a type that `typed` has made; something else of others."""
+    """The `Yaml` of a type that `typed` has made; for other types something else or None."""
     return getattr(form, "__metadata__", (None,))[-1]
 
 
 def only_json(**schema: Any) -> Any:
-    """A type that is checked by a JSON schema only, because Python's own error says more than pydantic's."""
+    """A type that only a JSON schema checks, because Python's own error says more than pydantic's."""
     return Annotated[Any, WithJsonSchema(schema)]
 
 
