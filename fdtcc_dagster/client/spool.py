@@ -55,7 +55,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
         ValueError: It begins with `~` and the name of no user.
     """
     parent = expand_home("spool_directory", parent or tempfile.gettempdir())
-    remove_leftovers(parent)
+    remove_stale_files(parent)
     with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
         try:
             directory.mkdir(mode=0o700)
@@ -79,12 +79,12 @@ def part_of(target: Path) -> Iterator[Path]:
     Yields:
         A path at which nothing exists. What is there at the end is removed.
     """
-    remove_leftovers(target.parent)
+    remove_stale_files(target.parent)
     with _in_use(lambda token: target.with_name(f".fdtcc-{token}.part")) as part:
         yield part
 
 
-def remove_leftovers(directory: Path) -> None:
+def remove_stale_files(directory: Path) -> None:
     """Remove the stale files of this machine, wherever they are, and old ones of other machines in a directory.
 
     Args:
@@ -93,7 +93,7 @@ def remove_leftovers(directory: Path) -> None:
     with contextlib.suppress(OSError):
         for lock in lock_directory().glob("*.alive"):
             with contextlib.suppress(OSError):
-                _remove_if_dead(lock)
+                _remove_if_stale(lock)
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             if token := _token_of(Path(entry)):
@@ -144,7 +144,7 @@ def _lock_for(path_of: Callable[[str], Path]) -> tuple[Path, IO[bytes] | None]:
         lock.close()
 
 
-def _remove_if_dead(lock_path: Path) -> None:
+def _remove_if_stale(lock_path: Path) -> None:
     """Remove a stale file, and then its lock, if no process holds that."""
     with lock_path.open("r+b", buffering=0) as lock:
         if not _acquire(lock):

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
-from fdtcc_dagster.client.spool import remove_leftovers, spool_directory
+from fdtcc_dagster.client.spool import remove_stale_files, spool_directory
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -116,7 +116,7 @@ def _in_process(process: int, function: Callable[[], None]) -> None:
 def footer_of(path: Path) -> Footer:
     """Read what a stored file says about itself."""
     # Where nothing is stored again, nobody else would remove what a killed run has left.
-    remove_leftovers(path.parent)
+    remove_stale_files(path.parent)
     # All of one file, which another run may be replacing.
     with path.open("rb") as file:
         frame = pl.scan_parquet(file)

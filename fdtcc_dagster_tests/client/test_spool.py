@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from fdtcc_dagster.client import spool
-from fdtcc_dagster.client.spool import part_of, remove_leftovers, spool_directory
+from fdtcc_dagster.client.spool import part_of, remove_stale_files, spool_directory
 from fdtcc_dagster.client.state import lock_directory
 
 HOLD = """
@@ -120,10 +120,10 @@ def test_what_the_living_use_stays_and_what_the_dead_have_left_goes(tmp_path: Pa
 def test_other_threads_of_this_process_keep_theirs(tmp_path: Path) -> None:
     with spool_directory(tmp_path) as made, part_of(tmp_path / "o.parquet") as part:
         part.touch()
-        thread = threading.Thread(target=remove_leftovers, args=(tmp_path,))
+        thread = threading.Thread(target=remove_stale_files, args=(tmp_path,))
         thread.start()
         thread.join()
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert names(tmp_path) == sorted([made.name, part.name])
 
 
@@ -159,15 +159,15 @@ def test_what_another_machine_may_be_using_stays_until_nothing_has_changed_for_t
     (spool / "0").mkdir(parents=True)
     csv = spool / "0" / "x.csv"
     csv.touch()
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert names(tmp_path) == [part.name, spool.name]
     long_ago = time.time() - 49 * 3600
     for path in (part, spool / "0", spool):
         os.utime(path, (long_ago, long_ago))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert names(tmp_path) == [spool.name]
     os.utime(csv, (long_ago, long_ago))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert names(tmp_path) == []
 
 
@@ -179,7 +179,7 @@ def test_nothing_else_is_touched(tmp_path: Path) -> None:
     for name in others:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert names(tmp_path) == sorted(others)
 
 
@@ -191,7 +191,7 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     link.symlink_to(kept)
     os.utime(link, (0, 0), follow_symlinks=False)
     os.utime(kept / "x", (0, 0))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert not link.is_symlink()
     assert names(kept) == ["x"]
 
@@ -203,13 +203,13 @@ def test_without_a_place_for_locks_it_works_all_the_same(tmp_path: Path, monkeyp
     monkeypatch.setattr(spool, "lock_directory", refuse)
     with spool_directory(tmp_path) as made, part_of(tmp_path / "o.parquet") as part:
         part.touch()
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert names(tmp_path) == sorted([made.name, part.name])
     assert names(tmp_path) == []
 
 
 def test_a_directory_that_is_not_there_is_no_failure_of_the_clean_up(tmp_path: Path) -> None:
-    remove_leftovers(tmp_path / "none")
+    remove_stale_files(tmp_path / "none")
     with pytest.raises(FileNotFoundError), spool_directory(tmp_path / "none"):
         pass
     assert alive() == set()
@@ -271,9 +271,9 @@ def test_a_lock_that_is_held_stays_and_one_that_is_not_goes_at_once(tmp_path: Pa
     free.touch()
     with FileLock(held):
         os.utime(held, (0, 0))
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert alive() == {"held.alive"}
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert alive() == set()
 
 
@@ -288,7 +288,7 @@ def test_a_lock_that_others_see_before_it_is_locked_is_made_again(
         calls += 1
         if calls <= seen:
             monkeypatch.setattr(spool, "_acquire", acquire)
-            remove_leftovers(tmp_path)
+            remove_stale_files(tmp_path)
             monkeypatch.setattr(spool, "_acquire", cleaned_before)
         return acquire(lock)
 
@@ -298,7 +298,7 @@ def test_a_lock_that_others_see_before_it_is_locked_is_made_again(
         part.touch()
         (lock,) = alive()
         assert (lock_directory() / lock).read_text() == str(part)
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert part.exists()
         assert alive() == {lock}
     assert alive() == set()
@@ -321,7 +321,7 @@ def test_a_lock_that_others_hold_while_they_clean_up_is_left_to_them(
         assert len(alive()) == 2
         assert [path.name for path in lock_directory().iterdir() if path.read_text() == str(part)] != []
     held[0].release()
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert alive() == set()
 
 
@@ -330,10 +330,10 @@ def test_what_cannot_be_removed_keeps_its_lock_until_it_can(tmp_path: Path, monk
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)
         with spool_directory(tmp_path) as spool:
             (spool / "x").touch()
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert names(tmp_path) == [spool.name]
         assert len(alive()) == 1
-    remove_leftovers(tmp_path / "elsewhere")
+    remove_stale_files(tmp_path / "elsewhere")
     assert names(tmp_path) == []
     assert alive() == set()
 
@@ -344,7 +344,7 @@ def test_a_lock_leads_to_nothing_but_what_has_its_token(tmp_path: Path) -> None:
         path.touch()
         (lock_directory() / f"{number:016x}.alive").write_text(str(path))
     (lock_directory() / f"{2:016x}.alive").write_bytes(b"\0" * 5_000)
-    remove_leftovers(tmp_path / "elsewhere")
+    remove_stale_files(tmp_path / "elsewhere")
     assert names(tmp_path) == sorted(path.name for path in others)
     assert alive() == set()
 
@@ -361,6 +361,6 @@ def test_without_file_locks_it_works_all_the_same(tmp_path: Path, monkeypatch: p
     with spool_directory(tmp_path) as made, part_of(tmp_path / "o.parquet") as part:
         part.touch()
         assert alive() == set()
-        remove_leftovers(tmp_path)
+        remove_stale_files(tmp_path)
         assert names(tmp_path) == sorted([made.name, part.name])
     assert names(tmp_path) == []
