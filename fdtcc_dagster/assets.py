@@ -25,7 +25,7 @@ DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backof
 
 
 class PullConfig(dg.Config):
-    """What a run of a dataset's asset may be told."""
+    """The run configuration of a dataset's asset."""
 
     refetch: bool = Field(
         default=False,
@@ -44,37 +44,38 @@ def build_foundry_assets(
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
 ) -> list[dg.AssetsDefinition]:
-    """Make an asset of each dataset.
+    """Make an asset from each dataset.
 
-    A partition of such an asset is a refresh of the dataset: materializing it pulls the snapshot of the partition's
-    window from the container and verifies it. `FoundryParquetIOManager` stores the rows while they arrive, and is left
-    alone where it has the partition of that snapshot already, unless the run is configured to `refetch`; any other IO
-    manager gets the rows of the complete snapshot as a `polars.LazyFrame`. The partition's `DataVersion` is the
-    snapshot's SHA-256. The asset's `code_version` is a digest of what decides the rows of its partitions, so that
-    Dagster shows those as stale that were stored for another declaration; one that the translator gives is kept.
+    A partition of such an asset is a refresh of the dataset. Materializing it pulls the snapshot of the partition's
+    window from the container and verifies it. `FoundryParquetIOManager` stores the rows while they arrive; if it has
+    the partition of that snapshot already, nothing is downloaded or stored, unless the run is configured to `refetch`.
+    Any other IO manager gets the rows of the complete snapshot as a `polars.LazyFrame`. The partition's `DataVersion`
+    is the snapshot's SHA-256. The asset's `code_version` is a digest of what decides the rows of its partitions, so
+    Dagster shows partitions that were stored for another declaration as stale; a `code_version` of the translator is
+    kept.
 
-    A backfill of many partitions is one run. Its partitions are pulled side by side, up to `max_concurrency` of the
-    resource, and each one is stored and recorded as soon as it is complete; when some fail, the run fails, naming them,
-    and the others are there. That needs an IO manager which stores several partitions of one run, such as
+    A backfill of many partitions is one run. It pulls up to `max_concurrency` of the resource at a time, and stores and
+    records each partition as soon as it is complete. If some fail, the others are stored, and the run fails and names
+    the failed ones. This needs an IO manager that stores several partitions in one run, such as
     `FoundryParquetIOManager`; for others set `max_partitions_per_run=1`.
 
     Args:
         datasets: The datasets. The assets need the resource `foundry_container`.
         translator: Gives the assets' keys, groups, tags and so on.
-        io_manager_key: The resource key of `FoundryParquetIOManager`, of another one that is a
-            `fdtcc_dagster.storing.StoresPartitions`, or of any that stores LazyFrames. The last must store the rows
-            while it handles the output: the file behind them is gone when the step has ended.
+        io_manager_key: The resource key of `FoundryParquetIOManager`, of another
+            `fdtcc_dagster.storing.StoresPartitions`, or of any IO manager that stores LazyFrames. The last must store
+            the rows while it handles the output: their file is removed when the step ends.
         max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
         pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
-        retry_policy: When a step is attempted again. Failures that cannot pass by themselves are not retried, and a run
-            that is terminated is not either.
+        retry_policy: When a step is retried. Failures that cannot pass by themselves are not retried, and neither is a
+            run that is terminated.
 
     Returns:
         The assets, in the order of the datasets.
 
     Raises:
-        ValueError: Something is not of the kind described here, two datasets have the same asset key, or a key has a
-            part that is no name of a directory.
+        ValueError: An argument is not valid, two datasets have the same asset key, or a part of a key cannot be the
+            name of a directory.
     """
     if max_partitions_per_run is not None:
         whole_number("max_partitions_per_run", max_partitions_per_run, 1)
@@ -129,7 +130,7 @@ def _build_asset(
         container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
         check_container(dataset.name, container)
         yield from Step(dataset, context, container, io_manager, config.refetch).run()
-        # Only now: what is wrong is a declaration, and no reason to miss a partition.
+        # Only now: a wrong declaration is no reason to miss a partition.
         _refuse_inferred_mappings(context)
 
     remember(pull_partitions, dataset)
@@ -137,7 +138,7 @@ def _build_asset(
 
 
 def _refuse_inferred_mappings(context: dg.AssetExecutionContext) -> None:
-    """The daemon and the webserver plan too few partitions of such assets, and can neither know nor say so."""
+    """Fail for assets of which the daemon and the webserver plan too few partitions, which these cannot detect."""
     try:
         graph = context.repository_def.asset_graph
     except CheckError:  # outside a code location, as in `dg.materialize`, there is no daemon either

@@ -1,7 +1,7 @@
 """Async work in a helper thread, while the calling thread waits where an interrupt can reach it.
 
-Dagster interrupts a run by an exception in the main thread; raised inside an event loop's callback it would be
-swallowed. So the loop runs in a helper thread, and reports to the calling one what is to be done there.
+Dagster interrupts a run by an exception in the main thread; inside an event loop's callback it would be lost. So the
+loop runs in a helper thread, and reports to the calling thread what that has to do.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Result = TypeVar("Result")
 _DONE: Any = object()
 _WAIT_SECONDS = 0.5
 _MOST_WAITING = 4
-"""Items that are reported and not taken yet: the objects of a frame of 1 MiB may take 27."""
+"""Items that may wait in the queue: the objects of a frame of 1 MiB may take 27 MiB."""
 _POLL_SECONDS = 0.005
 
 
 class BackgroundTask(Generic[Item, Result]):
-    """A coroutine that runs on an event loop of its own, in a helper thread, and reports items to this one.
+    """A coroutine that runs on its own event loop in a helper thread, and reports items to the calling thread.
 
     Use it as a context manager: leaving the block before the coroutine has ended, by an exception or an interrupt,
     cancels the coroutine and waits until it has cleaned up.
 
     Args:
-        work: Called with a function that reports an item; returns the coroutine. What the function returns may be
-            awaited, until this thread has taken enough of the items.
+        work: Called with a function that reports an item; returns the coroutine. The coroutine may await what the
+            function returns, until the calling thread has taken most of the items.
     """
 
     def __init__(self, work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]]) -> None:
@@ -60,7 +60,7 @@ class BackgroundTask(Generic[Item, Result]):
         self._thread.join()
 
     def __iter__(self) -> Iterator[Item]:
-        """Give the items in order, as they are reported, until the coroutine has ended."""
+        """Yield the items in the order in which they are reported, until the coroutine has ended."""
         while True:
             try:
                 item = self._items.get(timeout=_WAIT_SECONDS)
@@ -71,7 +71,7 @@ class BackgroundTask(Generic[Item, Result]):
             yield item
 
     def result(self) -> Result:
-        """Give what the coroutine returned, or raise what it raised; to be called after the last item."""
+        """Return or raise the coroutine's result; call it after the last item."""
         return self._result.result()
 
     def _run(self) -> None:
@@ -94,7 +94,7 @@ class BackgroundTask(Generic[Item, Result]):
 
 
 class _Backpressure:
-    """Waits until few items are in a queue; it need not be awaited."""
+    """Waits until few items are in a queue; awaiting it is optional."""
 
     def __init__(self, items: queue.SimpleQueue[Any]) -> None:
         self._items = items
@@ -107,7 +107,7 @@ class _Backpressure:
 def wait_for(
     work: Callable[[Callable[[Item], Any]], Coroutine[Any, Any, Result]], on_item: Callable[[Item], None]
 ) -> Result:
-    """Run the work of a `BackgroundTask` to its end; `on_item` is called in this thread with what it reports."""
+    """Run the work of a `BackgroundTask` to its end; `on_item` is called in this thread with each item."""
     with BackgroundTask(work) as task:
         for item in task:
             on_item(item)

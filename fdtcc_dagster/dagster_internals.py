@@ -1,6 +1,6 @@
-"""All of Dagster that this package uses and that is not public: what it is, and why there is no other way.
+"""All parts of Dagster that this package uses and that are not public, and why there is no other way.
 
-No other module imports from `dagster._core`, `dagster._utils` or `dagster._config`; Ruff holds that (TID251).
+No other module imports from `dagster._core`, `dagster._utils` or `dagster._config`; Ruff checks that (TID251).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-# A run's resources may be such ones: what `ConfigurableResource.configure_at_launch` and its like return.
+# `ConfigurableResource.configure_at_launch` and similar functions return these, and a run's resources may be such.
 from dagster._config.pythonic_config.io_manager import ConfigurableIOManagerFactory
 from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
 
-# What `&` makes of conditions, and what an evaluation of one keeps: `AllOf` writes less of it.
+# `&` makes the first, and evaluations keep the others: `AllOf` writes less of them.
 from dagster._core.definitions.declarative_automation.operators import AndAutomationCondition
 from dagster._core.definitions.declarative_automation.serialized_objects import (
     AutomationConditionEvaluation,
@@ -34,7 +34,7 @@ from dagster._core.definitions.partitions.subset import (
 )
 from dagster._core.definitions.partitions.utils.time_window import PersistedTimeWindow
 
-# The words that are no names of ops, inputs and outputs, and so of what an asset's key is made into.
+# Reserved words, which cannot be names of ops, inputs and outputs, and so not of an asset's step.
 from dagster._core.definitions.utils import DISALLOWED_NAMES
 
 # An interrupt of a run: public code can only catch every `BaseException`.
@@ -88,19 +88,19 @@ _UNVERSIONED = "INITIAL"
 
 
 def note_interrupt() -> None:
-    """Have Dagster end the run before its next step, although this one ends with a mere failure."""
+    """Let Dagster end the run before its next step, although this step ends with a plain failure."""
     interrupts._received_interrupt["received"] = True
 
 
 def retry_policy_of(context: dg.AssetExecutionContext | dg.OutputContext) -> dg.RetryPolicy | None:
-    """Give the retry policy of a step, which may also be that of its job."""
+    """The retry policy of a step, which may also be that of its job."""
     step: Any = context.step_context if isinstance(context, dg.OutputContext) else context.get_step_execution_context()
     policy: dg.RetryPolicy | None = step.op_retry_policy
     return policy
 
 
 def sent_as_its_base(cls: type[_T]) -> type[_T]:
-    """Let Dagster serialize a class as the one that it extends, for processes that do not know it."""
+    """Let Dagster serialize a class as its base class, for processes that do not know it."""
     base = cls.__mro__[1]
     _WHITELIST_MAP.object_serializers[cls.__name__] = _WHITELIST_MAP.object_serializers[base.__name__]
     return cls
@@ -109,16 +109,16 @@ def sent_as_its_base(cls: type[_T]) -> type[_T]:
 def latest_materializations(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: set[str] | None
 ) -> Mapping[str, int]:
-    """Give the storage id of each partition's latest materialization, as Dagster's UI asks for it.
+    """The storage id of each partition's latest materialization, by the query of Dagster's UI.
 
-    By what is public, each materialization that there ever was would be read.
+    Public functions would read every materialization that ever was.
     """
     materialization = dg.DagsterEventType.ASSET_MATERIALIZATION
     return instance.event_log_storage.get_latest_storage_id_by_partition(asset_key, materialization, partitions)
 
 
 def last_passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> dg.AssetCheckEvaluation | None:
-    """Give the latest evaluation of a check that passed, as Dagster's UI asks for it; nothing public tells."""
+    """The latest evaluation of a check that passed, by the query of Dagster's UI; there is no public one."""
     history = instance.event_log_storage.get_asset_check_execution_history(
         check, limit=1, status={AssetCheckExecutionRecordStatus.SUCCEEDED}
     )
@@ -127,7 +127,7 @@ def last_passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> dg.Ass
 
 
 def version_tags(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, data_version: str) -> dict[str, str]:
-    """Make the tags of a materialization that a step records itself; without them, a partition would be fresh for ever.
+    """Make the tags of a materialization that a step records itself; without them, a partition would never be stale.
 
     Returns:
         The partition's data version, the asset's code version, and the data versions of the assets that it depends on:
@@ -142,7 +142,7 @@ def version_tags(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, data
     step = context.get_step_execution_context()
     for dependency in spec.deps:
         name = dependency.asset_key.to_user_string()
-        # Read once in a step, and for Dagster's own outputs just so.
+        # Dagster reads it once in a step, and in the same way for its own outputs.
         version = step.maybe_fetch_and_get_input_asset_version_info(dependency.asset_key)
         data = None if version is None else version.data_version
         tags[f"dagster/input_data_version/{name}"] = _UNVERSIONED if data is None else data.value
@@ -151,8 +151,8 @@ def version_tags(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, data
 
 
 def schedule_started(instance: dg.DagsterInstance, name: str) -> Sequence[float]:
-    """Give the timestamps at which schedules of a name that are on now were switched on."""
-    # Here, because it takes long: what a code location needs to load is less.
+    """The timestamps at which the running schedules of a name were switched on."""
+    # Here, because importing it takes long, and loading a code location does not need it.
     from dagster._core.definitions.run_request import InstigatorType
     from dagster._core.scheduler.instigation import ScheduleInstigatorData
 

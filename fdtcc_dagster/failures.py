@@ -1,4 +1,4 @@
-"""What ends a run, what is said of it, and whether another attempt may help."""
+"""Which failures end a run, what they say, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ from fdtcc_dagster.redaction import ERROR, excerpt
 _NOBODY_MAY_WRITE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 )
-"""What does not pass: somebody has to do something about the place."""
+"""Errors that do not pass by themselves: a person has to correct the path or its permissions."""
 
 
 @contextmanager
 def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) -> Iterator[None]:
-    """Let an interrupt end the run, whatever the step's retry policy says.
+    """Let an interrupt end the run, whatever the step's retry policy is.
 
-    To Dagster, an interrupt is a reason to try the step again by its retry policy: the in-process executor would sleep,
-    and then run to its end what was terminated. So it becomes a `dagster.Failure` where there is such a policy.
+    Dagster would retry an interrupted step by its retry policy: the in-process executor would sleep, and then run the
+    terminated step to its end. So with such a policy, the interrupt becomes a `dagster.Failure`.
     """
     try:
         yield
     except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interrupt:
         if retry_policy() is None:
             raise
-        # A failure ends the step only; the interrupt stays noted, and ends the run before its next step.
+        # A failure ends the step only; the noted interrupt ends the run before its next step.
         note_interrupt()
         raise dg.Failure("the run was interrupted", allow_retries=False) from interrupt
 
 
 class UnlessInterrupted(dg.RetryPolicy):
-    """A retry policy for failures only, also where Dagster has another IO manager store the rows.
+    """A retry policy for failures only, also if Dagster lets another IO manager store the rows.
 
-    Dagster asks for the delay while it handles the exception; an interrupt then goes its way, as without a policy.
+    Dagster asks for the delay while it handles the exception; an interrupt is then raised again, as without a policy.
     """
 
     _given: dg.RetryPolicy | None = None
 
     @classmethod
     def of(cls, retry_policy: dg.RetryPolicy) -> UnlessInterrupted:
-        """Make one of a policy, which may be of a class of its own."""
+        """Wrap a policy, which may be of a subclass."""
         made = cls(*retry_policy)
         made._given = retry_policy
         return made
 
     def calculate_delay(self, attempt_num: int) -> int | float:
-        """As in the policy that was given, but for interrupts, which are raised on."""
+        """Return the delay of the given policy, but raise an interrupt again."""
         handled = sys.exc_info()[1]
         while handled is not None:
             if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
                 raise handled
-            # An IO manager may have wrapped it, or failed while it tidied up.
+            # An IO manager may have wrapped it, or failed while it cleaned up.
             handled = handled.__cause__ or handled.__context__
         return super().calculate_delay(attempt_num) if self._given is None else self._given.calculate_delay(attempt_num)
 
 
 def may_pass(error: Exception) -> bool:
-    """Tell whether another attempt of the step may help: a failure of the container passes, or a full disk."""
+    """Tell whether a retry of the step may help: after a retryable failure of the container, or on a full disk."""
     if isinstance(error, OSError):
         return error.errno not in _NOBODY_MAY_WRITE
     return is_retryable(error)
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether a disk, or a quota, has no room left, which may pass."""
+    """Tell whether a disk or a quota is full, which may pass."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def failure(error: Exception) -> dg.Failure:
-    """Make a failure of the run that reads well, and is retried only if that may help; to be raised from the error."""
+    """Make a readable failure of the run, which is retried only if that may help; raise it from the error."""
     return dg.Failure(
         f"{type(error).__name__}: {excerpt(error, ERROR)}",
         metadata={ERROR_CLASS: type(error).__name__},
@@ -90,9 +90,9 @@ def failure(error: Exception) -> dg.Failure:
 
 
 def explained(error: Exception, dataset: FoundryDataset, now: datetime) -> Exception:
-    """Give an error, or a copy that says more: that nothing may be pulled between a refresh and its buffer.
+    """Return an error, or a copy that adds that nothing may be pulled between a refresh and the end of its buffer.
 
-    The client knows the window of a partition, and no calendar.
+    The client, which raised it, knows the window of a partition, but no calendar.
     """
     schedule = dataset.schedule
     if schedule is None or dataset.time is not None:

@@ -1,8 +1,8 @@
-"""Stopping work that no interrupt reaches.
+"""Stops work that no interrupt reaches.
 
-An interrupt, such as Dagster's on termination, is an exception in the main thread, and that is noticed there only
-between two steps of Python code. So whatever takes long runs in a helper thread, while the main one waits where an
-interrupt can reach it; then scans and uploads are told to stop, and waited for.
+An interrupt, such as Dagster's on termination, is an exception in the main thread, which Python raises only between two
+steps of its own code. So long work runs in a helper thread, while the main one waits where an interrupt can reach it.
+Then scans and uploads are told to stop, and the main thread waits for their end.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _stops = 0
 
 
 def stop_scans() -> None:
-    """Let every scan and upload that is under way in this process fail soon; later ones are not affected."""
+    """Let every running scan and upload of this process fail soon; later ones are not affected."""
     global _stops
     _stops += 1
 
 
 def watch_stops() -> Callable[[], bool]:
-    """Give a function that says whether `stop_scans` was called since."""
+    """Return a function that tells whether `stop_scans` was called since."""
     began = _stops
     return lambda: _stops != began
 
 
 def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """Pass on the blocks of a scan; a `RuntimeError` after `stop_scans` was called."""
+    """Yield the blocks of a scan; raise a `RuntimeError` after `stop_scans` was called."""
     stopped = watch_stops()
     for frame in frames:
         if stopped():
@@ -49,10 +49,10 @@ def stoppable(frames: Iterator[Frame]) -> Iterator[Frame]:
 def interruptibly(function: Callable[[], Result], stop: Callable[[], None] = stop_scans) -> Result:
     """Call a function that no interrupt reaches, such as one of Polars, in a helper thread.
 
-    What interrupts this thread is raised when the function has ended; until then, `stop` is called from time to time.
+    An interrupt of this thread is raised when the function has ended; until then, `stop` is called repeatedly.
     """
     outcome: Future[Result] = Future()
-    # Not `Thread.join`: up to Python 3.12, one that is interrupted takes the thread for ended.
+    # Not `Thread.join`: up to Python 3.12, an interrupted `join` takes the thread for ended.
     ended = threading.Event()
 
     def run() -> None:
@@ -78,11 +78,11 @@ def interruptibly(function: Callable[[], Result], stop: Callable[[], None] = sto
 async def cancellably(function: Callable[[], Result]) -> Result:
     """Call a function in a thread; a cancellation stops scans and uploads, and is raised when the function has ended.
 
-    The loop would end the future of the call, and leave the thread to itself.
+    The event loop alone would cancel the future of the call, and let the thread run on.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="fdtcc-read") as thread:
         call = asyncio.get_running_loop().run_in_executor(thread, function)
-        # Seen, so that asyncio does not report what is raised when nobody waits any more.
+        # Retrieve its error, so that asyncio does not report it if nobody waits any more.
         call.add_done_callback(lambda each: each.cancelled() or each.exception())
         try:
             await asyncio.wait({call})
@@ -96,13 +96,12 @@ async def cancellably(function: Callable[[], Result]) -> Result:
 
 @contextmanager
 def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
-    """Call a function when the process is interrupted, even while its main thread is where no interrupt reaches.
+    """Call a function in a helper thread when the process is interrupted, even if the main thread is busy elsewhere.
 
-    It is for what other people's code does in the main thread: a signal is noticed there only when that code comes back
-    from Polars. `stop` is called in a helper thread.
+    It is for other people's code in the main thread: Python handles a signal only when that code returns from Polars.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are none of this thread's business
+        yield  # only the main thread handles signals
         return
     told, teller = socket.socketpair()
     teller.setblocking(False)
@@ -132,7 +131,7 @@ def when_interrupted(stop: Callable[[], None]) -> Iterator[None]:
 def _give_signals_back(ours: int, previous: int) -> None:
     try:
         present = signal.set_wakeup_fd(previous)
-    except (OSError, ValueError):  # it was closed in the meantime; its number may be something else's
+    except (OSError, ValueError):  # it was closed in the meantime; another file may have its number
         present = signal.set_wakeup_fd(-1)
     if present != ours:
         signal.set_wakeup_fd(present)

@@ -1,4 +1,4 @@
-"""The tags by which Dagster says which partitions a run is of."""
+"""The tags in which Dagster keeps the partitions of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a dataset's snapshots, in Dagster's event log: every later run finds it there, on every machine."""
+"""Evidence in Dagster's event log, where every later run finds it, on every machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Observed:
 
 
 class Observations:
-    """All observations of an asset; of those that were read before, only newer ones are asked for.
+    """All observations of an asset; after the first read, only newer ones are queried.
 
     Args:
         instance: The Dagster instance with the event log.
@@ -42,7 +42,7 @@ class Observations:
         self._last = 0
 
     def newest_first(self) -> Sequence[Observed]:
-        """Read what has come since, and give all of them."""
+        """Read newer observations, and return all of them."""
         with self._lock:
             newer: list[dg.EventLogRecord] = []
             cursor, has_more = None, True
@@ -60,15 +60,15 @@ class Observations:
 
 
 class EventLogEvidence:
-    """Evidence of one asset's snapshots; what is kept on this machine counts besides.
+    """Evidence of one asset's snapshots in the event log, beside the evidence on this machine.
 
-    What is learned becomes an `AssetObservation`: how many rows the container announced for a snapshot, that these were
-    not what was found, and that a connection ended before the snapshot was named. That a snapshot's rows were counted
-    is told by the materializations of its partitions, too.
+    It is kept as `AssetObservation`s: how many rows the container announced for a snapshot, that another number was
+    found, and that a connection ended before the pointer came. The materializations of partitions show that the rows of
+    their snapshot were counted.
 
     Args:
-        local: The evidence of this machine.
-        observations: Those of the asset.
+        local: The evidence on this machine.
+        observations: The observations of the asset.
         partition: The partition that is pulled, or None for several slices, which share a snapshot.
         is_slice: Whether it is a slice: then all partitions of the asset share snapshots.
     """
@@ -82,7 +82,7 @@ class EventLogEvidence:
         """See `Evidence`."""
         local, found, announced = self._local.row_count(sha256), self._found(sha256), self._announced(sha256)
         if found is not None and not found.rejected and local is not None and local.rejected:
-            # Another machine has found out since that the rows are all there.
+            # Another machine has found since then that all rows are there.
             self._local.count(sha256, found.announced, found.announced or 0)
         if found is not None or (local is not None and local.rejected):
             return found or local
@@ -149,7 +149,7 @@ class EventLogEvidence:
         )
 
     def _found(self, sha256: str) -> RowCount | None:
-        """What was found in a snapshot last."""
+        """The number of rows that was last found in a snapshot."""
         for observed in self._observations.newest_first():
             rows, found = observed.metadata.get(ANNOUNCED_ROWS), observed.metadata.get(FOUND_ROWS)
             if observed.metadata.get(SHA256) == sha256 and isinstance(found, int):
@@ -157,7 +157,7 @@ class EventLogEvidence:
         return None
 
     def _announced(self, sha256: str) -> RowCount | None:
-        """What was announced for a snapshot last."""
+        """The number of rows that was last announced for a snapshot."""
         for observed in self._observations.newest_first():
             metadata = observed.metadata
             if metadata.get(SHA256) == sha256 and FOUND_ROWS not in metadata and ANNOUNCED_ROWS in metadata:
@@ -165,7 +165,7 @@ class EventLogEvidence:
         return None
 
     def _counted(self, sha256: str) -> RowCount | None:
-        """What the container counted when the snapshot was stored, as this partition or lately as other slices."""
+        """The number that the container counted when the snapshot was stored, as this partition or as recent slices."""
         partitions = None if self._is_slice or self._partition is None else [self._partition]
         filters = dg.AssetRecordsFilter(asset_key=self._asset_key, asset_partitions=partitions)
         for record in self._instance.fetch_materializations(filters, limit=_RECENT).records:
@@ -181,12 +181,12 @@ class EventLogEvidence:
         return any(SHA256 in observed.metadata for observed in since)
 
     def _relevant(self) -> list[Observed]:
-        """Those of the partition; or all, where partitions share snapshots."""
+        """The observations of the partition; all of them if partitions share snapshots."""
         found = self._observations.newest_first()
         return [each for each in found if self._is_slice or each.partition == self._partition]
 
     def _observe(self, description: str, metadata: dict[str, Any]) -> None:
-        # Of no run: a run that fails or is killed at once must not lose it.
+        # It belongs to no run, so that a run that fails or is killed at once does not lose it.
         self._instance.report_runless_asset_event(
             dg.AssetObservation(
                 asset_key=self._asset_key, partition=self._partition, description=description, metadata=metadata

@@ -37,25 +37,18 @@ class Materializations:
 
     @cached_property
     def ordered(self) -> list[str]:
-        """The stored partitions in time order, without those that the definition does not have any more."""
+        """The stored partitions in time order, without those that the definition no longer has."""
         return [key for key in self._dataset.partitions_def.get_partition_keys() if key in self.stored]
 
     @cached_property
     def recorded(self) -> Mapping[str, Recorded]:
-        """What is recorded of all stored partitions."""
+        """What the latest materialization of each stored partition recorded."""
         return read_recorded(
             self.instance, self._asset_key, known=last_comparison(self.instance, self._asset_key, self._dataset)
         )
 
     def of_run(self, tags: Mapping[str, str]) -> Sequence[str]:
-        """The partitions that a run is about.
-
-        Args:
-            tags: The run's tags.
-
-        Returns:
-            The run's key, or all keys of its range; the latest stored one if the run has no partition of the dataset.
-        """
+        """The partitions of a run, by its tags; the latest stored one if the run has no partition of the dataset."""
         return self.asked_for(tags) or self.ordered[-1:]
 
     def asked_for(self, tags: Mapping[str, str]) -> Sequence[str]:
@@ -82,7 +75,7 @@ class Materializations:
         return None if found is None else found.value
 
     def rows(self, partition: str) -> int | None:
-        """The number of stored rows, by whichever name the IO manager recorded it."""
+        """The number of stored rows, under any name that IO managers use for it."""
         values = (self.value(partition, name) for name in _ROW_COUNTS)
         return next((value for value in values if isinstance(value, int)), None)
 

@@ -1,4 +1,4 @@
-"""Reading a snapshot while it arrives."""
+"""Reads a snapshot while it arrives."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def fetch_and_read(
 ) -> tuple[Snapshot, Result]:
     """Download a snapshot, and read it in another thread as its bytes arrive.
 
-    The end of the download comes first: rows that do not fit may be bytes that were altered on their way. Where
-    another attempt brings other bytes than those that were read, they are read again.
+    The error of the download comes first, because rows that do not fit may be bytes that were altered on the way. If a
+    retry brings other bytes than those that were read, they are read again.
 
     The arguments are those of `FoundryDevToolsContainerClient.fetch`, and `read`, which reads the rows from the first
     to the last. It is called for two snapshots of a process at a time.
@@ -41,9 +41,9 @@ async def fetch_and_read(
         The verified snapshot, and what `read` returned.
 
     Raises:
-        FdtccError: What ended the download; or else what `read` raised.
-        OSError: The reader met one, such as a full disk; the download is given up at once.
-        Exception: What else `read` raised.
+        FdtccError: The download failed, or else `read` raised it.
+        OSError: `read` raised it, for example because a disk is full; the download is cancelled at once.
+        Exception: Any other error of `read`.
     """
     arriving = ArrivingSnapshot.of(announcement, directory)
 
@@ -52,13 +52,13 @@ async def fetch_and_read(
             return read(arriving)
 
     fetching = asyncio.ensure_future(client.fetch(arriving, transport=transport, observer=observer))
-    # However it ends, nobody waits for more bytes.
+    # When it has ended, readers must not wait for more bytes.
     fetching.add_done_callback(lambda _: arriving.file.close())
     reading = asyncio.ensure_future(cancellably(read_in_turn))
     try:
         await asyncio.wait({fetching, reading}, return_when=asyncio.FIRST_COMPLETED)
         error = reading.exception() if reading.done() else None
-        # Altered bytes can make a reader fail in many ways, but not in this one.
+        # Altered bytes can make a reader fail in many ways, but not with an OSError.
         if isinstance(error, OSError) and arriving.file.error is None:
             raise error
         snapshot = await fetching
@@ -73,7 +73,7 @@ async def fetch_and_read(
     finally:
         fetching.cancel()
         await asyncio.wait({fetching, reading})
-        # What is not raised has been seen all the same, so that asyncio does not report it.
+        # Retrieve errors that are not raised, so that asyncio does not report them.
         for each in (fetching, reading):
             if not each.cancelled():
                 each.exception()

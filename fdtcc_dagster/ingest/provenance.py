@@ -1,4 +1,4 @@
-"""Where a stored partition's rows come from, and whether what the container has may and need be stored instead."""
+"""The provenance of stored partitions, and whether they need and may be replaced."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fdtcc_dagster.metadata_keys import (
 from fdtcc_dagster.storing import StoredPartition
 
 _OR_NONE = ", or none"
-"""What SLICE ends with if rows without a time are left out."""
+"""The end of SLICE's value if rows without a time are left out."""
 
 
 def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement) -> dict[str, str]:
-    """What a partition that is stored of a snapshot says of its origin; see `is_same`."""
+    """The provenance that is stored with a partition; see `is_same`."""
     provenance = {
         SHA256: announcement.sha256,
         TYPES: "inferred" if dataset.schema is None else "declared",
@@ -40,12 +40,12 @@ def provenance_of(dataset: FoundryDataset, key: str, announcement: Announcement)
 
 
 def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announcement: Announcement) -> bool:
-    """Say whether a stored partition is what would be stored of a snapshot, so that it need not be stored again."""
+    """Tell whether a stored partition is what would be stored from a snapshot, so that it need not be stored again."""
     if dataset.schema is not None and stored.schema != dataset.schema:
         return False
     said = {name: value for name, value in stored.provenance.items() if name.startswith(NAMESPACE)}
     snapshot_rows = said.pop(SNAPSHOT_ROWS, None)
-    # Not less: a slice must not pass for the whole.
+    # Exactly: a slice must not count as the whole snapshot.
     if said != provenance_of(dataset, key, announcement):
         return False
     return announcement.announced_rows in (None, int(snapshot_rows or stored.rows))
@@ -54,9 +54,9 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
 def slice_rows_before(
     dataset: FoundryDataset, key: str, stored: StoredPartition | None, materializations: Materializations
 ) -> int | None:
-    """Say how many rows of the same slice are there already: not of another dataset, time column or window.
+    """The number of rows of the same slice that are stored: of the same dataset, time column and window.
 
-    Where nobody can tell what is stored, or what its origin is, the last materialization decides.
+    If the store cannot tell what is stored, or where it comes from, the last materialization decides.
     """
     if stored is not None and SHA256 in stored.provenance:
         is_same_slice = stored.provenance.get(SLICE, "").removesuffix(_OR_NONE) == _rows_of_slice(dataset, key)
@@ -72,7 +72,7 @@ def slice_rows_before(
 
 
 def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int | None, *, refetch: bool) -> None:
-    """Make sure that a slice may be stored: rows that a snapshot no longer has must not pass for rows that never were.
+    """Check that a slice may be stored: rows that the dataset no longer has must not look like rows that never existed.
 
     Raises:
         SliceOutgrownError: The window begins before the snapshot, and the dataset has no `complete_history`; or the

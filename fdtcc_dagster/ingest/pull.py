@@ -1,4 +1,4 @@
-"""Pulling partitions: what the container is asked, and how its rows get into the store."""
+"""Pulls partitions: asks the container for snapshots, and brings their rows into the store."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from fdtcc_dagster.storing import StoredPartition, StoresPartitions
 from fdtcc_dagster.window import Window
 
 _OPEN_END = timedelta(days=366)
-"""Any later version will do, so the window ends after the last attempt, however long a run waits and also where the
-container's clock is ahead: an attempt must find the version that an earlier one has caused."""
+"""Any later version will do. So the window ends after the last attempt, however long a run waits and even if the
+container's clock is ahead: a retry must find the version that an earlier attempt has caused."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """What became of a partition.
+    """The result of pulling a partition.
 
     Attributes:
         key: The partition key.
-        error: Why it is not stored; None if it is, or its rows are there.
-        metadata: What is known of it.
-        sha256: The snapshot that its rows are of.
-        rows: Its rows, where they are left to the IO manager; None where they are stored.
+        error: Why the partition failed; None if it succeeded.
+        metadata: The metadata of its materialization.
+        sha256: The pointer of its snapshot.
+        rows: Its rows, if the IO manager still has to store them; None if they are stored.
     """
 
     key: str
@@ -73,14 +73,14 @@ class PartitionResult:
 
 
 Call = Callable[[], PartitionResult | None]
-"""What the helper thread leaves to that of the step."""
+"""What the helper thread leaves to the step's thread."""
 Report = Callable[[Call], Any]
 Fetch = Callable[..., Awaitable[tuple[Snapshot, Any]]]
 """`fetch_and_read` of an announced snapshot: `await fetch(read, directory=…)`."""
 
 
 def not_complete(dataset: FoundryDataset, keys: Sequence[str]) -> dict[str, NotYetAvailableError]:
-    """Give an error for each slice that is not complete yet, which says when it will be."""
+    """Make an error for each slice that is not complete yet; it says when the slice will be."""
     if dataset.time is None:
         return {}
     now = datetime.now(timezone.utc)
@@ -99,7 +99,7 @@ def not_complete(dataset: FoundryDataset, keys: Sequence[str]) -> dict[str, NotY
 
 
 def batches_of(dataset: FoundryDataset, keys: Sequence[str]) -> list[Batch]:
-    """Say what has to be pulled for some partitions: for slices, any snapshot since the newest one was complete."""
+    """The batches for some partitions; slices share one, with any snapshot since the newest of them was complete."""
     if dataset.time is None:
         return [Batch(dataset.window(key), [key]) for key in keys]
     if not keys:
@@ -111,19 +111,20 @@ def batches_of(dataset: FoundryDataset, keys: Sequence[str]) -> list[Batch]:
 class PartitionsPull:
     """Pulls partitions of one dataset in one run.
 
-    A helper thread speaks with the container, and downloads. What writes to Dagster is handed to the step's thread, as
-    calls: not all event logs of Dagster bear two threads, and a slow one must not block the event loop (ADR 26).
+    A helper thread talks to the container and downloads. It leaves everything that writes to Dagster to the step's
+    thread, as calls: not all event logs of Dagster can be used from two threads, and a slow one must not block the
+    event loop (ADR 26).
 
     Attributes:
         dataset: The dataset.
         asset_key: The key of its asset.
         container: The resource.
-        store: Stores the partitions; None where another kind of IO manager is left their rows.
-        log: The run's log.
-        evidence: Gives where it is kept what is known of a partition's snapshots; None stands for several slices.
-        materializations: What was recorded of the asset.
-        refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
-        several: Whether the run is of several partitions, so that each line of its log names one.
+        store: Stores the partitions; None if another kind of IO manager stores them from the step's output.
+        log: The run log.
+        evidence: Returns the evidence of a partition's snapshots, or for None that of several slices.
+        materializations: The asset's materializations.
+        refetch: Whether to pull and store partitions again that are stored already from the container's snapshot.
+        several: Whether the run has several partitions, so that each line of its log names one.
     """
 
     dataset: FoundryDataset
@@ -137,11 +138,11 @@ class PartitionsPull:
     several: bool
 
     def run(self, keys: Sequence[str], spool: Path) -> Iterator[PartitionResult]:
-        """Pull partitions, as many at a time as the resource says, and store each as soon as it is complete.
+        """Pull partitions, `max_concurrency` of the resource at a time, and store each as soon as it is complete.
 
         Args:
             keys: The partition keys.
-            spool: A directory for what is on its way. Rows that are left to the IO manager are read from it.
+            spool: A directory for spool files; the IO manager may still read rows from it afterwards.
 
         Yields:
             The result of each partition, as soon as it is known.
@@ -182,7 +183,7 @@ class PartitionsPull:
         directory: Path,
         report: Report,
     ) -> None:
-        """Ask for a batch's snapshot, and fetch it where it is not stored already for all keys."""
+        """Request a batch's snapshot, and download it for the keys for which it is not stored already."""
         only = batch.keys[0] if len(batch.keys) == 1 else None
         told = PullLog(self.log, "" if only is None else self._prefix(only))
         observer = PullObserver(
@@ -192,7 +193,7 @@ class PartitionsPull:
         )
         left = list(batch.keys)
         try:
-            # That these wait for each other is nothing to be told.
+            # Waiting for each other within a run is not logged.
             async with conversation:
                 announcement = await client.request(
                     self.dataset.name,
@@ -228,7 +229,7 @@ class PartitionsPull:
     async def _fetch(
         self, keys: Sequence[str], announcement: Announcement, fetch: Fetch, directory: Path, report: Report
     ) -> None:
-        """Download a snapshot, and read it meanwhile: into the store, or into slices."""
+        """Download a snapshot and read it at the same time: into the store, or into slices."""
         dataset, spool = self.dataset, directory.parent
         if (time := dataset.time) is not None:
             windows = {key: dataset.window(key) for key in keys}
@@ -264,7 +265,7 @@ class PartitionsPull:
 
     def _unchanged(self, key: str, announcement: Announcement, stored: StoredPartition) -> PartitionResult:
         snapshot_rows = int(stored.provenance.get(SNAPSHOT_ROWS, stored.rows))
-        # They were compared with what was announced, which may show that the rows are all there after all.
+        # They equal the announced number, which may show that a rejected snapshot has all rows after all.
         announcement.evidence.count(announcement.sha256, announcement.announced_rows, snapshot_rows)
         self.log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
         if self.dataset.time is None:
@@ -285,7 +286,7 @@ class PartitionsPull:
         return PartitionResult(key, None, snapshot_metadata(snapshot, rows.collect_schema()), snapshot.sha256, rows)
 
     def _take_slice(self, key: str, snapshot: Snapshot, slices: Slices) -> PartitionResult:
-        """Store a slice, unless what is stored must stay."""
+        """Store a slice, unless the stored one must stay."""
         rows, stored = slices.rows_of(key), dict[str, Any]()
         try:
             # Only now: another run may have stored it while this one pulled.
@@ -308,7 +309,7 @@ class PartitionsPull:
         return PartitionResult(key, None, {**metadata, **stored}, snapshot.sha256, left)
 
     def _failed(self, key: str, error: Exception) -> PartitionResult:
-        # Slices fail together, and are told together.
+        # Slices fail together, and the failure of the run names them.
         if self.several and self.dataset.time is None:
             self.log.error(f"{key}: {excerpt(error, ERROR)}")
         return PartitionResult(key, error)
@@ -329,5 +330,5 @@ class PartitionsPull:
         self.log.info(f"{self._prefix(key)}Stored {what}{replaced} (from {of}{size})")
 
     def _prefix(self, key: str) -> str:
-        """What lines of a partition begin with."""
+        """The beginning of a partition's lines in the log."""
         return f"{key}: " if self.several else ""

@@ -1,4 +1,4 @@
-"""What the latest materialization of each partition recorded of its rows, read for many partitions at once."""
+"""What the latest materialization of each partition recorded, read for many partitions at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DECLARATION_CHECK = "foundry_declaration"
 """The name of the check of declarations."""
 
 _LATECOMERS = 1000
-"""How many of the newest events are looked at again: in Postgres, one may become visible after a newer one."""
+"""How many of the newest events are read again: in Postgres, one may become visible after a newer one."""
 _RECORDS_AT_ONCE = 500
 """How many records one query asks for: within what databases and Dagster allow."""
 
@@ -40,9 +40,9 @@ class Recorded:
     Attributes:
         storage_id: The materialization's number in the event log.
         timestamp: When it was recorded; None if that was not read.
-        window: The window of the pull or, of a slice, of its rows; None if nothing of the kind is recorded or was read.
+        window: The window of the pull or, for a slice, of its rows; None if it was not recorded or not read.
         is_slice: Whether the partition is a slice.
-        outside_window: Whether it is known to hold data from outside of its window.
+        outside_window: Whether it is known to hold data from outside its window.
         columns: The stored columns.
         digest: The digest of the declaration, or None if an older version stored the partition.
         parts: The declaration's parts in words.
@@ -60,7 +60,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Known:
-    """What an earlier comparison has found.
+    """The result of an earlier comparison.
 
     Attributes:
         digest: The digest of the declaration that all partitions fitted.
@@ -81,13 +81,13 @@ def read_recorded(
     partitions: Iterable[str] | None = None,
     known: Known | None = None,
 ) -> dict[str, Recorded]:
-    """Read what is recorded of an asset's partitions.
+    """Read what the latest materializations of an asset's partitions recorded.
 
     Args:
         instance: The Dagster instance.
         asset_key: The asset.
         partitions: The partitions; all if None.
-        known: What need not be read any more: of older materializations only the digest is given.
+        known: An earlier comparison: for the materializations that it covers, only the digest is returned.
 
     Returns:
         Partition key → what its latest materialization recorded, for the partitions that have one.
@@ -115,16 +115,7 @@ def read_recorded(
 
 
 def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dataset: FoundryDataset) -> Known | None:
-    """Read how far the check has come for today's declaration, so that it need not read thousands of records each time.
-
-    Args:
-        instance: The Dagster instance.
-        asset_key: The dataset's asset.
-        dataset: The dataset.
-
-    Returns:
-        What the check knew when it passed for the last time; None if that was for another declaration.
-    """
+    """Read how far the check had come when it last passed for the present declaration; None if it has not."""
     passed = last_passed(instance, dg.AssetCheckKey(asset_key, DECLARATION_CHECK))
     if passed is None:
         return None
@@ -133,7 +124,7 @@ def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, datase
     newest, timestamp = up_to.get("newest"), up_to.get("timestamp")
     if declaration.get("digest") != digest or up_to.get("of") != not_compared(dataset) or not isinstance(newest, int):
         return None
-    # SQLite gives ids anew after the newest records were deleted. While this one is there, none before it is another.
+    # SQLite reuses ids after the newest records were deleted. While this record exists, no id before it was reused.
     records_filter = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=[newest])
     found = instance.fetch_materializations(records_filter, limit=1).records
     if not found or found[0].timestamp != timestamp:
@@ -142,7 +133,7 @@ def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, datase
 
 
 def not_compared(dataset: FoundryDataset) -> str:
-    """What decides which partitions are left out of the comparison, and is no part of the declaration."""
+    """The settings that decide which partitions are left out of the comparison, and are not part of the declaration."""
     if dataset.start is not None:
         return dataset.start.isoformat()
     return dataset.partitions_def.get_serializable_unique_identifier()

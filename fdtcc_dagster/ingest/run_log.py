@@ -1,4 +1,4 @@
-"""What a run's log shows of a pull, at a rate that a human can read."""
+"""Writes a pull's messages and progress to a run log, at a rate that a human can read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THINNED_SECONDS = 60.0
 
 
 def as_shown(message: Message) -> Message:
-    """What of a message is shown; a frame of 1 MiB is not to wait until it is."""
+    """The part of a message that is shown, so that a frame of 1 MiB need not be kept until then."""
     return {
         "type": excerpt(message.get("type")),
         "success": message.get("success") is not False,
@@ -26,15 +26,15 @@ def as_shown(message: Message) -> Message:
 
 
 class PullLog:
-    """Writes the container's messages and a download's progress to a run's log.
+    """Writes the container's messages and a download's progress to a run log.
 
-    Messages are shown as they arrive, up to a thousand characters of each; after the first hundred at most one a
-    minute, with the number of those that are left out: Dagster takes tens of milliseconds to write one. Keepalives are
-    shown at most every five minutes, and progress every ten seconds.
+    Messages are written as they arrive, up to a thousand characters of each. After the first hundred, there is at most
+    one a minute, with the number of those that are left out, because Dagster takes tens of milliseconds to write one.
+    Keepalives are written at most every five minutes, and progress every ten seconds.
 
     Args:
         log: The log.
-        prefix: What each line begins with, such as the partition in a run of several.
+        prefix: The beginning of each line, such as the partition in a run of several.
     """
 
     def __init__(self, log: dg.DagsterLogManager, prefix: str = "") -> None:
@@ -46,11 +46,11 @@ class PullLog:
         self._shown_at = self._began
 
     def notice(self, message: Message) -> None:
-        """Show what the client itself says."""
+        """Write a message of the client itself."""
         self._write(message, "")
 
     def message(self, message: Message) -> None:
-        """Show a message of the container."""
+        """Write a message of the container."""
         now = time.monotonic()
         if message.get("type") == "keepalive":
             if now - self._alive >= _KEEPALIVE_SECONDS:
@@ -68,7 +68,7 @@ class PullLog:
         self._log.log(logging.WARNING if failed else logging.INFO, text)
 
     def end(self) -> None:
-        """Tell at the end of the pull how many messages were left out since the last one that was shown."""
+        """At the end of the pull, write how many messages were left out since the last one that was written."""
         if self._left_out:
             self._log.info(f"{self._prefix}{self._left_out:,} messages were left out")
             self._left_out = 0
@@ -81,7 +81,7 @@ class PullLog:
         return True
 
     def progress(self, size_bytes: int, total_bytes: int | None = None) -> None:
-        """Show how much of a download has arrived. The container does not tell the total, but a proxy may."""
+        """Write how much of a download has arrived. The container does not report the total, but a proxy may."""
         now = time.monotonic()
         if self._downloading is None:
             # Progress is told a second after the first bytes.
@@ -94,6 +94,6 @@ class PullLog:
 
 
 def megabytes(size_bytes: float) -> str:
-    """Write bytes as megabytes, with as many digits as are of interest."""
+    """Format bytes as megabytes, with few digits."""
     size = size_bytes / 1e6
     return f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"

@@ -28,18 +28,18 @@ _HELD_BYTES = 48 << 20
 
 
 _FIRST_NANOSECONDS, _LAST_NANOSECONDS = map(dt.datetime.fromisoformat, ("1677-09-22", "2262-04-11"))
-"""Days within what 64 bits of nanoseconds have; windows may reach beyond."""
+"""Days within the range of 64 bits of nanoseconds; windows may extend beyond."""
 
 
 @dataclass(frozen=True)
 class Slices:
-    """A snapshot, cut.
+    """A snapshot that was cut into slices.
 
     Attributes:
         schema: The dataset's columns.
-        rows: The snapshot's rows.
-        counts: How many rows each slice has.
-        begins: The earliest time of all rows, whether they are of a slice or not; None where no row has a time.
+        rows: The number of the snapshot's rows.
+        counts: The number of rows of each slice.
+        begins: The earliest time of all rows, in a slice or not; None if no row has a time.
         outgrown: The slices whose windows begin before that.
     """
 
@@ -51,21 +51,14 @@ class Slices:
     _parts: Mapping[str, list[Path]] = field(repr=False)
 
     def rows_of(self, key: str) -> pl.LazyFrame:
-        """Give the rows with from_dt ≤ time < to_dt of a slice, in the snapshot's order.
-
-        Args:
-            key: The slice's key.
-
-        Returns:
-            The rows, with the dataset's columns.
-        """
+        """The rows with from_dt ≤ time < to_dt of a slice, in the snapshot's order, with the dataset's columns."""
         parts = self._parts.get(key, [])
-        # Not all versions of Polars can be told that a path is no pattern.
+        # Not all versions of Polars can be told that a path is literal.
         paths = [glob.escape(str(part)) for part in parts]
         return pl.scan_ipc(paths) if paths else self.schema.to_frame().lazy()
 
     def remove(self, key: str) -> None:
-        """Remove a slice's rows, which are not needed any more."""
+        """Remove a slice's files."""
         for part in self._parts.get(key, []):
             part.unlink(missing_ok=True)
 
@@ -80,15 +73,15 @@ def cut(
         schema: The types of all columns, or None to infer them.
         time: The time column.
         windows: Key → window of each slice. Windows do not overlap.
-        directory: Where the slices' rows are put.
+        directory: A directory for the slices' rows.
 
     Returns:
-        The slices; rows outside of all windows are left out.
+        The slices; rows outside all windows are left out.
 
     Raises:
-        SchemaMismatchError: A value does not fit; the time column is missing, is of another type, or has text that is
-            no ISO 8601; or rows have no time and must have one.
-        RowCountMismatchError: The CSV has not as many rows as announced.
+        SchemaMismatchError: A value does not fit; the time column is missing, has another type, or contains text that
+            is not ISO 8601; or rows have no time although they must.
+        RowCountMismatchError: The CSV has more or fewer rows than announced.
         FdtccError: The CSV did not arrive.
         OSError: The slices' rows cannot be written, or would fill the disk.
     """
@@ -157,11 +150,11 @@ class _Bounds:
         self.keys = {number: keys[instant] for number, instant in enumerate(instants, 1) if instant in keys}
 
     def interval_of(self, instants: pl.Series) -> pl.Series:
-        """The number of the bounds that are not later than each instant."""
+        """For each instant, the number of bounds that are not later."""
         return self._sorted.to_physical().search_sorted(instants.to_physical(), side="right")
 
     def outgrown(self, earliest: int | None) -> frozenset[str]:
-        """The keys whose windows begin before an instant of the physical type; all if there is none."""
+        """The keys whose windows begin before an instant of the physical type; all if it is None."""
         if earliest is None:
             return frozenset(self.keys.values())
         before = self._sorted.to_physical().search_sorted(earliest, side="left")
@@ -169,7 +162,7 @@ class _Bounds:
 
 
 class _Cutter:
-    """Gathers the rows of each slice, in files when they are many."""
+    """Collects the rows of each slice, in files if they are many."""
 
     def __init__(self, bounds: _Bounds, directory: Path, budget: DiskBudget) -> None:
         self._bounds, self._directory, self._budget = bounds, directory, budget
@@ -207,7 +200,7 @@ class _Cutter:
         if intervals.min() == intervals.max():
             yield int(intervals[0]), block
             return
-        # A longer name than those of all columns is of none of them.
+        # A name that is longer than those of all columns is new.
         name = "_" * (1 + max(map(len, block.columns)))
         pieces = block.with_columns(intervals.alias(name)).partition_by(name, include_key=False, as_dict=True)
         for (interval,), rows in pieces.items():
@@ -233,7 +226,7 @@ class _Cutter:
 
 
 def _instants_of(times: pl.Series, *, declared: bool) -> pl.Series:
-    """What is compared with the windows' bounds: days only where dates were declared, and instants otherwise."""
+    """The values that are compared with the windows' bounds: days if dates were declared, otherwise instants."""
     if times.dtype == pl.String:
         return read_instants(times)
     # pandas drops the time of a column of midnights, so whether these are dates depends on the other rows.

@@ -1,4 +1,4 @@
-"""What Dagster sees of a run of an asset: its partitions' events, its failures, and whether it is tried again."""
+"""The step of an asset as Dagster sees it: the events of its partitions, its failures, and whether it is retried."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Step:
         context: Dagster's context of the step.
         container: The resource.
         io_manager: The asset's IO manager.
-        refetch: Whether partitions that are stored already, as the container has them, are pulled and stored again.
+        refetch: Whether to pull and store partitions again that are stored already from the container's snapshot.
     """
 
     dataset: FoundryDataset
@@ -55,15 +55,15 @@ class Step:
     refetch: bool
 
     def run(self) -> Iterator[AssetEvent]:
-        """Pull the run's partitions, have them stored, and record them.
+        """Pull the run's partitions, store them, and record them.
 
         Yields:
-            For one partition the output: that its rows are stored, or the rows. For several, a materialization of each
-            as soon as it is stored, and at last an output with nothing more to store.
+            For one partition an output: a mark that its rows are stored, or the rows. For several, a materialization of
+            each as soon as it is stored, and finally an output without rows.
 
         Raises:
-            dagster.Failure: There is no snapshot, or some partitions failed, which are named with their causes; all
-                others are stored and recorded. Or the IO manager stores one partition per run only.
+            dagster.Failure: There is no snapshot; some partitions failed, which it names with their causes, and the
+                others are stored and recorded; or the run has several partitions, but its IO manager stores one per run.
         """
         keys = self.context.partition_keys
         store = self.io_manager if isinstance(self.io_manager, StoresPartitions) else None
@@ -97,12 +97,12 @@ class Step:
             why = explained(error, self.dataset, datetime.now(timezone.utc))
             raise failure(why) from why
         with warnings.catch_warnings():
-            # Data versions of outputs are marked as beta, which is nothing that a reader of the run's log could act on.
+            # Data versions of outputs are marked as beta; a reader of the run log can do nothing about that.
             warnings.simplefilter("ignore", dg.BetaWarning)
             metadata = {**result.metadata, **declaration_of(self.dataset).metadata()}
             rows = STORED if result.rows is None else result.rows
             output = dg.Output(rows, metadata=metadata, data_version=dg.DataVersion(result.sha256))
-        # Another IO manager reads the spool after the yield, and this function goes on when it has stored the rows.
+        # Another IO manager reads the spool after the yield, and this function continues when it has stored the rows.
         with when_interrupted(stop_scans):
             yield output
 
@@ -117,11 +117,11 @@ class Step:
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
-        # more, with one data version for all. What depends on the asset in this run needs an output all the same.
+        # more, with one data version for all. Downstream assets in this run still need an output.
         yield dg.Output(STORED, metadata={EVENTS_ARE_LOGGED: True})
 
     def _check_store(self, key: str) -> None:
-        """Fail before anything is pulled where it cannot be stored: no other attempt helps, as for the spool."""
+        """Fail before anything is pulled if the store cannot be written to."""
         if not isinstance(self.io_manager, ChecksPlaces):
             return
         try:
@@ -130,11 +130,11 @@ class Step:
             passes = may_pass(error) and error.errno != errno.ENOENT
             raise dg.Failure(f"dataset {self.dataset.name!r}: {error}", allow_retries=passes) from error
         except ValueError:
-            pass  # of this partition alone, of which it is told when it is stored
+            pass  # it concerns this partition only, and is raised again when that is stored
 
     @contextmanager
     def _spool(self) -> Iterator[Path]:
-        """The directory for snapshots; where it cannot be made, no other attempt helps, but on a full disk."""
+        """The directory for snapshots; if it cannot be made, a retry helps on a full disk only."""
         with ExitStack() as stack:
             try:
                 spool = stack.enter_context(self.container.spool())
@@ -155,7 +155,7 @@ class Step:
 
     def _evidence(self, partition: str | None) -> Evidence:
         local = LocalEvidence(identity_of(self.container.host, self.container.port), self.dataset.name)
-        # An event log in memory is nobody else's, and does not bear to be read beside the thread that writes to it.
+        # An event log in memory is not shared, and cannot be read while another thread writes to it.
         if self.context.instance.is_ephemeral:
             return local
         return EventLogEvidence(local, self._observations, partition, is_slice=self.dataset.time is not None)
