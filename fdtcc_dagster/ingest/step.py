@@ -63,7 +63,7 @@ class Step:
 
         Raises:
             dagster.Failure: There is no snapshot; some partitions failed, which it names with their causes, and the
-                others are stored and recorded; or the run has several partitions, but its IO manager stores one per run.
+                others are stored and recorded; or the run has several partitions, and its IO manager stores one.
         """
         keys = self.context.partition_keys
         store = self.io_manager if isinstance(self.io_manager, StoresPartitions) else None
