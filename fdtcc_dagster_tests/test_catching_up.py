@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
@@ -63,6 +64,7 @@ class Daemon:
         return set(found)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_was_down_catches_up(tmp_path: Path) -> None:
     def day(number: int, hour: int = 0) -> dt.datetime:
         return dt.datetime.combine(today, dt.time(hour), UTC) + dt.timedelta(days=number)

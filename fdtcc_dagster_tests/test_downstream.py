@@ -103,6 +103,7 @@ def locations(
         yield Locations(instance, workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_downstream_reacts_to_new_bytes_of_a_partition_and_to_nothing_else(
     locations: Locations, sandbox_container: SandboxContainer, tmp_path: Path

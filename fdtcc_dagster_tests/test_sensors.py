@@ -331,6 +331,7 @@ LOGGER = logging.getLogger("sensor")
 QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
 
 
+@pytest.mark.slow
 def test_years_of_missing_history_of_300_datasets_never_flood(tmp_path: Path) -> None:
     path = tmp_path / "definitions.py"
     path.write_text(LOCATION)

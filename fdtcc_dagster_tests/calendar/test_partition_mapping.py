@@ -19,6 +19,7 @@ from fdtcc_dagster import RefreshPartitionMapping, ScheduleError
 from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
 from fdtcc_dagster.calendar.partitions import build_partitions_def
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
+from fdtcc_dagster_tests.fuzz import some_of
 
 DAY = dt.timedelta(days=1)
 NOW = dt.datetime(2025, 3, 12, 9, 30, tzinfo=dt.timezone.utc)
@@ -120,7 +121,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("rules", "other", "zone"), CASES)
+def usual(case: tuple[str, str, str]) -> bool:
+    rules, other, zone = case
+    return other in ("daily", "snapshots") if zone == "UTC" else (rules, other) == ("second-to-last day", "daily")
+
+
+@pytest.mark.parametrize(("rules", "other", "zone"), some_of(CASES, usual))
 def test_every_mapping_question_is_answered_by_the_overlap_of_windows(rules: str, other: str, zone: str) -> None:
     first, second = calendar(rules, zone), OTHERS[other](zone)
     with dg.partition_loading_context(effective_dt=NOW):
@@ -137,7 +143,7 @@ def test_two_calendars_of_one_cron_are_mapped_by_their_windows() -> None:
         assert check(RefreshPartitionMapping(first, second), first, second) >= 20
 
 
-@pytest.mark.parametrize(("rules", "other", "zone"), [case for case in CASES if case[0] in HARD])
+@pytest.mark.parametrize(("rules", "other", "zone"), some_of([case for case in CASES if case[0] in HARD], usual))
 def test_the_host_finds_no_partition_too_few(rules: str, other: str, zone: str) -> None:
     first, second = calendar(rules, zone), OTHERS[other](zone)
     with dg.partition_loading_context(effective_dt=NOW):

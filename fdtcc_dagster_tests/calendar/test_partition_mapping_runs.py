@@ -221,6 +221,7 @@ def daemon(tmp_path: Path, sandbox_container: SandboxContainer, monkeypatch: pyt
         yield Daemon(instance, workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_backfill_waits_for_all_days_of_a_snapshot(daemon: Daemon) -> None:
     daemon.begin(rates=DAYS[:5], monthly_report=[KEY])
@@ -231,6 +232,7 @@ def test_a_backfill_waits_for_all_days_of_a_snapshot(daemon: Daemon) -> None:
     assert daemon.requested() == [("monthly_report", KEY)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_backfill_requests_all_days_of_a_snapshot(daemon: Daemon) -> None:
     daemon.begin(orders=[KEY], daily_report=DAYS[-5:])
@@ -239,6 +241,7 @@ def test_a_backfill_requests_all_days_of_a_snapshot(daemon: Daemon) -> None:
     assert daemon.requested() == [("daily_report", day) for day in DAYS[-5:]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_run_stores_its_partition_and_fails_for_assets_that_the_daemon_maps_wrongly(
     daemon: Daemon, sandbox_container: SandboxContainer

@@ -15,6 +15,7 @@ from fdtcc_dagster.calendar.partitions import build_partitions_def, refresh_wind
 from fdtcc_dagster.calendar.schedule import WEEKDAYS, Refresh, Schedule
 from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, asks_for, at, rules
+from fdtcc_dagster_tests.fuzz import some_of
 
 DAY = dt.timedelta(days=1)
 START = dt.date(2017, 1, 1)
@@ -109,7 +110,9 @@ def test_keys_are_the_refresh_dates_so_far_here_and_on_the_host(
     "schedule",
     [FIRST_LAST_AND_FRIDAYS, Schedule([Refresh("daily", None, "01:00:00")]), *list(NOT_SAID_BY_CRON.values())[4:]],
 )
-@pytest.mark.parametrize("timezone", ["Africa/Cairo", "Asia/Beirut", "America/Havana"])
+@pytest.mark.parametrize(
+    "timezone", some_of(["Africa/Cairo", "Asia/Beirut", "America/Havana"], lambda zone: zone == "Africa/Cairo")
+)
 def test_a_key_appears_on_its_date_and_never_before(schedule: Schedule, timezone: str) -> None:
     schedule = Schedule(schedule.refreshs, schedule.buffer, timezone)
     definition = build_partitions_def(schedule, START)

@@ -534,28 +534,30 @@ async def test_only_this_user_can_read_a_snapshot(
     assert (await pull(client, today, tmp_path)).path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("missing", [1, 2, 3, 5, 7, 100])
-def test_a_disk_that_takes_only_part_of_a_chunk_is_an_error(missing: int, tmp_path: Path) -> None:
+def test_a_disk_that_takes_only_part_of_a_chunk_is_an_error(tmp_path: Path) -> None:
     """The hash is that of the received bytes, so the file must contain all of them."""
-    program = f"""
+    program = """
 import asyncio, resource, signal, sys
 from datetime import datetime, timedelta, timezone
 from fdtcc_dagster.client import FDTCC
 from fdtcc_dagster.sandbox import SandboxContainer
-csv = "id\\n" + "".join(f"{{number}}\\n" for number in range(2000))
+csv = "id\\n" + "".join(f"{number}\\n" for number in range(2000))
 with SandboxContainer() as container:
     now = datetime.now(timezone.utc)
     container.add_version("orders", now, csv)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(csv) - {missing}, resource.RLIM_INFINITY))
     client = FDTCC(container.host, container.port)
-    try:
-        asyncio.run(client.pull("orders", now - timedelta(days=1), now + timedelta(days=1), directory=sys.argv[1]))
-    except OSError:
-        sys.exit(17)
+    for missing in (1, 2, 3, 5, 7, 100):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(csv) - missing, resource.RLIM_INFINITY))
+        pull = client.pull("orders", now - timedelta(days=1), now + timedelta(days=1), directory=sys.argv[1])
+        try:
+            asyncio.run(pull)
+        except OSError:
+            continue
+        sys.exit(f"no error where {missing} bytes do not fit")
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 17, done.stderr
+    assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -79,6 +79,7 @@ def pull_in_a_process(port: int, names: list[str], directory: str) -> None:
     asyncio.run(pull())
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_limit(busy: SandboxContainer, tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     parts = [NAMES[number::4] for number in range(4)]

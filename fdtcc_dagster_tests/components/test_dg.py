@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.components.project import Project
@@ -99,6 +100,7 @@ def test_the_component_is_listed_with_its_summary(project: Project) -> None:
     assert entry["summary"].startswith("Palantir Foundry datasets")
 
 
+@pytest.mark.slow
 def test_what_is_scaffolded_is_valid_and_can_be_loaded(project: Project, scaffolded: Path) -> None:
     assert "  resource:\n    host: project-fdt-container\n    port: 8888\n" in scaffolded.read_text()
     result = project.dg("check", "yaml")
@@ -107,6 +109,7 @@ def test_what_is_scaffolded_is_valid_and_can_be_loaded(project: Project, scaffol
     assert result.returncode == 0, result.output
 
 
+@pytest.mark.slow
 def test_the_documented_commands_can_be_pasted_one_after_the_other(tmp_path: Path) -> None:
     documentation = Path(__file__).parents[2] / "docs" / "component.md"
     commands = re.findall(r"```sh\n(.*?)```", documentation.read_text(encoding="utf-8"), re.DOTALL)[0]
@@ -142,6 +145,7 @@ def test_what_only_python_can_refuse_is_refused_by_check_defs_at_its_line(projec
     assert "'Europe/Atlantis' is unknown" in result.output
 
 
+@pytest.mark.slow
 def test_a_partition_is_listed_launched_and_stored(project: Project, scaffolded: Path) -> None:
     scaffolded.write_text(GOOD)
     scaffolded.with_name("foundry_datasets.toml").write_text('[datasets]\n"Customer Demographics" = "x"\nother = "y"\n')

@@ -32,6 +32,7 @@ from fdtcc_dagster_tests.faults.scene import (
     rows,
     zipped_size,
 )
+from fdtcc_dagster_tests.fuzz import some_of
 from fdtcc_dagster_tests.tcp_proxy import Kind, NetworkFault
 
 UNKNOWN_NAME = {"type": "error", "success": False, "message": "ERROR | Not a single valid RIDs found in the request."}
@@ -184,6 +185,11 @@ def contents() -> Iterator[Case]:
     yield Case("another column", today(CSV.replace("token", "t", 1)), SchemaMismatchError, 1, 1)
 
 
+def _kind(case: Case) -> tuple[object, ...]:
+    """What runs tell cases apart by: beyond that, how a pull ends is a matter of the client."""
+    return case.error, case.conversations, case.downloads, tuple(case.limits), case.transport, case.others
+
+
 CASES = [
     *handshakes(),
     *conversations(),
@@ -194,3 +200,6 @@ CASES = [
     *slow_bodies(),
     *contents(),
 ]
+_FIRST = {_kind(case): case for case in reversed(CASES)}
+IN_RUNS = some_of(CASES, lambda case: _FIRST[_kind(case)] is case)
+"""All cases, as parameters of tests that execute runs: `make test` has one case of each kind."""

@@ -7,7 +7,7 @@ import time
 import polars as pl
 import pytest
 
-from fdtcc_dagster_tests.faults.cases import CASES
+from fdtcc_dagster_tests.faults.cases import IN_RUNS
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Case, Scene
 from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of
 
@@ -21,7 +21,7 @@ def check_attempts(case: Case, place: Scene) -> None:
     assert place.container.max_conversations.get(NAME, 0) <= 1
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", IN_RUNS, ids=lambda case: case.name)
 def test_a_run_of_one_partition_replaces_its_file_as_a_whole_or_not_at_all(case: Case, site: Site) -> None:
     site.store_previous()
     case.arrange(site.scene)
@@ -38,7 +38,7 @@ def test_a_run_of_one_partition_replaces_its_file_as_a_whole_or_not_at_all(case:
         assert site.files() == {site.path(LIVE): PREVIOUS}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", IN_RUNS, ids=lambda case: case.name)
 def test_a_run_of_several_partitions_stores_the_others(case: Case, site: Site) -> None:
     site.add_past_versions()
     case.arrange(site.scene)

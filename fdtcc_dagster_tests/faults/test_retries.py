@@ -177,6 +177,7 @@ def weeks_job() -> dg.JobDefinition:
     return definitions.resolve_job_def("weeks")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [timedelta(minutes=1)], ids=["its clock is ahead"])
 def test_another_attempt_of_the_step_in_another_process_finds_it_too(
     slow_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

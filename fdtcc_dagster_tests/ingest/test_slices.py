@@ -28,6 +28,7 @@ from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.time_column import TimeColumn
 from fdtcc_dagster.window import Window
+from fdtcc_dagster_tests.fuzz import some_of
 from fdtcc_dagster_tests.midday import utc_today
 
 UTC = timezone.utc
@@ -95,7 +96,7 @@ def keys_of(dataset: FoundryDataset, count: int) -> list[str]:
     return list(dataset.partitions_def.get_partition_keys())[:count]
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", some_of(ZONES, lambda zone: zone == "Europe/Berlin"))
 def test_52_weeks_are_one_pull_and_52_partitions_with_exactly_their_rows(site: Site, zone: str) -> None:
     dataset = weekly(zone, schema={"id": "Int64", "at": "Datetime(us, UTC)"})
     keys = keys_of(dataset, 52)
@@ -171,7 +172,7 @@ def test_times_are_naive_or_zoned_datetimes_or_iso_strings(site: Site, dtype: st
     assert [site.stored(key)["id"].to_list() for key in keys] == [[2 * n, 2 * n + 1] for n in range(len(keys))]
 
 
-@pytest.mark.parametrize("zone", [*ZONES, "Africa/Cairo"])
+@pytest.mark.parametrize("zone", some_of([*ZONES, "Africa/Cairo"], lambda zone: zone == "Africa/Cairo"))
 def test_declared_dates_begin_at_midnight_in_the_zone_of_the_partitions(site: Site, zone: str) -> None:
     # In Cairo, clocks go forward at midnight: 2025-04-25 begins at one.
     daily = dg.DailyPartitionsDefinition(start_date="2025-03-01", end_date="2025-05-01", timezone=zone)

@@ -284,7 +284,7 @@ def test_the_backfill_policy_and_the_pool_are_as_asked_for() -> None:
 
 
 def test_the_spool_of_a_long_backfill_of_small_partitions_stays_bounded(site: Site) -> None:
-    days = [(TODAY - timedelta(days=back)).isoformat() for back in range(109, 9, -1)]
+    days = [(TODAY - timedelta(days=back)).isoformat() for back in range(39, 9, -1)]
     for day in days:
         site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), csv_of(day))
     most = 0

@@ -21,6 +21,7 @@ from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.pandas_csv.source import CsvSource, source_errors
 from fdtcc_dagster.pandas_csv.typed import TypedCsv
 from fdtcc_dagster.window import Window
+from fdtcc_dagster_tests.fuzz import examples
 
 WINDOW = Window.of("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
 INTS = pl.Schema({"a": pl.Int64(), "b": pl.Int64()})
@@ -451,7 +452,7 @@ def read_cells(series: pl.Series) -> list[Any]:
     return (series.to_physical() if series.dtype == pl.Datetime("ns") else series).to_list()
 
 
-@settings(shared_path, max_examples=120)
+@settings(shared_path, max_examples=examples(120))
 @given(st.fixed_dictionaries({}, optional=COLUMNS).filter(bool), st.sampled_from([1, 13, 1 << 24]))
 def test_what_pandas_writes_is_what_is_read(write: Write, columns: dict[str, Any], size: int) -> None:
     data, height = pandas_csv(columns)
@@ -485,7 +486,7 @@ lookalikes = st.lists(st.one_of(numeric_texts, dateish, awkward, st.just("True")
 ) | st.lists(dateish, max_size=5)  # fmt: skip
 
 
-@settings(shared_path, max_examples=120)
+@settings(shared_path, max_examples=examples(120))
 @given(lookalikes)
 def test_inference_never_changes_a_value(write: Write, cells: list[str | None]) -> None:
     data = pd.DataFrame({"a": pd.Series(cells, dtype="object")}).to_csv(index=False).encode()
@@ -555,7 +556,7 @@ def test_what_fails_for_another_reason_is_not_read_again(write: Write, monkeypat
     assert len(seen) == 1
 
 
-@settings(shared_path, max_examples=80)
+@settings(shared_path, max_examples=examples(80))
 @given(st.fixed_dictionaries({}, optional=COLUMNS).filter(bool))
 def test_inference_does_not_depend_on_the_size_of_blocks(write: Write, columns: dict[str, Any]) -> None:
     data, height = pandas_csv(columns)
@@ -569,7 +570,7 @@ def test_inference_does_not_depend_on_the_size_of_blocks(write: Write, columns: 
         assert whole[name].dtype in narrowest[name] | {pl.Date(), pl.Datetime("us")}
 
 
-@settings(shared_path, max_examples=150)
+@settings(shared_path, max_examples=examples(150))
 @given(
     st.lists(st.lists(st.text('",\n a', max_size=4), min_size=2, max_size=2), max_size=8),
     st.sampled_from(["\n", "\r\n"]),
