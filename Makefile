@@ -12,55 +12,92 @@ HOST := 127.0.0.1
 PORT := 3000
 
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+# The demo needs a fifth of what the tests need.
+DEMO_READY := $(VENV)/.installed-demo
+TEST_READY := $(VENV)/.installed-test
+TESTS := fdtcc_dagster_tests
+# Tests without a server, a run of Dagster or another process.
+QUICK := $(filter-out %_runs.py %_mapping.py %_partitions.py,$(wildcard $(TESTS)/calendar/test_*.py)) $(TESTS)/pandas_csv \
+	$(TESTS)/client/test_protocol.py $(TESTS)/test_errors.py $(TESTS)/test_window.py
+FUZZ := $(shell find $(TESTS) -name '*_fuzz.py')
+# Many tests wait, so there are more workers than processors: see fdtcc_dagster_tests/conftest.py.
+WORKERS := auto
+DIST := worksteal
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist $(DIST)
+
 export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
+# Every worker and every process that a test starts would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev lint test test-instance fuzz soak bench clean
+.PHONY: help demo dev lint pytest test quick test-all test-instance fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
 	@echo "make dev    the same datasets in Dagster's UI, at http://$(HOST):$(PORT)"
 	@echo "make lint   linter, type checker and layers of imports"
-	@echo "make test   linter, type checker and tests"
-	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (20 minutes)"
-	@echo "make fuzz   the fuzz tests with twenty times as many examples (20 minutes)"
+	@echo "make quick  the tests of pure functions: calendar, protocol, parsing, errors (half a minute)"
+	@echo "make test   linter, type checker and tests (under 5 minutes)"
+	@echo "make test-all  the tests with more cases, and random input at greater length (10 minutes)"
+	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (15 minutes)"
+	@echo "make fuzz   the fuzz tests with many more examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
-$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e
+
+$(DEMO_READY): pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what the demo needs into $(VENV), once: about a minute"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[demo,test]'
+	$(install) '.[demo]'
 	@touch $@
 
-demo: $(INSTALLED)
+$(TEST_READY): pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what the tests need into $(VENV), once: about two minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(install) '.[demo,test]'
+	@touch $(DEMO_READY) $@
+
+demo: $(DEMO_READY)
 	@$(BIN)/python -m fdtcc_dagster.demo
 
-dev: $(INSTALLED)
+dev: $(DEMO_READY)
 	@$(BIN)/python -m fdtcc_dagster.demo --prepare
 	DAGSTER_HOME="$(FDTCC_DEMO_HOME)/dagster" $(BIN)/dagster dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
-lint: $(INSTALLED)
+lint: $(TEST_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+pytest: $(TEST_READY)
+	$(PYTEST) $(PYTEST_ARGS)
 
-test-instance: $(INSTALLED)
-	$(BIN)/python -m pytest -m real_instance $(PYTEST_ARGS)
+test: $(TEST_READY)
+	@$(MAKE) --no-print-directory -j2 lint pytest
 
-fuzz: $(INSTALLED)
-	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=0 \
-		fdtcc_dagster_tests/client/*_fuzz.py fdtcc_dagster_tests/calendar/test_schedule_fuzz.py $(PYTEST_ARGS)
+quick: WORKERS := 2
+quick: $(TEST_READY)
+	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
 
-soak: $(INSTALLED)
+test-all: $(TEST_READY)
+	$(PYTEST) -m 'not real_instance' --hypothesis-profile=thorough $(PYTEST_ARGS)
+
+# A module has its instance in one worker.
+test-instance: WORKERS := 3
+test-instance: DIST := loadfile
+test-instance: $(TEST_READY)
+	$(PYTEST) -m real_instance $(PYTEST_ARGS)
+
+fuzz: $(TEST_READY)
+	$(PYTEST) --hypothesis-profile=long --timeout=0 $(FUZZ) $(PYTEST_ARGS)
+
+soak: $(TEST_READY)
 	$(BIN)/python -m fdtcc_dagster_tests.soak --minutes 30
 
-bench: $(INSTALLED)
+bench: $(TEST_READY)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/load_time.py --rounds 1
 

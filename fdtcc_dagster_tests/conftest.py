@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin", "fdtcc_dagster_tests.quick_storage"]
 
 ClientMaker = Callable[..., FoundryDevToolsContainerClient]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many workers as processors, since many tests wait; of more than eight, each only has to start."""
+    return min(2 * (os.cpu_count() or 1), 8)
 
 
 @pytest.fixture
