@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
@@ -20,6 +21,7 @@ from fdtcc_dagster.window import Window
 # Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
 # CPython 3.11 miscounts its recursion where other threads do so too (a SystemError, in pytest's summary).
 from fdtcc_dagster_tests import fuzz  # noqa: F401
+from fdtcc_dagster_tests.site import Site
 
 if TYPE_CHECKING:
     from fdtcc_dagster_tests.s3_server import S3Server
@@ -70,6 +72,13 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv(STATE_DIRECTORY, str(directory))
     return directory
+
+
+@pytest.fixture
+def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+    """Runs of assets on a container without datasets; a module's own fixture of this name adds its versions."""
+    with dg.instance_for_test() as instance:
+        yield Site(sandbox_container, tmp_path, instance)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def instant(day: str, second: int = 1) -> datetime:
 
 
 @dataclass(frozen=True)
-class Site:
+class Backfills:
     """A container with a version for each day, and the backfills that were launched."""
 
     container: SandboxContainer
@@ -112,7 +112,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backfills]:
     with SandboxContainer() as container:
         for day in DAYS:
             for name in ("cached", "typed"):
@@ -133,10 +133,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             directory, {"backfills": LOCATION.format(zone=ZONE, assets=ASSETS, more="")}, container.port
         ) as instance:
             backfills = {name: instance.backfill(name, DAYS) for name in ("cached", "gaps", "fives")}
-            yield Site(container, instance, backfills)
+            yield Backfills(container, instance, backfills)
 
 
-def test_the_history_guard_reads_well_in_a_run(site: Site) -> None:
+def test_the_history_guard_reads_well_in_a_run(site: Backfills) -> None:
     run = site.instance.materialize("backfills", ["guarded"], DAYS[0])
     assert site.ended(run) == "FAILURE"
     event = site.instance.failure(run)
@@ -148,7 +148,7 @@ def test_the_history_guard_reads_well_in_a_run(site: Site) -> None:
     assert site.instance.partitions("guarded")["FAILED"] == {DAYS[0]}
 
 
-def test_accepted_data_of_today_are_marked(site: Site) -> None:
+def test_accepted_data_of_today_are_marked(site: Backfills) -> None:
     run = site.instance.materialize("backfills", ["accepting"], DAYS[0])
     assert site.ended(run) == "SUCCESS"
     (stored,) = site.instance.materializations("accepting")
@@ -156,7 +156,7 @@ def test_accepted_data_of_today_are_marked(site: Site) -> None:
     assert stored["foundry/outside_window"] is True
 
 
-def test_a_range_on_the_command_line_is_one_run(site: Site) -> None:
+def test_a_range_on_the_command_line_is_one_run(site: Backfills) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "dagster", "asset", "materialize", "-f", "backfills.py"),
@@ -174,7 +174,7 @@ def test_a_range_on_the_command_line_is_one_run(site: Site) -> None:
     assert len({each["run"] for each in stored}) == 1
 
 
-def test_a_backfill_of_20_cached_partitions_is_one_run(site: Site) -> None:
+def test_a_backfill_of_20_cached_partitions_is_one_run(site: Backfills) -> None:
     backfill, shown = site.backfilled("cached")
     assert shown.status == "COMPLETED_SUCCESS"
     assert list(shown.runs.values()) == ["SUCCESS"]
@@ -186,7 +186,7 @@ def test_a_backfill_of_20_cached_partitions_is_one_run(site: Site) -> None:
     assert {each["tags"]["dagster/backfill"] for each in stored} == {backfill}
 
 
-def test_a_backfill_of_52_slices_is_one_run_and_one_pull(site: Site) -> None:
+def test_a_backfill_of_52_slices_is_one_run_and_one_pull(site: Backfills) -> None:
     backfill = site.instance.backfill("slices", WEEKS)
     shown = site.completed(backfill)
     assert shown.status == "COMPLETED_SUCCESS"
@@ -215,7 +215,7 @@ def test_a_backfill_of_52_slices_is_one_run_and_one_pull(site: Site) -> None:
         assert [each["run"]] == list(shown.runs)
 
 
-def assert_failures_are_named(site: Site, name: str, shown: Backfill, cause: str) -> None:
+def assert_failures_are_named(site: Backfills, name: str, shown: Backfill, cause: str) -> None:
     assert shown.status == "COMPLETED_FAILED"
     assert shown.counts == {"numPartitionsTargeted": 20, "numPartitionsMaterialized": 17, "numPartitionsFailed": 3}
     statuses = site.instance.partitions(name)
@@ -232,7 +232,7 @@ def assert_failures_are_named(site: Site, name: str, shown: Backfill, cause: str
     assert f"dataset '{name}': {count} partitions failed, the others are stored:" in text
 
 
-def test_what_fails_is_named_and_relaunched_alone(site: Site) -> None:
+def test_what_fails_is_named_and_relaunched_alone(site: Backfills) -> None:
     _, single = site.backfilled("gaps")
     assert len(single.runs) == 1
     assert_failures_are_named(site, "gaps", single, "DatasetRetrievalError")

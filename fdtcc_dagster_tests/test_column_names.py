@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,21 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
 )
 from fdtcc_dagster.ingest.slices import cut
 from fdtcc_dagster.pandas_csv.columns import transform
 from fdtcc_dagster.pandas_csv.source import CsvSource
-from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.sandbox.pandas_csv import to_pandas_csv
 from fdtcc_dagster.time_column import TimeColumn
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import examples, some_of
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
+from fdtcc_dagster_tests.site import Site, materializations
 
 UTC = timezone.utc
 PATTERNS = ["*", "^a$", "^.*$", "^b.*$", "a", "b", "`a`", ""]
@@ -117,39 +114,17 @@ def test_functions_of_columns_leave_names_and_order() -> None:
     assert doubled.row(0) == (0, 10, *range(2, len(NAMES)))
 
 
-class Site:
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.instance, self.directory = container, instance, directory
+def run(site: Site, dataset: FoundryDataset, key: str) -> tuple[pl.DataFrame, Mapping[str, Any]]:
+    """Materialize a partition, have a downstream asset read it, and give what that read and the metadata."""
+    read: list[pl.DataFrame] = []
 
-    def run(self, dataset: FoundryDataset, key: str) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-        """Materialize a partition, have a downstream asset read it, and give what that read and the metadata."""
-        read: list[pl.DataFrame] = []
+    @dg.asset(ins={"upstream": dg.AssetIn(dg.AssetKey("wide"))}, partitions_def=dataset.partitions_def)
+    def reader(upstream: pl.LazyFrame) -> None:
+        read.append(upstream.collect())
 
-        @dg.asset(ins={"upstream": dg.AssetIn(dg.AssetKey("wide"))}, partitions_def=dataset.partitions_def)
-        def reader(upstream: pl.LazyFrame) -> None:
-            read.append(upstream.collect())
-
-        result = dg.materialize(
-            [*build_foundry_assets([dataset], retry_policy=None), reader],
-            resources={
-                "foundry_container": FoundryContainerResource(
-                    host=self.container.host, port=self.container.port, attempts=1
-                ),
-                "io_manager": FoundryParquetIOManager(base_dir=str(self.directory)),
-            },
-            instance=self.instance,
-            partition_key=key,
-        )
-        (event,) = [
-            event for event in result.get_asset_materialization_events() if event.asset_key == dg.AssetKey("wide")
-        ]
-        return read[0], event.step_materialization_data.materialization.metadata
-
-
-@pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
-    with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path, instance)
+    result = site.run(dataset, key, reader)
+    assert result.success
+    return read[0], materializations(result, "wide")[key].metadata
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "inferred"])
@@ -170,7 +145,7 @@ def test_a_run_stores_columns_of_any_name(site: Site, time: str | None, declared
         frame.schema if declared else None,
         time_column=time,
     )
-    rows, metadata = site.run(dataset, (TODAY if time is None else day.date()).isoformat())
+    rows, metadata = run(site, dataset, (TODAY if time is None else day.date()).isoformat())
     expected = frame if time is None else frame[1:3]
     assert rows.equals(expected)
     assert [column.name for column in metadata["dagster/column_schema"].schema.columns] == expected.columns

@@ -14,10 +14,8 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
     FoundryDatasetTranslator,
-    FoundryParquetIOManager,
     Schedule,
     build_foundry_assets,
     build_foundry_checks,
@@ -28,6 +26,7 @@ from fdtcc_dagster.automation import AutomatedTranslator, build_foundry_automati
 from fdtcc_dagster.checks.partition_checks import ROW_COUNT_ANNOUNCED
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
+from fdtcc_dagster_tests.site import Site, partitions
 
 ORDERS, EVENTS = dg.AssetKey(["raw", "orders"]), dg.AssetKey(["raw", "events"])
 REPORT = dg.AssetKey(["raw", "report"])
@@ -66,58 +65,50 @@ def replaced(found: ModuleType) -> list[dg.AssetsDefinition]:
     return [asset.with_attributes(asset_key_replacements=keys) for asset in assets]
 
 
-class Site:
+class RenamedAssets(Site):
     """Renamed assets, with their container, their instance and their files."""
 
     def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.instance, self.parquet = container, instance, directory / "parquet"
-        self.resources = {
-            "foundry_container": FoundryContainerResource(host=container.host, port=container.port, attempts=1),
-            "io_manager": FoundryParquetIOManager(base_dir=str(self.parquet)),
-        }
+        super().__init__(container, directory, instance)
         times = [midnight(day) + timedelta(hours=1) for day in DAYS]
         for rows, instant in enumerate(times, 1):
             container.add_version("orders", instant, "id\n" + "1\n" * (10 + rows))
         rows_of_events = "".join(f"{day},{time.astimezone(timezone.utc)}\n" for day, time in enumerate(times))
         container.set_live("events", f"id,at\n{rows_of_events}")
 
-    def run(self, assets: Sequence[dg.AssetsDefinition], *keys: dg.AssetKey, days: Sequence[str]) -> list[str]:
+    def pull(self, assets: Sequence[dg.AssetsDefinition], *keys: dg.AssetKey, days: Sequence[str]) -> list[str]:
         """Materialize assets with their checks; give those that fail."""
-        definitions = dg.Definitions(assets, asset_checks=build_foundry_checks(assets), resources=self.resources)
+        definitions = dg.Definitions(assets, asset_checks=build_foundry_checks(assets), resources=self.resources())
         job = definitions.resolve_implicit_global_asset_job_def()
         checks = {key for each in build_foundry_checks(assets) for key in each.check_keys if key.asset_key in keys}
-        if len(days) > 1:
-            tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
-        else:
-            tags = {"dagster/partition": days[0]}
         # A job of the assets and checks, since `execute_in_process` cannot select checks.
         job = job.get_subset(asset_selection=set(keys), asset_check_selection=checks)
-        result = job.execute_in_process(instance=self.instance, tags=tags)
+        result = job.execute_in_process(instance=self.instance, **partitions(days))
         evaluations = result.get_asset_check_evaluations()
         assert {evaluation.asset_check_key for evaluation in evaluations} == checks
         # A version that the container had cached was counted by nobody, which is a warning.
         failed = {evaluation.check_name for evaluation in evaluations if not evaluation.passed}
         return sorted(failed - {ROW_COUNT_ANNOUNCED})
 
-    def files(self) -> list[str]:
+    def paths(self) -> list[str]:
         return sorted(str(path.relative_to(self.parquet)) for path in self.parquet.rglob("*.parquet"))
 
 
 @pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[RenamedAssets]:
     with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path, instance)
+        yield RenamedAssets(sandbox_container, tmp_path, instance)
 
 
 @pytest.mark.parametrize("rename", [loaded, replaced])
-def test_what_is_stored_and_recorded_has_the_key_that_dagster_gives(site: Site, rename: Rename) -> None:
+def test_what_is_stored_and_recorded_has_the_key_that_dagster_gives(site: RenamedAssets, rename: Rename) -> None:
     assets = rename(module())
     # One partition, and what depends on it; then a range with the same one, and slices.
-    assert site.run(assets, ORDERS, REPORT, days=DAYS[1:2]) == ["foundry_freshness"]
-    assert site.files() == [f"raw/orders/{DAYS[1]}.parquet", f"raw/report/{DAYS[1]}.parquet"]
+    assert site.pull(assets, ORDERS, REPORT, days=DAYS[1:2]) == ["foundry_freshness"]
+    assert site.paths() == [f"raw/orders/{DAYS[1]}.parquet", f"raw/report/{DAYS[1]}.parquet"]
     assert pl.read_parquet(site.parquet / "raw" / "report" / f"{DAYS[1]}.parquet").item() == 12
-    assert site.run(assets, ORDERS, days=DAYS) == []
-    assert site.run(assets, EVENTS, days=DAYS[:3]) == []
+    assert site.pull(assets, ORDERS, days=DAYS) == []
+    assert site.pull(assets, EVENTS, days=DAYS[:3]) == []
     assert site.instance.get_materialized_partitions(ORDERS) == set(DAYS)
     assert site.instance.get_materialized_partitions(EVENTS) == set(DAYS[:3])
     assert {key.to_user_string() for key in site.instance.all_asset_keys()} == {
@@ -125,23 +116,23 @@ def test_what_is_stored_and_recorded_has_the_key_that_dagster_gives(site: Site, 
         "raw/events",
         "raw/report",
     }
-    assert {path.split("/")[0] for path in site.files()} == {"raw"}
+    assert {path.split("/")[0] for path in site.paths()} == {"raw"}
     # The stored partition is found.
-    site.run(assets, ORDERS, days=DAYS[1:2])
+    site.pull(assets, ORDERS, days=DAYS[1:2])
     (record,) = site.instance.fetch_materializations(ORDERS, limit=1).records
     assert record.asset_materialization
     assert record.asset_materialization.metadata["foundry/unchanged"].value is True
 
 
-def test_checks_that_are_loaded_with_the_same_prefix_look_at_the_renamed_asset(site: Site) -> None:
+def test_checks_that_are_loaded_with_the_same_prefix_look_at_the_renamed_asset(site: RenamedAssets) -> None:
     found = module()
     vars(found)["checks"] = build_foundry_checks([orders], freshness_grace=None)
-    site.run(loaded(found), ORDERS, days=DAYS)
+    site.pull(loaded(found), ORDERS, days=DAYS)
     definitions = dg.Definitions(
         loaded(found),
         asset_checks=dg.load_asset_checks_from_modules([found], asset_key_prefix="raw"),
         jobs=[dg.define_asset_job("checks", dg.AssetSelection.checks_for_assets(ORDERS))],
-        resources=site.resources,
+        resources=site.resources(),
     )
     result = definitions.resolve_job_def("checks").execute_in_process(instance=site.instance)
     evaluations = result.get_asset_check_evaluations()
@@ -150,12 +141,12 @@ def test_checks_that_are_loaded_with_the_same_prefix_look_at_the_renamed_asset(s
     assert not [e for e in evaluations if "nothing to check" in str(e.description)]
 
 
-def test_schedules_and_the_sensor_request_the_renamed_assets(site: Site) -> None:
+def test_schedules_and_the_sensor_request_the_renamed_assets(site: RenamedAssets) -> None:
     assets = loaded(module())
     (schedule, _), sensor = build_foundry_schedules(assets), build_foundry_sensor(assets, lookback=1)
     assert schedule.name == "raw__orders_schedule"
     repository = dg.Definitions(
-        assets, schedules=[schedule], sensors=[sensor], resources=site.resources
+        assets, schedules=[schedule], sensors=[sensor], resources=site.resources()
     ).get_repository_def()
 
     def looks() -> list[tuple[str, str | None]]:
@@ -181,13 +172,13 @@ def test_schedules_and_the_sensor_request_the_renamed_assets(site: Site) -> None
 
 
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
-def test_conditions_request_the_renamed_assets(site: Site) -> None:
+def test_conditions_request_the_renamed_assets(site: RenamedAssets) -> None:
     found = ModuleType("conditions")
     translator = AutomatedTranslator(FoundryDatasetTranslator(), condition=foundry_automation_condition)
     vars(found)["assets"] = build_foundry_assets([orders], translator=translator)
     assets = loaded(found)
     (sensor,) = build_foundry_automation_sensors(assets)
-    definitions = dg.Definitions(assets, sensors=[sensor], resources=site.resources)
+    definitions = dg.Definitions(assets, sensors=[sensor], resources=site.resources())
     dg.Definitions.validate_loadable(definitions)
     first = dg.evaluate_automation_conditions(
         definitions, site.instance, evaluation_time=midnight(TODAY) - timedelta(1)
@@ -214,7 +205,7 @@ defs = dg.Definitions(
 ADVICE = r"there is no asset 'orders'; its asset got the key 'raw/orders' .* Give the assets instead of the datasets"
 
 
-def test_checks_and_the_sensor_of_the_old_key_say_what_to_do(site: Site, tmp_path: Path) -> None:
+def test_checks_and_the_sensor_of_the_old_key_say_what_to_do(site: RenamedAssets, tmp_path: Path) -> None:
     """Given the datasets, they know nothing of a prefix; in silence they would look at an asset that is not there."""
     (tmp_path / "stale.py").write_text(STALE)
     repository = ReconstructableRepository.for_file(str(tmp_path / "stale.py"), "defs", working_directory=None)
@@ -231,12 +222,12 @@ def test_checks_and_the_sensor_of_the_old_key_say_what_to_do(site: Site, tmp_pat
         assert "there is no asset 'orders'" in failure.step_failure_data.error.to_string()
 
 
-def test_schedules_and_condition_sensors_of_the_old_key_do_not_load(site: Site) -> None:
+def test_schedules_and_condition_sensors_of_the_old_key_do_not_load(site: RenamedAssets) -> None:
     for arguments in (
         {"schedules": build_foundry_schedules([orders])},
         {"sensors": build_foundry_automation_sensors([orders])},
     ):
-        definitions = dg.Definitions(loaded(module()), resources=site.resources, **arguments)
+        definitions = dg.Definitions(loaded(module()), resources=site.resources(), **arguments)
         with pytest.raises(dg.DagsterError):
             dg.Definitions.validate_loadable(definitions)
 

@@ -49,7 +49,7 @@ EXECUTORS = {
 
 
 @dataclass(frozen=True)
-class Site:
+class Running:
     container: SandboxContainer
     instance: RealInstance
 
@@ -63,7 +63,7 @@ def block_of_csv() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("termination")
     header, block = b"id,amount,at,note\n", block_of_csv()
     big = directory / "big.csv"
@@ -79,10 +79,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 container.add_version(name, pulled_at, header + block + f"{back},,,\n".encode())
         big.unlink()
         with dagster_dev(directory / "dagster", EXECUTORS, container.port) as instance:
-            yield Site(container, instance)
+            yield Running(container, instance)
 
 
-def reached(site: Site, phase: str, run: str) -> bool:
+def reached(site: Running, phase: str, run: str) -> bool:
     """Tell whether a run is in the midst of a phase."""
     if phase in ("waits", "queues"):
         said = [event["message"] for event in site.instance.log(run) if "message" in event]
@@ -127,7 +127,7 @@ def another_pull(container: SandboxContainer, dataset: str) -> Iterator[None]:
         holder.join()
 
 
-def terminated(site: Site, run: str) -> tuple[str, float, float]:
+def terminated(site: Running, run: str) -> tuple[str, float, float]:
     """Terminate a run: its status at the end, the seconds until nothing is left of its pull, and until that status."""
     started = time.monotonic()
     site.instance.terminate(run)
@@ -147,7 +147,7 @@ def terminated(site: Site, run: str) -> tuple[str, float, float]:
         for phase in ("waits", "queues", "downloads", "parses", "slices")
     ],
 )
-def test_terminate_ends_a_run(site: Site, executor: str, phase: str, keys: tuple[str, str | None]) -> None:
+def test_terminate_ends_a_run(site: Running, executor: str, phase: str, keys: tuple[str, str | None]) -> None:
     container, instance = site.container, site.instance
     asset = f"{phase}_{executor}"
     before = instance.parquet / asset / f"{FIRST}.parquet"
@@ -173,7 +173,7 @@ def test_terminate_ends_a_run(site: Site, executor: str, phase: str, keys: tuple
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_terminate_ends_a_run_whose_rows_another_io_manager_stores(site: Site, executor: str) -> None:
+def test_terminate_ends_a_run_whose_rows_another_io_manager_stores(site: Running, executor: str) -> None:
     run = site.instance.materialize(executor, [f"others_{executor}"], FIRST)
     wait_until(lambda: reached(site, "others", run), what="the IO manager stores")
     status, cleaned, seconds = terminated(site, run)
@@ -183,7 +183,7 @@ def test_terminate_ends_a_run_whose_rows_another_io_manager_stores(site: Site, e
 
 
 @pytest.mark.timeout(240)
-def test_terminate_ends_a_run_that_waits_for_its_next_attempt(site: Site) -> None:
+def test_terminate_ends_a_run_that_waits_for_its_next_attempt(site: Running) -> None:
     container, instance = site.container, site.instance
     container.inject(None, faults.RefusedHandshake(503), times=None)
 
@@ -201,7 +201,7 @@ def test_terminate_ends_a_run_that_waits_for_its_next_attempt(site: Site) -> Non
 
 
 @pytest.mark.timeout(240)
-def test_terminate_ends_a_run_before_its_next_step(site: Site) -> None:
+def test_terminate_ends_a_run_before_its_next_step(site: Running) -> None:
     container, instance = site.container, site.instance
     container.inject("waits", faults.Silence(after=2), times=None)
     container.inject("downloads", faults.Silence(after=2), times=None)

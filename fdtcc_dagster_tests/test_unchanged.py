@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,11 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
 )
-from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.storing import STORED, StoredPartition
+from fdtcc_dagster_tests.site import Site, materializations
 
 NAME = "foundry.sales.orders"
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
@@ -28,47 +25,16 @@ SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)"}
 CSV = "id,at\n" + "".join(f"{number},{day} 12:00:00+00:00\n" for number, day in enumerate(DAYS))
 
 
-class Site:
-    """A container with a version of each day, and a store."""
+DAILY = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
 
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.directory, self.instance = container, directory, instance
-        self.io_manager: Any = FoundryParquetIOManager(base_dir=str(directory))
 
-    def run(
-        self, keys: list[str], config: Mapping[str, Any] | None = None, **declared: Any
-    ) -> list[dg.AssetMaterialization]:
-        daily = Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0))
-        dataset = FoundryDataset(NAME, daily, date(2026, 1, 1), **{"schema": SCHEMA, **declared})
-        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        result = dg.materialize(
-            build_foundry_assets([dataset], retry_policy=None),
-            resources={
-                "foundry_container": FoundryContainerResource(host=self.container.host, port=self.container.port),
-                "io_manager": self.io_manager,
-            },
-            instance=self.instance,
-            partition_key=keys[0] if len(keys) == 1 else None,
-            tags=None if len(keys) == 1 else tags,
-            run_config=config,
-        )
-        events = result.get_asset_materialization_events()
-        # Partitions are recorded as they are complete, in any order.
-        return sorted(
-            (event.step_materialization_data.materialization for event in events), key=lambda each: str(each.partition)
-        )
-
-    def file(self, key: str) -> Path:
-        return self.directory / "foundry" / "sales" / "orders" / f"{key}.parquet"
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        """What tells a file from the one that replaced it."""
-        stats = {path.stem: path.stat() for path in self.directory.rglob("*.parquet")}
-        return {key: (stat.st_ino, stat.st_mtime_ns) for key, stat in stats.items()}
-
-    @property
-    def downloads(self) -> int:
-        return sum(self.container.downloads.values())
+def run(
+    site: Site, keys: list[str], config: Mapping[str, Any] | None = None, **declared: Any
+) -> list[dg.AssetMaterialization]:
+    dataset = FoundryDataset(NAME, DAILY, date(2026, 1, 1), **{"schema": SCHEMA, **declared})
+    result = site.run(dataset, keys, config=config)
+    assert result.success
+    return list(materializations(result).values())
 
 
 def unchanged(materializations: list[dg.AssetMaterialization]) -> list[str]:
@@ -76,12 +42,11 @@ def unchanged(materializations: list[dg.AssetMaterialization]) -> list[str]:
 
 
 @pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+def site(site: Site) -> Site:
     for day in DAYS:
-        sandbox_container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), CSV)
-    sandbox_container.set_live(NAME, CSV)
-    with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path / "parquet", instance)
+        site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), CSV)
+    site.container.set_live(NAME, CSV)
+    return site
 
 
 @pytest.mark.parametrize("keys", [DAYS[:1], DAYS], ids=["one", "several"])
@@ -89,10 +54,10 @@ def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
 def test_what_is_stored_already_is_neither_downloaded_nor_written(
     site: Site, keys: list[str], schema: Mapping[str, str] | None
 ) -> None:
-    first = site.run(keys, schema=schema)
+    first = run(site, keys, schema=schema)
     assert unchanged(first) == []
     before = site.files(), site.downloads
-    again = site.run(keys, schema=schema)
+    again = run(site, keys, schema=schema)
     assert (site.files(), site.downloads) == before
     assert len(site.container.requests) == 2 * len(keys)
     assert unchanged(again) == keys
@@ -105,45 +70,45 @@ def test_what_is_stored_already_is_neither_downloaded_nor_written(
 def test_refetch_as_documented_pulls_it_all_the_same(site: Site) -> None:
     page = (Path(__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(ops:.*?)```", page, re.DOTALL)
-    site.run(DAYS[:1])
+    run(site, DAYS[:1])
     before = site.files()
-    assert unchanged(site.run(DAYS[:1], dg.config_from_yaml_strings([text]))) == []
+    assert unchanged(run(site, DAYS[:1], dg.config_from_yaml_strings([text]))) == []
     assert site.downloads == 2
     assert site.files() != before
 
 
 def test_new_bytes_are_pulled_and_the_other_partitions_left(site: Site) -> None:
-    site.run(DAYS)
+    run(site, DAYS)
     site.container.add_version(NAME, datetime.fromisoformat(f"{DAYS[1]}T02:00:00+00:00"), CSV.replace("\n0", "\n9"))
-    assert unchanged(site.run(DAYS)) == [DAYS[0], DAYS[2]]
+    assert unchanged(run(site, DAYS)) == [DAYS[0], DAYS[2]]
     assert pl.read_parquet(site.file(DAYS[1]))["id"].to_list() == [9, 1, 2]
 
 
 @pytest.mark.parametrize("schema", [{**SCHEMA, "id": "Int32"}, {**SCHEMA, "id": "String"}, None], ids=str)
 def test_another_schema_is_applied(site: Site, schema: Mapping[str, str] | None) -> None:
-    site.run(DAYS[:1])
-    assert unchanged(site.run(DAYS[:1], schema=schema)) == []
+    run(site, DAYS[:1])
+    assert unchanged(run(site, DAYS[:1], schema=schema)) == []
     assert site.downloads == 2
 
 
 def test_a_file_that_is_gone_or_damaged_or_of_others_is_replaced(site: Site) -> None:
-    site.run(DAYS)
+    run(site, DAYS)
     whole = pl.read_parquet(site.file(DAYS[0]))
     site.file(DAYS[0]).unlink()
     site.file(DAYS[1]).write_bytes(site.file(DAYS[1]).read_bytes()[:100])
     whole.write_parquet(site.file(DAYS[2]))
-    assert unchanged(site.run(DAYS)) == []
+    assert unchanged(run(site, DAYS)) == []
     assert all(pl.read_parquet(site.file(key)).equals(whole) for key in DAYS)
 
 
 def test_slices_of_the_same_version_are_left_and_others_cut(site: Site) -> None:
     earlier = f"{CSV}9,2026-01-01 12:00:00+00:00\n"
     site.container.add_version(NAME, datetime.fromisoformat("2026-01-20T00:00:00+00:00"), earlier)
-    site.run(DAYS[:2], time_column="at")
+    run(site, DAYS[:2], time_column="at")
     before, downloads = site.files(), site.downloads
-    assert unchanged(site.run(DAYS[:2], time_column="at")) == DAYS[:2]
+    assert unchanged(run(site, DAYS[:2], time_column="at")) == DAYS[:2]
     assert (site.files(), site.downloads) == (before, downloads)
-    assert unchanged(site.run(DAYS, time_column="at")) == DAYS[:2]
+    assert unchanged(run(site, DAYS, time_column="at")) == DAYS[:2]
     assert {key: file for key, file in site.files().items() if key in before} == before
     assert [pl.read_parquet(site.file(key))["id"].to_list() for key in DAYS] == [[0], [1], [2]]
 
@@ -180,8 +145,8 @@ class Kept(dg.IOManager):
 @pytest.mark.parametrize("keys", [DAYS[:1], DAYS], ids=["one", "several"])
 def test_an_io_manager_of_ones_own_takes_part(site: Site, keys: list[str]) -> None:
     site.io_manager = Kept()
-    assert unchanged(site.run(keys)) == []
+    assert unchanged(run(site, keys)) == []
     assert sorted(site.io_manager.partitions) == keys
-    assert unchanged(site.run(keys)) == keys
+    assert unchanged(run(site, keys)) == keys
     assert site.downloads == len(keys)
     assert all(obj is STORED for obj in site.io_manager.handled)

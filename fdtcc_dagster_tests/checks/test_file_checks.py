@@ -4,7 +4,7 @@
 
 import io
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from fdtcc_dagster import (
     build_foundry_definitions,
     build_foundry_file_checks,
 )
-from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.storage.checksums import PLACES, complete, read_to_end
+from fdtcc_dagster_tests.site import Site, materializations, partitions
 
 NAME, KEY = "sales.orders", dg.AssetKey(["sales", "orders"])
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
@@ -38,46 +38,35 @@ DATASET = FoundryDataset(
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-class Site:
-    """A container with a version of each day, a store, and the check of its files."""
+def run(
+    site: Site, *keys: str, dataset: FoundryDataset = DATASET
+) -> tuple[list[dg.AssetMaterialization], dg.AssetCheckEvaluation]:
+    """Materialize a range, also one of a single partition, and have the files checked."""
+    result = site.run(dataset, [keys[0], *keys], *build_foundry_file_checks([dataset]))
+    assert result.success
+    (evaluation,) = result.get_asset_check_evaluations()
+    return list(materializations(result).values()), evaluation
 
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.directory, self.instance = container, directory, instance
-        self.io_manager: Any = FoundryParquetIOManager(base_dir=str(directory))
 
-    def run(
-        self, *keys: str, checks_only: bool = False, dataset: FoundryDataset = DATASET
-    ) -> tuple[list[dg.AssetMaterialization], dg.AssetCheckEvaluation]:
-        checks = build_foundry_file_checks([dataset])
-        first, last = keys[0] if keys else "", keys[-1] if keys else ""
-        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-        result = dg.materialize(
-            [*build_foundry_assets([dataset], retry_policy=None), *checks],
-            resources={
-                "foundry_container": FoundryContainerResource(host=self.container.host, port=self.container.port),
-                "io_manager": self.io_manager,
-            },
-            instance=self.instance,
-            selection=dg.AssetSelection.checks(*checks) if checks_only else None,
-            tags=tags if keys else None,
-        )
-        (evaluation,) = result.get_asset_check_evaluations()
-        events = result.get_asset_materialization_events()
-        return [event.step_materialization_data.materialization for event in events], evaluation
-
-    def check(self, *keys: str) -> dg.AssetCheckEvaluation:
-        return self.run(*keys, checks_only=True)[1]
-
-    def file(self, key: str) -> Path:
-        return self.directory / "sales" / "orders" / f"{key}.parquet"
+def check(site: Site, *keys: str) -> dg.AssetCheckEvaluation:
+    """Have files checked: those of the partitions, or all."""
+    checks = build_foundry_file_checks([DATASET])
+    result = dg.materialize(
+        [*build_foundry_assets([DATASET], retry_policy=None), *checks],
+        resources=site.resources(),
+        instance=site.instance,
+        selection=dg.AssetSelection.checks(*checks),
+        **(partitions([keys[0], *keys]) if keys else {}),
+    )
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
 
 
 @pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+def site(site: Site) -> Site:
     for day in DAYS:
-        sandbox_container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), CSV)
-    with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path / "parquet", instance)
+        site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), CSV)
+    return site
 
 
 def flip(file: Path, bit: int) -> None:
@@ -87,23 +76,23 @@ def flip(file: Path, bit: int) -> None:
 
 
 def test_files_are_intact_after_a_run_and_when_nothing_was_stored_again(site: Site) -> None:
-    stored, evaluation = site.run(*DAYS)
+    stored, evaluation = run(site, *DAYS)
     assert (evaluation.passed, evaluation.description) == (True, "All 3 files are as they were stored.")
-    unchanged, evaluation = site.run(*DAYS)
+    unchanged, evaluation = run(site, *DAYS)
     assert [each.metadata["foundry/unchanged"].value for each in unchanged] == [True] * 3
     assert evaluation.passed
     recorded = [
         {str(each.partition): each.metadata["foundry/file_checksum"] for each in run} for run in (stored, unchanged)
     ]
     assert recorded[0] == recorded[1]
-    assert site.check().passed
-    evaluation = site.check(DAYS[0])
+    assert check(site).passed
+    evaluation = check(site, DAYS[0])
     assert str(evaluation.description).startswith(f"{DAYS[0]}: its checksum is ")
 
 
 def test_every_bit_that_flips_is_found(site: Site) -> None:
     """A run's check tests a few bits; the function that it calls tests 300, of which 172 change a value."""
-    site.run(DAYS[0])
+    run(site, DAYS[0])
     file, whole = site.file(DAYS[0]), site.file(DAYS[0]).read_bytes()
     bits = random.Random(11).sample(range(8 * len(whole)), 300)  # noqa: S311
     last = 8 * len(whole) - 1
@@ -115,7 +104,7 @@ def test_every_bit_that_flips_is_found(site: Site) -> None:
         8 * whole.index(b"fdtcc/checksum") + 200,
     ]:
         flip(file, bit)
-        evaluation = site.check()
+        evaluation = check(site)
         assert (evaluation.passed, evaluation.severity) == (False, ERROR), bit
         assert evaluation.metadata["foundry/failed_partitions"].value == [DAYS[0]]
         flip(file, bit)
@@ -129,35 +118,35 @@ def test_every_bit_that_flips_is_found(site: Site) -> None:
         if said == now_said == found:
             missed.append(bit)
     assert missed == []
-    assert site.check().passed
+    assert check(site).passed
 
 
 def test_the_message_names_the_partition_and_what_to_do(site: Site) -> None:
-    site.run(*DAYS)
+    run(site, *DAYS)
     flip(site.file(DAYS[1]), 8 * 100)
-    evaluation = site.check()
+    evaluation = check(site)
     assert str(evaluation.description).startswith(f"{DAYS[1]}: {site.file(DAYS[1])} is damaged: its checksum is ")
     assert str(evaluation.description).endswith("materialize it again")
-    assert site.check(DAYS[0]).passed
+    assert check(site, DAYS[0]).passed
 
 
 def test_a_file_that_is_gone_or_another_one_of_ours_is_found(site: Site) -> None:
-    site.run(*DAYS)
+    run(site, *DAYS)
     site.file(DAYS[0]).unlink()
-    assert f"{DAYS[0]}: its file is gone" in str(site.check().description)
+    assert f"{DAYS[0]}: its file is gone" in str(check(site).description)
     site.file(DAYS[2]).write_bytes(site.file(DAYS[1]).read_bytes())
-    other = [line for line in str(site.check().description).split("; ") if line.startswith(DAYS[2])]
+    other = [line for line in str(check(site).description).split("; ") if line.startswith(DAYS[2])]
     # The same rows at another time are the same bytes.
     assert other == []
     pl.read_parquet(site.file(DAYS[1])).head(7).write_parquet(site.file(DAYS[1]))
-    evaluation = site.check(DAYS[1])
+    evaluation = check(site, DAYS[1])
     assert "the file is not the one that was recorded: its checksum is None" in str(evaluation.description)
     assert evaluation.severity == ERROR
 
 
 def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) -> None:
     """It is stored at once, but recorded only after the check has read the earlier record."""
-    site.run(DAYS[0])
+    run(site, DAYS[0])
 
     class Meanwhile(FoundryParquetIOManager):
         def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
@@ -169,33 +158,34 @@ def test_a_partition_that_is_stored_while_it_is_checked_is_intact(site: Site) ->
             return super().verify_partition(asset_key, partition_key)
 
     metadata: dict[str, Any] = {}
-    site.io_manager = Meanwhile(base_dir=str(site.directory))
-    assert site.check(DAYS[0]).passed
+    site.io_manager = Meanwhile(base_dir=str(site.parquet))
+    assert check(site, DAYS[0]).passed
     assert metadata
 
 
 def test_a_file_without_a_checksum_is_read_to_its_end(site: Site) -> None:
     """An earlier version of this package stored and recorded it."""
-    site.file(DAYS[0]).parent.mkdir(parents=True)
+    file = site.parquet / "sales" / "orders" / f"{DAYS[0]}.parquet"
+    file.parent.mkdir(parents=True)
     numbers = pl.DataFrame({"id": range(100_000)}).with_columns(text=pl.col("id").hash().cast(pl.String))
-    numbers.write_parquet(site.file(DAYS[0]))
+    numbers.write_parquet(file)
     site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=DAYS[0]))
-    evaluation = site.check()
+    evaluation = check(site)
     assert evaluation.description == f"{DAYS[0]}: it was read to its end, and has no checksum"
     assert evaluation.passed
-    content = bytearray(site.file(DAYS[0]).read_bytes())
+    content = bytearray(file.read_bytes())
     content[4:-3000] = bytes(len(content) - 3004)
-    site.file(DAYS[0]).write_bytes(content)
-    evaluation = site.check()
-    assert f"{site.file(DAYS[0])} is damaged: it cannot be read to its end" in str(evaluation.description)
+    file.write_bytes(content)
+    evaluation = check(site)
+    assert f"{file} is damaged: it cannot be read to its end" in str(evaluation.description)
     assert (evaluation.passed, evaluation.severity) == (False, ERROR)
 
 
 def test_nothing_stored_and_an_io_manager_that_cannot_tell_are_warnings(site: Site) -> None:
-    assert site.check().severity == WARN
+    assert check(site).severity == WARN
     site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=DAYS[0]))
-    site.io_manager = dg.FilesystemIOManager(base_dir=str(site.directory))
-    evaluation = site.check()
+    site.io_manager = dg.FilesystemIOManager(base_dir=str(site.parquet))
+    evaluation = check(site)
     assert "cannot verify what it has stored" in str(evaluation.description)
     assert (evaluation.passed, evaluation.severity) == (False, WARN)
 
@@ -215,11 +205,11 @@ def test_a_file_with_other_rows_than_were_stored_is_not_taken_for_unchanged(
     """It is cut to 7 rows and written as valid Parquet again, with all its metadata."""
     arguments: Mapping[str, Any] = {} if time_column is None else {"time_column": time_column}
     dataset = FoundryDataset(NAME, DATASET.schedule, date(2026, 1, 1), schema=SCHEMA, **arguments)
-    site.run(DAYS[0], dataset=dataset)
+    run(site, DAYS[0], dataset=dataset)
     whole, said = pl.read_parquet(site.file(DAYS[0])), pl.read_parquet_metadata(site.file(DAYS[0]))
     said.pop("ARROW:schema")
     whole.head(7).write_parquet(site.file(DAYS[0]), metadata=said)
-    (materialization,), evaluation = site.run(DAYS[0], dataset=dataset)
+    (materialization,), evaluation = run(site, DAYS[0], dataset=dataset)
     assert "foundry/unchanged" not in materialization.metadata
     assert pl.read_parquet(site.file(DAYS[0])).equals(whole)
     assert evaluation.passed

@@ -18,9 +18,7 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
     build_foundry_assets,
 )
@@ -34,6 +32,7 @@ from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import some_of
+from fdtcc_dagster_tests.site import Site, materializations
 
 UTC = dt.timezone.utc
 KEY = dg.AssetKey("events")
@@ -54,41 +53,24 @@ def declared(
     return FoundryDataset("events", schedule, start, **{"schema": SCHEMA, "time_column": "at", **more})
 
 
-class Site:
-    """A container with two weeks of hourly rows, a store, and Dagster."""
+class Declarations(Site):
+    """A container with two weeks of hourly rows, and what Dagster says of the partitions of a declaration."""
 
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.directory, self.instance = container, directory, instance
-        self.translator = FoundryDatasetTranslator()
+    translator = FoundryDatasetTranslator()
 
     def definitions(self, dataset: FoundryDataset) -> dg.Definitions:
         return dg.Definitions(
             assets=build_foundry_assets([dataset], translator=self.translator, retry_policy=None),
             asset_checks=build_foundry_checks([dataset], translator=self.translator),
-            jobs=[
-                dg.define_asset_job("pull", selection=dg.AssetSelection.assets(KEY).without_checks()),
-                dg.define_asset_job("check", selection=dg.AssetSelection.checks(dg.AssetCheckKey(KEY, DECLARATION))),
-            ],
-            resources={
-                "foundry_container": FoundryContainerResource(host=self.container.host, port=self.container.port),
-                "io_manager": FoundryParquetIOManager(base_dir=str(self.directory)),
-            },
+            jobs=[dg.define_asset_job("check", selection=dg.AssetSelection.checks(dg.AssetCheckKey(KEY, DECLARATION)))],
+            resources=self.resources(),
         )
 
-    def run(self, dataset: FoundryDataset, keys: Sequence[str]) -> list[dg.AssetMaterialization]:
+    def pull(self, dataset: FoundryDataset, keys: Sequence[str]) -> list[dg.AssetMaterialization]:
         """Materialize a partition, or a range, and give what is recorded."""
-        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        result = (
-            self.definitions(dataset)
-            .resolve_job_def("pull")
-            .execute_in_process(
-                instance=self.instance,
-                partition_key=keys[0] if len(keys) == 1 else None,
-                tags=tags if len(keys) > 1 else None,
-            )
-        )
-        events = result.get_asset_materialization_events()
-        return [event.step_materialization_data.materialization for event in events]
+        result = self.run(dataset, keys, translator=self.translator)
+        assert result.success
+        return list(materializations(result).values())
 
     def check(self, dataset: FoundryDataset) -> dg.AssetCheckEvaluation:
         result = self.definitions(dataset).resolve_job_def("check").execute_in_process(instance=self.instance)
@@ -103,21 +85,21 @@ class Site:
 
     def rows(self, keys: Sequence[str]) -> list[int]:
         """How many rows the files of partitions have."""
-        return [pl.read_parquet(self.directory / "events" / f"{key}.parquet").height for key in keys]
+        return [self.stored(key).height for key in keys]
 
 
 @pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Declarations]:
     sandbox_container.set_live("events", ROWS)
     with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path / "parquet", instance)
+        yield Declarations(sandbox_container, tmp_path, instance)
 
 
-def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Site) -> None:
+def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Declarations) -> None:
     weekly, daily = declared(WEEKLY), declared()
-    site.run(weekly, WEEK[:1])
+    site.pull(weekly, WEEK[:1])
     assert site.check(weekly).passed
-    site.run(daily, WEEK[1:])
+    site.pull(daily, WEEK[1:])
     assert site.rows(WEEK) == [168, *[24] * 6]  # 144 rows twice
     assert site.status(daily, WEEK) == [STALE, *[FRESH] * 6]
     found = site.check(daily)
@@ -131,16 +113,16 @@ def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Site
     )
     assert found.description.count(" in 2026-01-05 and ") == 6
     assert found.metadata["foundry/failed_partitions"].value == WEEK[:1]
-    site.run(daily, WEEK[:1])
+    site.pull(daily, WEEK[:1])
     assert site.rows(WEEK) == [24] * 7
     assert site.status(daily, WEEK) == [FRESH] * 7
     assert site.check(daily).description == "7 of 7 partitions fit the declaration."
 
 
-def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
+def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Declarations) -> None:
     weekly, daily = declared(WEEKLY), declared()
-    site.run(daily, WEEK)
-    site.run(weekly, ["2026-01-12"])
+    site.pull(daily, WEEK)
+    site.pull(weekly, ["2026-01-12"])
     assert site.rows(WEEK[:1]) == [24]  # of 168
     assert site.status(weekly, [WEEK[0], "2026-01-12"]) == [STALE, FRESH]
     found = site.check(weekly)
@@ -153,7 +135,7 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
         "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00). Gaps between the slices: "
         f"[2026-01-06T00:00:00+00:00, 2026-01-12T00:00:00+00:00) after 2026-01-05 before 2026-01-12. {former}"
     )
-    site.run(weekly, WEEK[:1])
+    site.pull(weekly, WEEK[:1])
     assert site.rows(WEEK[:1]) == [168]
     # Dagster never forgets partitions, so the check always names keys that no longer exist, without failing.
     for _ in range(2):
@@ -162,8 +144,8 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Site) -> None:
         assert found.metadata["foundry/former_partitions"].value == WEEK[1:]
 
 
-def test_columns_in_another_order_are_told_from_another_schema(site: Site) -> None:
-    site.run(declared(), WEEK[:1])
+def test_columns_in_another_order_are_told_from_another_schema(site: Declarations) -> None:
+    site.pull(declared(), WEEK[:1])
     reordered = declared(schema=dict(reversed(SCHEMA.items())))
     assert "2026-01-05 has its columns in another order" in (site.check(reordered).description or "")
 
@@ -186,9 +168,11 @@ def test_columns_in_another_order_are_told_from_another_schema(site: Site) -> No
     ),
     ids=["zone", "time", "time column", "nulls", "no time column", "buffer", "schema", "inferred"],
 )
-def test_another_declaration_is_noticed_and_mended_by_another_run(site: Site, after: FoundryDataset, why: str) -> None:
+def test_another_declaration_is_noticed_and_mended_by_another_run(
+    site: Declarations, after: FoundryDataset, why: str
+) -> None:
     before = declared()
-    site.run(before, WEEK[:3])
+    site.pull(before, WEEK[:3])
     assert site.check(before).passed
     assert site.status(before, WEEK[:4]) == [*[FRESH] * 3, MISSING]
     assert site.status(after, WEEK[:4]) == [*[STALE] * 3, MISSING]
@@ -196,16 +180,16 @@ def test_another_declaration_is_noticed_and_mended_by_another_run(site: Site, af
     assert not found.passed
     assert found.metadata["foundry/failed_partitions"].value == WEEK[:3]
     assert why in (found.description or "")
-    recorded = site.run(after, WEEK[:2])
+    recorded = site.pull(after, WEEK[:2])
     assert not any("foundry/unchanged" in each.metadata for each in recorded)
     assert site.status(after, WEEK[:3]) == [FRESH, FRESH, STALE]
     assert site.check(after).metadata["foundry/failed_partitions"].value == WEEK[2:3]
 
 
-def test_a_time_column_that_is_added_is_noticed(site: Site) -> None:
+def test_a_time_column_that_is_added_is_noticed(site: Declarations) -> None:
     site.container.add_version("events", MONDAY + dt.timedelta(hours=1), ROWS)
     before, after = declared(time_column=None), declared()
-    site.run(before, WEEK[:1])
+    site.pull(before, WEEK[:1])
     assert site.check(before).passed
     assert site.status(after, WEEK[:1]) == [STALE]
     assert "2026-01-05 is a snapshot and not a slice" in (site.check(after).description or "")
@@ -223,33 +207,33 @@ def test_a_time_column_that_is_added_is_noticed(site: Site) -> None:
     ids=["weekly", "zone", "time", "buffer", "missing_version"],
 )
 def test_a_snapshot_fits_where_it_was_pulled_within_a_window_of_today(
-    site: Site, after: FoundryDataset, fits: bool
+    site: Declarations, after: FoundryDataset, fits: bool
 ) -> None:
     site.container.add_version("events", MONDAY + dt.timedelta(hours=1), ROWS)
-    site.run(declared(time_column=None), WEEK[:1])
+    site.pull(declared(time_column=None), WEEK[:1])
     # Dagster compares the digest alone, and so is the more cautious of the two.
     assert site.status(after, WEEK[:1]) == [STALE]
     assert site.check(after).passed is fits
 
 
-def test_a_snapshot_of_a_week_is_not_taken_for_that_of_a_day(site: Site) -> None:
+def test_a_snapshot_of_a_week_is_not_taken_for_that_of_a_day(site: Declarations) -> None:
     site.container.add_version("events", MONDAY + dt.timedelta(days=3), ROWS)
-    site.run(declared(WEEKLY, time_column=None), WEEK[:1])
+    site.pull(declared(WEEKLY, time_column=None), WEEK[:1])
     assert "holds [2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00) and not" in (
         site.check(declared(time_column=None)).description or ""
     )
 
 
-def test_data_of_today_do_not_fit_where_they_are_not_accepted_any_more(site: Site) -> None:
+def test_data_of_today_do_not_fit_where_they_are_not_accepted_any_more(site: Declarations) -> None:
     accepted = declared(time_column=None, missing_version="accept")
-    site.run(accepted, WEEK[:1])
+    site.pull(accepted, WEEK[:1])
     assert site.check(accepted).passed
     refused = declared(time_column=None)
     assert site.status(refused, WEEK[:1]) == [STALE]
     assert "pulled outside of its window" in (site.check(refused).description or "")
 
 
-def test_what_is_unchanged_becomes_fresh_when_it_is_recorded_again(site: Site) -> None:
+def test_what_is_unchanged_becomes_fresh_when_it_is_recorded_again(site: Declarations) -> None:
     class Versioned(FoundryDatasetTranslator):
         version = "1"
 
@@ -257,17 +241,17 @@ def test_what_is_unchanged_becomes_fresh_when_it_is_recorded_again(site: Site) -
             return super().get_asset_spec(dataset).replace_attributes(code_version=self.version)
 
     site.translator = translator = Versioned()
-    site.run(declared(), WEEK)
+    site.pull(declared(), WEEK)
     assert site.status(declared(), WEEK) == [FRESH] * 7
     translator.version = "2"
     assert site.status(declared(), WEEK) == [STALE] * 7
-    recorded = [*site.run(declared(), WEEK[:3]), *site.run(declared(), WEEK[3:4])]
+    recorded = [*site.pull(declared(), WEEK[:3]), *site.pull(declared(), WEEK[3:4])]
     assert all("foundry/unchanged" in each.metadata for each in recorded)
     assert site.status(declared(), WEEK) == [*[FRESH] * 4, *[STALE] * 3]
 
 
-def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replaced(site: Site) -> None:
-    site.run(declared(), WEEK[:2])
+def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replaced(site: Declarations) -> None:
+    site.pull(declared(), WEEK[:2])
     site.container.set_live("visits", ROWS.filter(pl.col("id") % 2 == 0))
     daily = Schedule([DAILY], dt.timedelta(0))
     visits = FoundryDataset("visits", daily, "2026-01-01", SCHEMA, time_column="at", asset_key="events")
@@ -277,30 +261,30 @@ def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replac
         "2 of 2 partitions do not fit the declaration: 2026-01-05 is of another Foundry dataset; "
     )
     assert site.status(visits, WEEK[:2]) == [STALE] * 2
-    site.run(visits, WEEK[:1])  # although it has fewer rows
+    site.pull(visits, WEEK[:1])  # although it has fewer rows
     assert site.rows(WEEK[:2]) == [12, 24]
-    (site.directory / "events" / f"{WEEK[1]}.parquet").unlink()  # now only the event log knows
-    site.run(visits, WEEK[1:2])
+    site.file(WEEK[1]).unlink()  # now only the event log knows
+    site.pull(visits, WEEK[1:2])
     assert site.check(visits).description == "2 of 2 partitions fit the declaration."
 
 
-def test_what_an_older_version_stored_is_stored_again_and_then_says_its_declaration(site: Site) -> None:
+def test_what_an_older_version_stored_is_stored_again_and_then_says_its_declaration(site: Declarations) -> None:
     dataset = declared()
-    site.run(dataset, WEEK[:1])
-    file = site.directory / "events" / f"{WEEK[0]}.parquet"
+    site.pull(dataset, WEEK[:1])
+    file = site.file(WEEK[0])
     provenance = pl.read_parquet_metadata(file)
     assert provenance.pop("foundry/declaration") == declaration_of(dataset).digest
     old = {name: value for name, value in provenance.items() if name.startswith("foundry/")}
     pl.read_parquet(file).write_parquet(file, metadata=old)
-    (recorded,) = site.run(dataset, WEEK[:1])
+    (recorded,) = site.pull(dataset, WEEK[:1])
     assert "foundry/unchanged" not in recorded.metadata
-    (recorded,) = site.run(dataset, WEEK[:1])
+    (recorded,) = site.pull(dataset, WEEK[:1])
     assert "foundry/unchanged" in recorded.metadata
     said = recorded.metadata["foundry/declaration"].value
     assert said == {"digest": declaration_of(dataset).digest, **declaration_of(dataset).parts}
 
 
-def test_partitions_of_an_asset_with_dependencies_are_fresh_until_those_change(site: Site) -> None:
+def test_partitions_of_an_asset_with_dependencies_are_fresh_until_those_change(site: Declarations) -> None:
     class Dependent(FoundryDatasetTranslator):
         def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
             return super().get_asset_spec(dataset).replace_attributes(deps=["licence", "absent"])
@@ -312,10 +296,10 @@ def test_partitions_of_an_asset_with_dependencies_are_fresh_until_those_change(s
         site.instance.report_runless_asset_event(dg.AssetMaterialization("licence", tags=tags))
 
     licence("1")
-    site.run(declared(), WEEK[:3])
-    site.run(declared(), WEEK[3:4])
-    tags = [each.tags for each in site.run(declared(), WEEK[:1])] + [
-        each.tags for each in site.run(declared(), WEEK[:2])
+    site.pull(declared(), WEEK[:3])
+    site.pull(declared(), WEEK[3:4])
+    tags = [each.tags for each in site.pull(declared(), WEEK[:1])] + [
+        each.tags for each in site.pull(declared(), WEEK[:2])
     ]
     names = [{name for name in each or {} if name.startswith("dagster/")} for each in tags]
     assert names[0] == names[1] == names[2]
@@ -449,25 +433,27 @@ def test_over_years_each_window_of_the_dataset_fits_and_another_does_not(
     assert compare(dataset, moved).differences.keys() == set(keys)
 
 
-def test_what_was_recorded_after_runs_were_deleted_is_compared(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_recorded_after_runs_were_deleted_is_compared(
+    site: Declarations, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite gives the ids of the deleted events to the next ones."""
     monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
-    site.run(declared(), WEEK)
+    site.pull(declared(), WEEK)
     assert site.check(declared()).passed
     for run in site.instance.get_runs():
         site.instance.delete_run(run.run_id)
-    site.run(declared(time_column="made"), WEEK[:3])
+    site.pull(declared(time_column="made"), WEEK[:3])
     found = site.check(declared())
     assert (found.passed, found.metadata["foundry/failed_partitions"].value) == (False, WEEK[:3])
 
 
 def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
-    site.run(declared(time_column="made"), WEEK[:2])
+    site.pull(declared(time_column="made"), WEEK[:2])
     later = declared(start=WEEK[2])
-    site.run(later, WEEK[2:4])
+    site.pull(later, WEEK[2:4])
     asked: list[int] = []
     fetch = site.instance.event_log_storage.fetch_materializations
 
@@ -488,9 +474,9 @@ GRAPHQL = """query($key: AssetKeyInput!, $keys: [String!]!) { assetNodeOrError(a
 
 
 @pytest.mark.slow
-def test_the_ui_shows_which_partitions_are_stale_and_why(site: Site, tmp_path: Path) -> None:
-    site.run(declared(WEEKLY), WEEK[:1])
-    site.run(declared(), WEEK[1:3])
+def test_the_ui_shows_which_partitions_are_stale_and_why(site: Declarations, tmp_path: Path) -> None:
+    site.pull(declared(WEEKLY), WEEK[:1])
+    site.pull(declared(), WEEK[1:3])
     location = tmp_path / "location.py"
     location.write_text(
         "import dagster as dg\n"
@@ -510,7 +496,7 @@ def test_the_ui_shows_which_partitions_are_stale_and_why(site: Site, tmp_path: P
 
 
 def test_only_the_latest_materialization_of_each_partition_is_read_in_few_queries(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
     days = [(MONDAY + dt.timedelta(days=day)).date().isoformat() for day in range(120)]
@@ -538,7 +524,7 @@ def test_only_the_latest_materialization_of_each_partition_is_read_in_few_querie
     assert read_recorded(site.instance, KEY, [days[1], "2020-01-01"]) == {days[1]: recorded[days[1]]}
     # Where the check has passed, only what is newer is read.
     assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
-    site.run(declared(), days[:2])
+    site.pull(declared(), days[:2])
     asked.clear()
     assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
     assert 2 in asked

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from fdtcc_dagster_tests.faults.scene import Scene, scene
-from fdtcc_dagster_tests.faults.site import Site
+from fdtcc_dagster_tests.faults.site import FaultySite
 
 Mount = Callable[..., None]
 
@@ -29,8 +29,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance) -> Site:
-    return Site(place, tmp_path, instance)
+def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance) -> FaultySite:
+    return FaultySite(place, tmp_path, instance)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ from fdtcc_dagster import (
     FDTCC,
     FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
 )
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, NAME, SCHEMA, Scene, csv_of, rows
+from fdtcc_dagster_tests.site import Site
 
 TODAY = datetime.now(timezone.utc).date()
 KEYS = [(TODAY - timedelta(days=back)).isoformat() for back in (17, 10, 3)]
@@ -48,8 +47,8 @@ class QuickContainer(FoundryContainerResource):
         )
 
 
-class Site:
-    """Runs of the asset.
+class FaultySite(Site):
+    """Runs of the asset through the proxy.
 
     Args:
         scene: The container and the proxy in front of it.
@@ -61,11 +60,28 @@ class Site:
     def __init__(
         self, scene: Scene, directory: Path, instance: dg.DagsterInstance, dataset: FoundryDataset = DATASET
     ) -> None:
-        self.scene, self._instance, self._dataset = scene, instance, dataset
-        self.spool, self.parquet = directory / "spool", directory / "parquet"
-        self.spool.mkdir()
+        super().__init__(scene.container, directory, instance)
+        self.scene, self._dataset = scene, dataset
         self.parquet.mkdir()
-        self.io_manager = FoundryParquetIOManager(base_dir=str(self.parquet))
+
+    def resources(self, **client: Any) -> dict[str, Any]:
+        """The resources of a run, whose client has long limits but does not wait between its attempts."""
+        arguments = {
+            "host": self.scene.proxy.host,
+            "port": self.scene.proxy.port,
+            "open_timeout": 20.0,
+            "idle_timeout": 20.0,
+            "job_timeout": 40.0,
+            "attempts": ATTEMPTS,
+            "max_concurrency": 1,
+            "spool_directory": str(self.spool),
+            **client,
+        }
+        return {"foundry_container": QuickContainer(**arguments), "io_manager": self.io_manager}
+
+    def pull(self, keys: Sequence[str], **client: Any) -> dg.ExecuteInProcessResult:
+        """Materialize partitions; keyword arguments are those of the container's resource."""
+        return self.run(self._dataset, keys, client=client)
 
     def add_past_versions(self) -> None:
         """Let all partitions but the last have a small version; what is arranged then befalls the last one's pull."""
@@ -81,45 +97,6 @@ class Site:
         self.path(LIVE).parent.mkdir()
         self.path(LIVE).write_bytes(PREVIOUS)
 
-    def files(self) -> dict[Path, bytes]:
+    def contents(self) -> dict[Path, bytes]:
         """All files of the store, whatever they are."""
         return {path: path.read_bytes() for path in self.parquet.rglob("*") if path.is_file()}
-
-    def run(self, keys: Sequence[str], **arguments: Any) -> dg.ExecuteInProcessResult:
-        """Materialize partitions through the proxy, and see to it that the spool is empty afterwards."""
-        resource: dict[str, Any] = {
-            "host": self.scene.proxy.host,
-            "port": self.scene.proxy.port,
-            "open_timeout": 20.0,
-            "idle_timeout": 20.0,
-            "job_timeout": 40.0,
-            "attempts": ATTEMPTS,
-            "max_concurrency": 1,
-            "spool_directory": str(self.spool),
-        }
-        span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        result = dg.materialize(
-            build_foundry_assets([self._dataset], retry_policy=None),
-            resources={
-                "foundry_container": QuickContainer(**{**resource, **arguments}),
-                "io_manager": self.io_manager,
-            },
-            instance=self._instance,
-            tags=span if len(keys) > 1 else None,
-            partition_key=keys[0] if len(keys) == 1 else None,
-            raise_on_error=False,
-        )
-        assert list(self.spool.iterdir()) == []
-        return result
-
-
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """What a user reads of a failed run: the errors of its step, down to the cause."""
-    assert not result.success
-    (event,) = [event for event in result.all_events if event.is_step_failure]
-    texts, error = [event.message or ""], event.step_failure_data.error
-    while error is not None:
-        texts.append(error.message)
-        error = error.cause
-    user = event.step_failure_data.user_failure_data
-    return "\n".join([*texts, (user and user.description) or ""])

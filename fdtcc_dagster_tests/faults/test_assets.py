@@ -9,7 +9,8 @@ import pytest
 
 from fdtcc_dagster_tests.faults.cases import IN_RUNS
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Case, Scene
-from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of
+from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, FaultySite
+from fdtcc_dagster_tests.site import failure_of
 
 PATIENCE = 3.0
 """How much longer timeouts are than in the client's tests, because other partitions must stay within them."""
@@ -22,29 +23,29 @@ def check_attempts(case: Case, place: Scene) -> None:
 
 
 @pytest.mark.parametrize("case", IN_RUNS, ids=lambda case: case.name)
-def test_a_run_of_one_partition_replaces_its_file_as_a_whole_or_not_at_all(case: Case, site: Site) -> None:
+def test_a_run_of_one_partition_replaces_its_file_as_a_whole_or_not_at_all(case: Case, site: FaultySite) -> None:
     site.store_previous()
     case.arrange(site.scene)
     began = time.monotonic()
-    result = site.run([LIVE], transport=case.transport, **case.limits)
+    result = site.pull([LIVE], transport=case.transport, **case.limits)
     assert time.monotonic() - began < 60
     check_attempts(case, site.scene)
     if case.error is None:
         assert result.success
-        assert list(site.files()) == [site.path(LIVE)]
+        assert list(site.contents()) == [site.path(LIVE)]
         assert pl.read_parquet(site.path(LIVE)).equals(FRAME)
     else:
         assert f"{case.error.__name__}: dataset {NAME!r}" in failure_of(result)
-        assert site.files() == {site.path(LIVE): PREVIOUS}
+        assert site.contents() == {site.path(LIVE): PREVIOUS}
 
 
 @pytest.mark.parametrize("case", IN_RUNS, ids=lambda case: case.name)
-def test_a_run_of_several_partitions_stores_the_others(case: Case, site: Site) -> None:
+def test_a_run_of_several_partitions_stores_the_others(case: Case, site: FaultySite) -> None:
     site.add_past_versions()
     case.arrange(site.scene)
     limits = {name: PATIENCE * seconds for name, seconds in case.limits.items()}
     began = time.monotonic()
-    result = site.run(KEYS, transport=case.transport, **limits)
+    result = site.pull(KEYS, transport=case.transport, **limits)
     assert time.monotonic() - began < 60
     check_attempts(case, site.scene)
     stored = KEYS[:-1] if case.others else []
@@ -56,6 +57,6 @@ def test_a_run_of_several_partitions_stores_the_others(case: Case, site: Site) -
         text = failure_of(result)
         assert f"{LIVE}: {case.error.__name__}: dataset {NAME!r}" in text
         assert f"{len(KEYS) - len(stored)} of {len(KEYS)} partitions failed" in text
-    assert sorted(site.files()) == [site.path(key) for key in stored]
+    assert sorted(site.contents()) == [site.path(key) for key in stored]
     for key in stored[: len(KEYS) - 1]:
         assert pl.read_parquet(site.path(key)).height == 3

@@ -23,7 +23,8 @@ from fdtcc_dagster.ingest import slices
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.faults.conftest import Mount
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, Scene
-from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, TODAY, WEEKLY, Site, failure_of
+from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, TODAY, WEEKLY, FaultySite
+from fdtcc_dagster_tests.site import failure_of
 
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
@@ -49,24 +50,24 @@ async def test_pull_says_where_it_cannot_write_and_does_not_try_again(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_full_spool_leaves_the_partition_as_it_was(site: Site, mount: Mount) -> None:
+def test_full_spool_leaves_the_partition_as_it_was(site: FaultySite, mount: Mount) -> None:
     site.store_previous()
     mount(site.spool, size="512k")
-    text = failure_of(site.run([LIVE]))
+    text = failure_of(site.pull([LIVE]))
     assert FULL in text
     assert f"dataset {NAME!r}, window " in text
     assert site.scene.attempts() == (1, 1)
-    assert site.files() == {site.path(LIVE): PREVIOUS}
+    assert site.contents() == {site.path(LIVE): PREVIOUS}
 
 
-def test_full_spool_fails_only_what_does_not_fit(site: Site, mount: Mount) -> None:
+def test_full_spool_fails_only_what_does_not_fit(site: FaultySite, mount: Mount) -> None:
     mount(site.spool, size="512k")
     site.add_past_versions()
-    text = failure_of(site.run(KEYS))
+    text = failure_of(site.pull(KEYS))
     assert f"{LIVE}: OSError: [Errno 28] dataset {NAME!r}" in text
     assert "1 of 3 partitions failed" in text
     assert site.scene.attempts() == (1, 1)
-    assert sorted(site.files()) == [site.path(key) for key in KEYS[:-1]]
+    assert sorted(site.contents()) == [site.path(key) for key in KEYS[:-1]]
 
 
 @pytest.mark.parametrize("held", [slices._HELD_BYTES, 1 << 20], ids=["at the end", "while it arrives"])
@@ -116,44 +117,46 @@ def test_slices_stop_before_the_spool_is_full(
 
 
 @pytest.mark.parametrize("keys", [[LIVE], KEYS], ids=["one", "several"])
-def test_read_only_spool_is_noticed_before_the_container_is_asked(site: Site, mount: Mount, keys: list[str]) -> None:
+def test_read_only_spool_is_noticed_before_the_container_is_asked(
+    site: FaultySite, mount: Mount, keys: list[str]
+) -> None:
     site.store_previous()
     mount(site.spool, read_only=True)
-    text = failure_of(site.run(keys))
+    text = failure_of(site.pull(keys))
     assert READ_ONLY in text
     assert str(site.spool) in text
     assert site.scene.attempts() == (0, 0)
-    assert site.files() == {site.path(LIVE): PREVIOUS}
+    assert site.contents() == {site.path(LIVE): PREVIOUS}
 
 
-def test_full_store_leaves_the_partition_as_it_was(site: Site, mount: Mount) -> None:
+def test_full_store_leaves_the_partition_as_it_was(site: FaultySite, mount: Mount) -> None:
     mount(site.parquet, size="128k")
     site.store_previous()
-    text = failure_of(site.run([LIVE]))
+    text = failure_of(site.pull([LIVE]))
     assert f"OSError: [Errno 28] {FULL}: '{site.path(LIVE).parent}" in text
     assert site.scene.attempts() == (1, 1)
-    assert site.files() == {site.path(LIVE): PREVIOUS}
+    assert site.contents() == {site.path(LIVE): PREVIOUS}
     mount(site.parquet, size="2m")
-    assert site.run([LIVE]).success
+    assert site.pull([LIVE]).success
     assert pl.read_parquet(site.path(LIVE)).equals(FRAME)
 
 
-def test_full_store_fails_only_what_does_not_fit(site: Site, mount: Mount) -> None:
+def test_full_store_fails_only_what_does_not_fit(site: FaultySite, mount: Mount) -> None:
     mount(site.parquet, size="128k")
     site.add_past_versions()
-    text = failure_of(site.run(KEYS))
+    text = failure_of(site.pull(KEYS))
     assert f"{LIVE}: OSError: [Errno 28] {FULL}: '{site.path(LIVE).parent}" in text
     assert "1 of 3 partitions failed" in text
-    assert sorted(site.files()) == [site.path(key) for key in KEYS[:-1]]
+    assert sorted(site.contents()) == [site.path(key) for key in KEYS[:-1]]
 
 
 @pytest.mark.parametrize("keys", [[LIVE], KEYS], ids=["one", "several"])
-def test_read_only_store_stays_as_it_was(site: Site, mount: Mount, keys: list[str]) -> None:
+def test_read_only_store_stays_as_it_was(site: FaultySite, mount: Mount, keys: list[str]) -> None:
     mount(site.parquet)
     site.store_previous()
     mount(site.parquet, read_only=True)
     if len(keys) > 1:
         site.add_past_versions()
-    text = failure_of(site.run(keys))
+    text = failure_of(site.pull(keys))
     assert f"OSError: [Errno 30] {site.path(LIVE).parent} cannot be written to ({READ_ONLY}); set base_dir" in text
-    assert site.files() == {site.path(LIVE): PREVIOUS}
+    assert site.contents() == {site.path(LIVE): PREVIOUS}

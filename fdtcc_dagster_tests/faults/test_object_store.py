@@ -18,9 +18,10 @@ from fdtcc_dagster import FoundryParquetIOManager
 from fdtcc_dagster.errors import ChecksumMismatchError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster_tests.faults.cases import CASES
 from fdtcc_dagster_tests.faults.scene import FRAME, NAME, ROWS, Case
-from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, Site, failure_of
+from fdtcc_dagster_tests.faults.site import KEYS, LIVE, PREVIOUS, FaultySite
 from fdtcc_dagster_tests.fuzz import some_of
 from fdtcc_dagster_tests.s3_server import S3Server, holding
+from fdtcc_dagster_tests.site import failure_of
 
 WRONG_ROWS = [
     case
@@ -40,28 +41,28 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def s3_site(site: Site, s3: S3Server) -> Site:
+def s3_site(site: FaultySite, s3: S3Server) -> FaultySite:
     site.io_manager = FoundryParquetIOManager(base_dir=s3.base_dir, storage_options=s3.options)
     return site
 
 
 @pytest.mark.parametrize("case", some_of(WRONG_ROWS, lambda case: case.name in USUAL), ids=lambda case: case.name)
-def test_wrong_rows_leave_the_stored_object_byte_for_byte(case: Case, s3_site: Site, s3: S3Server) -> None:
+def test_wrong_rows_leave_the_stored_object_byte_for_byte(case: Case, s3_site: FaultySite, s3: S3Server) -> None:
     s3.put(OBJECT, PREVIOUS)
     case.arrange(s3_site.scene)
-    result = s3_site.run([LIVE], transport=case.transport, **case.limits)
+    result = s3_site.pull([LIVE], transport=case.transport, **case.limits)
     assert case.error is not None
     assert case.error.__name__ in failure_of(result)
     assert s3.objects() == {OBJECT: PREVIOUS}
     assert s3.uploads() == []
 
 
-def test_the_other_partitions_of_a_run_are_stored(s3_site: Site, s3: S3Server) -> None:
+def test_the_other_partitions_of_a_run_are_stored(s3_site: FaultySite, s3: S3Server) -> None:
     (case,) = [case for case in WRONG_ROWS if case.name == "wrong pointer"]
     s3_site.add_past_versions()
     case.arrange(s3_site.scene)
     s3.put(OBJECT, PREVIOUS)
-    assert not s3_site.run(KEYS).success
+    assert not s3_site.pull(KEYS).success
     objects = s3.objects()
     assert objects.pop(OBJECT) == PREVIOUS
     assert sorted(objects) == [f"{NAME}/{key}.parquet" for key in KEYS[:-1]]
@@ -70,7 +71,7 @@ def test_the_other_partitions_of_a_run_are_stored(s3_site: Site, s3: S3Server) -
 
 @pytest.mark.parametrize("keys", [[LIVE], KEYS], ids=["one", "several"])
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_ends_an_upload_in_a_thread_of_the_run(s3_site: Site, s3: S3Server, keys: list[str]) -> None:
+def test_an_interrupt_ends_an_upload_in_a_thread_of_the_run(s3_site: FaultySite, s3: S3Server, keys: list[str]) -> None:
     began: list[float] = []
 
     def interrupt() -> None:
@@ -83,19 +84,19 @@ def test_an_interrupt_ends_an_upload_in_a_thread_of_the_run(s3_site: Site, s3: S
         s3.put(name, content)
     s3.requests.clear()
     with holding(s3, "put", interrupt), contextlib.suppress(KeyboardInterrupt):
-        assert not s3_site.run(keys).success
+        assert not s3_site.pull(keys).success
     assert len(began) == 1
     assert time.monotonic() - began[0] < 8
     assert s3.objects() == objects
     assert list(s3_site.spool.iterdir()) == []
 
 
-def test_what_an_object_store_has_already_is_neither_downloaded_nor_written(s3_site: Site, s3: S3Server) -> None:
-    assert s3_site.run([LIVE]).success
+def test_what_an_object_store_has_already_is_neither_downloaded_nor_written(s3_site: FaultySite, s3: S3Server) -> None:
+    assert s3_site.pull([LIVE]).success
     before = s3.objects()
     assert pl.read_parquet(BytesIO(before[OBJECT])).equals(FRAME)
     s3.requests.clear()
-    again = s3_site.run([LIVE])
+    again = s3_site.pull([LIVE])
     (materialization,) = again.asset_materializations_for_node(NAME)
     assert materialization.metadata["foundry/unchanged"].value is True
     assert materialization.metadata["dagster/partition_row_count"].value == FRAME.height

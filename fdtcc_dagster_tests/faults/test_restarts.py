@@ -13,7 +13,8 @@ import pytest
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.sandbox.fault_hooks import Wire
 from fdtcc_dagster_tests.faults.scene import FRAME
-from fdtcc_dagster_tests.faults.site import LIVE, PREVIOUS, Site, failure_of
+from fdtcc_dagster_tests.faults.site import LIVE, PREVIOUS, FaultySite
+from fdtcc_dagster_tests.site import failure_of
 
 
 def kill(container: SandboxContainer, back: bool) -> None:
@@ -52,12 +53,12 @@ class KilledInBody(faults.BodyFault):
 
 @pytest.mark.parametrize(("fault", "conversations"), [(KilledInJob, 2), (KilledInBody, 1)])
 def test_a_container_that_comes_back_is_asked_again(
-    site: Site, fault: type[KilledInJob | KilledInBody], conversations: int
+    site: FaultySite, fault: type[KilledInJob | KilledInBody], conversations: int
 ) -> None:
     site.store_previous()
     site.scene.inject(fault(site.scene.container, back=True), 1)
     # As long as it is away, attempts fail at once.
-    assert site.run([LIVE], attempts=500).success
+    assert site.pull([LIVE], attempts=500).success
     assert len(site.scene.container.requests) == conversations
     assert sum(site.scene.container.downloads.values()) == 3 - conversations
     assert pl.read_parquet(site.path(LIVE)).equals(FRAME)
@@ -68,10 +69,10 @@ def test_a_container_that_comes_back_is_asked_again(
     [(KilledInJob, "ServiceUnavailableError"), (KilledInBody, "ServiceConnectionLostError")],
 )
 def test_a_container_that_stays_away_fails_the_run(
-    site: Site, fault: type[KilledInJob | KilledInBody], error: str
+    site: FaultySite, fault: type[KilledInJob | KilledInBody], error: str
 ) -> None:
     site.store_previous()
     site.scene.inject(fault(site.scene.container, back=False), 1)
     # The proxy accepts connections still, and resets them.
-    assert f"{error}: dataset 'orders'" in failure_of(site.run([LIVE]))
-    assert site.files() == {site.path(LIVE): PREVIOUS}
+    assert f"{error}: dataset 'orders'" in failure_of(site.pull([LIVE]))
+    assert site.contents() == {site.path(LIVE): PREVIOUS}

@@ -22,7 +22,8 @@ from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster_tests.faults.cases import container, network, today
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, NAME, Case, Scene
-from fdtcc_dagster_tests.faults.site import Site, failure_of
+from fdtcc_dagster_tests.faults.site import FaultySite
+from fdtcc_dagster_tests.site import failure_of
 from fdtcc_dagster_tests.tcp_proxy import NetworkFault
 
 SCHEMA = {"id": "Int64", "at": "Datetime(us, UTC)", "token": "String"}
@@ -74,14 +75,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> FaultySite:
     """A run of all slices but the last gets an older version; the next run pulls live, and gets the fault.
 
     Its bytes arrive so slowly, and are cut in blocks so small, that parts of slices are in the spool by then.
     """
     monkeypatch.setattr(slices, "_HELD_BYTES", 0)
     monkeypatch.setattr(blocks.record_blocks, "__defaults__", (1 << 17,))
-    site = Site(place, tmp_path, instance, SLICES)
+    site = FaultySite(place, tmp_path, instance, SLICES)
     older = WHOLE.filter(pl.col("at") < SLICES.window(KEYS[-1]).from_dt).head(1000)
     place.container.add_version(NAME, SLICES.window(KEYS[-1]).from_dt + timedelta(days=1), older)
     place.container.set_live(NAME, CSV)
@@ -91,16 +92,16 @@ def site(place: Scene, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_run_of_slices_replaces_all_of_them_or_none(case: Case, site: Site) -> None:
+def test_a_run_of_slices_replaces_all_of_them_or_none(case: Case, site: FaultySite) -> None:
     case.arrange(site.scene)
-    assert site.run(KEYS[:-1]).success
-    before = site.files()
+    assert site.pull(KEYS[:-1]).success
+    before = site.contents()
     assert sorted(before) == [site.path(key) for key in KEYS[:-1]]
-    result = site.run(KEYS)
+    result = site.pull(KEYS)
     assert site.scene.attempts() == (case.conversations, case.downloads)
     if case.error is None:
         assert result.success
-        assert sorted(site.files()) == [site.path(key) for key in KEYS]
+        assert sorted(site.contents()) == [site.path(key) for key in KEYS]
         for key in KEYS:
             window = SLICES.window(key)
             rows = WHOLE.filter((pl.col("at") >= window.from_dt) & (pl.col("at") < window.to_dt))
@@ -111,4 +112,4 @@ def test_a_run_of_slices_replaces_all_of_them_or_none(case: Case, site: Site) ->
         for key in KEYS:
             assert f"{key}: {case.error.__name__}: dataset {NAME!r}" in text
         assert result.get_asset_materialization_events() == []
-        assert site.files() == before
+        assert site.contents() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,16 +17,15 @@ import pytest
 from dagster_polars import PolarsParquetIOManager
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
     build_foundry_checks,
 )
 from fdtcc_dagster.client.protocol import MissingVersion
+from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.sandbox.fault_hooks import Wire
+from fdtcc_dagster_tests.site import Site, failure_of, refetch
 
 NAME, ASSET = "sparse", dg.AssetKey("sparse")
 ROWS = 3000
@@ -43,64 +43,38 @@ SPARSE = "id,at\n" + "".join(f"{number * 3},{TODAY - timedelta(days=number % 20)
 LOST = "announced 3000 rows, but the CSV has"
 
 
-class Site:
-    """Runs on machines that share nothing but Dagster's instance and the store."""
-
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance, state: Path) -> None:
-        self.container, self.instance = container, instance
-        self.parquet, self._state = directory / "parquet", state
-        self.io_manager: Any = FoundryParquetIOManager(base_dir=str(self.parquet))
-
-    def run(
-        self, dataset: FoundryDataset, key: str = KEY, *, config: Mapping[str, Any] | None = None, **options: Any
-    ) -> dg.ExecuteInProcessResult:
-        result = dg.materialize(
-            [
-                *build_foundry_assets([dataset], retry_policy=options.get("retry_policy")),
-                *build_foundry_checks([dataset], freshness_grace=None),
-            ],
-            resources={
-                "foundry_container": FoundryContainerResource(
-                    host=self.container.host, port=self.container.port, attempts=1
-                ),
-                "io_manager": self.io_manager,
-            },
-            instance=self.instance,
-            partition_key=key,
-            run_config=config,
-            raise_on_error=False,
-        )
-        if options.get("another_machine", True):
-            shutil.rmtree(self._state)
-        return result
-
-    def observations(self) -> list[dg.AssetObservation]:
-        records = self.instance.fetch_observations(dg.AssetRecordsFilter(asset_key=ASSET), limit=100).records
-        found = [record.event_log_entry.asset_observation for record in records]
-        return [observation for observation in found if observation is not None]
-
-
 @pytest.fixture
-def site(tmp_path: Path, state: Path) -> Iterator[Site]:
-    with SandboxContainer(batch_size=1000) as container, dg.instance_for_test() as instance:
+def sandbox_container() -> Iterator[SandboxContainer]:
+    with SandboxContainer(batch_size=1000) as container:
         container.set_live(NAME, SPARSE)
-        yield Site(container, tmp_path, instance, state)
+        yield container
 
 
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    assert not result.success
-    (event,) = [event for event in result.all_events if event.is_step_failure]
-    error, texts = event.step_failure_data.error, []
-    while error is not None:
-        texts.append(error.message)
-        error = error.cause
-    return "\n".join(texts)
+def run(
+    site: Site,
+    dataset: FoundryDataset,
+    key: str = KEY,
+    *,
+    config: Mapping[str, Any] | None = None,
+    another_machine: bool = True,
+) -> dg.ExecuteInProcessResult:
+    """Materialize a partition with its checks; the next run is on a machine that shares Dagster and the store alone."""
+    result = site.run(dataset, key, *build_foundry_checks([dataset], freshness_grace=None), config=config)
+    if another_machine:
+        shutil.rmtree(os.environ[STATE_DIRECTORY])
+    return result
+
+
+def observations(site: Site) -> list[dg.AssetObservation]:
+    records = site.instance.fetch_observations(dg.AssetRecordsFilter(asset_key=ASSET), limit=100).records
+    found = [record.event_log_entry.asset_observation for record in records]
+    return [observation for observation in found if observation is not None]
 
 
 @pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
 def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, dataset: FoundryDataset) -> None:
-    assert LOST in failure_of(site.run(dataset))
-    observation, announced = site.observations()
+    assert LOST in failure_of(run(site, dataset))
+    observation, announced = observations(site)
     assert "announced 3000 rows for the snapshot" in str(announced.description)
     assert (observation.asset_key, observation.partition) == (ASSET, KEY)
     metadata = {name: value.value for name, value in observation.metadata.items()}
@@ -110,17 +84,17 @@ def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, 
     assert isinstance(found := metadata["foundry/found_rows"], int)
     assert found < ROWS
     # The container answers with its cached version; asked again, it loses the rows again.
-    for config in (None, {"ops": {NAME: {"config": {"refetch": True}}}}):
+    for config in (None, refetch(NAME)):
         requests = len(site.container.requests)
-        assert LOST in failure_of(site.run(dataset, config=config))
+        assert LOST in failure_of(run(site, dataset, config=config))
         assert len(site.container.requests) == requests + 2
     assert list(site.parquet.rglob("*.parquet")) == []
-    assert len(site.observations()) == 2
+    assert len(observations(site)) == 2
     # As soon as the container keeps all rows, the same run succeeds.
     site.container.set_live(NAME, SPARSE.replace("id,", "key,"))
     columns = {"key": "Int64", "at": "Date"}
     kept = FoundryDataset(NAME, dataset.schedule, START, columns, time_column="at" if dataset.time else None)
-    result = site.run(kept)
+    result = run(site, kept)
     assert result.success
     (event,) = result.get_asset_materialization_events()
     recorded = event.step_materialization_data.materialization.metadata
@@ -131,14 +105,14 @@ def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, 
 def test_a_later_pull_in_which_the_rows_are_counted_anew_makes_a_version_good_again(site: Site) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     site.container.inject(NAME, faults.AnnouncedRows(2))
-    assert "announced 2 rows, but the CSV has 1" in failure_of(site.run(SNAPSHOTS))
+    assert "announced 2 rows, but the CSV has 1" in failure_of(run(site, SNAPSHOTS))
     requests = len(site.container.requests)
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     assert len(site.container.requests) == requests + 2
-    found = [one for one in site.observations() if "foundry/found_rows" in one.metadata]
+    found = [one for one in observations(site) if "foundry/found_rows" in one.metadata]
     assert [str(one.description).split("which is ")[1] for one in found] == ["good again", "refused from now on"]
     # From now on, what the container has in its cache is as good as any other version.
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     assert len(site.container.requests) == requests + 3
 
 
@@ -147,15 +121,15 @@ def test_a_run_that_fails_before_the_rows_are_counted_tells_the_next_machine_the
     site: Site, dataset: FoundryDataset
 ) -> None:
     site.container.inject(NAME, faults.RefusedDownload(500), times=None)
-    assert "ServiceUnavailableError" in failure_of(site.run(dataset))
+    assert "ServiceUnavailableError" in failure_of(run(site, dataset))
     site.container.clear_faults()
-    assert LOST in failure_of(site.run(dataset))
+    assert LOST in failure_of(run(site, dataset))
     assert list(site.parquet.rglob("*.parquet")) == []
 
 
 def test_a_stored_partition_that_is_unchanged_makes_its_version_good_again(site: Site) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     (_, sha256) = site.container.versions(NAME)[-1]
     site.instance.report_runless_asset_event(
         dg.AssetObservation(
@@ -166,14 +140,14 @@ def test_a_stored_partition_that_is_unchanged_makes_its_version_good_again(site:
     )
     requests = len(site.container.requests)
     for asked in (2, 3):
-        assert site.run(SNAPSHOTS).success
+        assert run(site, SNAPSHOTS).success
         assert len(site.container.requests) == requests + asked
 
 
 def test_what_another_machine_has_found_out_since_counts_more_than_what_this_one_keeps(site: Site) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     site.container.inject(NAME, faults.AnnouncedRows(2))
-    assert "announced 2 rows" in failure_of(site.run(SNAPSHOTS, another_machine=False))
+    assert "announced 2 rows" in failure_of(run(site, SNAPSHOTS, another_machine=False))
     (_, sha256) = site.container.versions(NAME)[-1]
     site.instance.report_runless_asset_event(
         dg.AssetObservation(
@@ -183,15 +157,15 @@ def test_what_another_machine_has_found_out_since_counts_more_than_what_this_one
         )
     )
     requests = len(site.container.requests)
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     assert len(site.container.requests) == requests + 1
 
 
 def test_another_io_manager_gets_none_of_it_either(site: Site, tmp_path: Path) -> None:
     site.io_manager = Collecting(base_dir=str(tmp_path / "other"))
-    assert LOST in failure_of(site.run(SNAPSHOTS))
-    assert len(site.observations()) == 2
-    assert LOST in failure_of(site.run(SNAPSHOTS))
+    assert LOST in failure_of(run(site, SNAPSHOTS))
+    assert len(observations(site)) == 2
+    assert LOST in failure_of(run(site, SNAPSHOTS))
     assert list((tmp_path / "other").rglob("*.parquet")) == []
 
 
@@ -211,27 +185,27 @@ def test_the_next_attempt_after_a_lost_connection_knows_the_number(site: Site, d
     """Dagster's own attempt, which may be made on another machine."""
     site.container.inject(NAME, faults.JobRunsOn())
     site.container.inject(NAME, faults.ConnectionReset(after=4))
-    assert "ServiceConnectionLostError" in failure_of(site.run(dataset))
+    assert "ServiceConnectionLostError" in failure_of(run(site, dataset))
     while not site.container.versions(NAME):
         pass
-    assert LOST in failure_of(site.run(dataset))
+    assert LOST in failure_of(run(site, dataset))
     assert list(site.parquet.rglob("*.parquet")) == []
 
 
 def test_what_is_stored_settles_a_number_that_was_announced_before(site: Site) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     site.container.inject(NAME, faults.ConnectionReset(after=4))
-    assert "ServiceConnectionLostError" in failure_of(site.run(SNAPSHOTS))
+    assert "ServiceConnectionLostError" in failure_of(run(site, SNAPSHOTS))
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n2,2026-01-01\n")
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     site.container.add_version(NAME, datetime.now(timezone.utc), "id,at\n1,2026-01-01\n2,2026-01-01\n3,2026-01-01\n")
-    assert site.run(SNAPSHOTS).success
+    assert run(site, SNAPSHOTS).success
     assert pl.read_parquet(site.parquet / NAME / f"{KEY}.parquet").height == 3
 
 
 def test_the_check_warns_where_nobody_counted_the_rows(site: Site) -> None:
     site.container.add_version(NAME, datetime.now(timezone.utc) - timedelta(hours=1), "id,at\n1,2026-01-01\n")
-    result = site.run(SNAPSHOTS)
+    result = run(site, SNAPSHOTS)
     assert result.success
     (event,) = result.get_asset_materialization_events()
     assert event.step_materialization_data.materialization.metadata["foundry/rows_counted"].value is False
@@ -243,7 +217,7 @@ def test_the_check_warns_where_nobody_counted_the_rows(site: Site) -> None:
 def test_a_version_that_was_counted_when_it_was_pulled_counts_as_counted_later(site: Site) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     for unchanged in (False, True):
-        result = site.run(SNAPSHOTS)
+        result = run(site, SNAPSHOTS)
         (event,) = result.get_asset_materialization_events()
         metadata = event.step_materialization_data.materialization.metadata
         assert ("foundry/unchanged" in metadata) is unchanged
@@ -275,7 +249,7 @@ def test_what_is_pulled_into_the_next_window_is_not_stored_unmarked(
     site.container.inject(NAME, UntilAfter(ends), times=None)
     daily = Schedule([{"cycle": "daily", "time": f"{ends:%H:%M:%S}"}], buffer=timedelta(0))
     dataset = FoundryDataset(NAME, daily, START, missing_version=missing_version)
-    result = site.run(dataset, (ends - timedelta(days=1)).date().isoformat())
+    result = run(site, dataset, (ends - timedelta(days=1)).date().isoformat())
     if missing_version == "raise":
         assert "its pull ended only at" in failure_of(result)
         assert list(site.parquet.rglob("*.parquet")) == []
@@ -289,7 +263,7 @@ def test_an_announcement_that_cannot_be_read_is_a_warning_in_the_runs_log(
 ) -> None:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     site.container.inject(NAME, Misspelled())
-    result = site.run(SNAPSHOTS)
+    result = run(site, SNAPSHOTS)
     assert result.success
     (line,) = [record for record in caplog.records if "looks like an announcement of rows" in record.getMessage()]
     assert line.levelname == "WARNING"

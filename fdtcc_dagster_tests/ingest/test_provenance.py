@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,17 +14,16 @@ import pytest
 from fdtcc_dagster import (
     FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
 )
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.ingest.provenance import is_same, provenance_of
 from fdtcc_dagster.metadata_keys import SNAPSHOT_ROWS
-from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster.storing import StoredPartition
+from fdtcc_dagster_tests.site import Site, failure_of, materializations
 
 NAME = "events"
 KEY = dg.AssetKey(NAME)
@@ -46,54 +44,20 @@ def slices(**arguments: Any) -> FoundryDataset:
     return FoundryDataset(NAME, DAILY, TODAY - timedelta(days=30), SCHEMA, time_column="at", **arguments)
 
 
-class Site:
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.instance, self.parquet = container, instance, directory / "parquet"
-
-    def run(
-        self, dataset: FoundryDataset, keys: Sequence[str] = KEYS, *, refetch: bool | None = None
-    ) -> dict[str, dg.AssetMaterialization]:
-        """The materializations of a run, by partition."""
-        result = dg.materialize(
-            build_foundry_assets([dataset], retry_policy=None),
-            resources={
-                "foundry_container": FoundryContainerResource(
-                    host=self.container.host, port=self.container.port, attempts=1
-                ),
-                "io_manager": FoundryParquetIOManager(base_dir=str(self.parquet)),
-            },
-            instance=self.instance,
-            partition_key=keys[0] if len(keys) == 1 else None,
-            tags=None
-            if len(keys) == 1
-            else {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]},
-            run_config=None if refetch is None else {"ops": {NAME: {"config": {"refetch": refetch}}}},
-        )
-        records = self.instance.get_records_for_run(
-            result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ).records
-        found = [record.asset_materialization for record in records if record.asset_materialization]
-        assert len(found) == len(keys)
-        return {str(materialization.partition): materialization for materialization in found}
-
-    @property
-    def downloads(self) -> int:
-        return sum(self.container.downloads.values())
-
-    def file(self, key: str) -> Path:
-        return self.parquet / NAME / f"{key}.parquet"
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        """What tells a file that stayed from one that was written again."""
-        return {key: (self.file(key).stat().st_ino, self.file(key).stat().st_mtime_ns) for key in KEYS}
+def run(site: Site, dataset: FoundryDataset, keys: Sequence[str] = KEYS) -> dict[str, dg.AssetMaterialization]:
+    """The materializations of a run, by partition."""
+    result = site.run(dataset, keys)
+    assert result.success
+    found = materializations(result)
+    assert sorted(found) == sorted(keys)
+    return found
 
 
 @pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
+def site(site: Site) -> Site:
     for day in (*DAYS, TODAY):
-        sandbox_container.add_version(NAME, datetime(day.year, day.month, day.day, tzinfo=timezone.utc), CSV)
-    with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path, instance)
+        site.container.add_version(NAME, datetime(day.year, day.month, day.day, tzinfo=timezone.utc), CSV)
+    return site
 
 
 def stable_metadata(materialization: dg.AssetMaterialization) -> dict[str, object]:
@@ -108,8 +72,8 @@ def is_unchanged(materialization: dg.AssetMaterialization) -> bool:
 
 @pytest.mark.parametrize("dataset", [snapshots(), snapshots(None), slices()], ids=["declared", "inferred", "slices"])
 def test_nothing_is_downloaded_or_stored_and_the_same_is_recorded(site: Site, dataset: FoundryDataset) -> None:
-    first, downloads, files = site.run(dataset), site.downloads, site.files()
-    second = site.run(dataset)
+    first, downloads, files = run(site, dataset), site.downloads, site.files()
+    second = run(site, dataset)
     assert site.downloads == downloads
     assert site.files() == files
     for key in KEYS:
@@ -119,14 +83,14 @@ def test_nothing_is_downloaded_or_stored_and_the_same_is_recorded(site: Site, da
         assert stable_metadata(second[key]) == stable_metadata(first[key])
         assert (second[key].tags or {})["dagster/data_version"] == SHA256
     # The same for a run of one partition.
-    single = site.run(dataset, KEYS[:1])[KEYS[0]]
+    single = run(site, dataset, KEYS[:1])[KEYS[0]]
     assert is_unchanged(single)
     assert (single.tags or {})["dagster/data_version"] == SHA256
     assert (site.downloads, site.files()) == (downloads, files)
 
 
 def test_a_file_says_of_which_snapshot_it_is(site: Site) -> None:
-    site.run(snapshots(), KEYS[:1])
+    run(site, snapshots(), KEYS[:1])
     said = pl.read_parquet_metadata(site.file(KEYS[0]))
     assert {name: value for name, value in said.items() if name.startswith("foundry/")} == {
         "foundry/sha256": SHA256,
@@ -134,7 +98,7 @@ def test_a_file_says_of_which_snapshot_it_is(site: Site) -> None:
         "foundry/declaration": declaration_of(snapshots()).digest,
         "foundry/dataset": declaration_of(snapshots()).parts["dataset"],
     }
-    site.run(slices(), KEYS[:1])
+    run(site, slices(), KEYS[:1])
     said = pl.read_parquet_metadata(site.file(KEYS[0]))
     assert said["foundry/snapshot_rows"] == "4"
     assert said["foundry/slice"] == f"at in {slices().window(KEYS[0])}, dates in UTC"
@@ -170,27 +134,26 @@ def test_a_file_says_of_which_snapshot_it_is(site: Site) -> None:
 def test_what_would_be_stored_otherwise_is_stored_again(
     site: Site, before: FoundryDataset, after: FoundryDataset
 ) -> None:
-    site.run(before, KEYS[:1])
+    run(site, before, KEYS[:1])
     (key,) = KEYS[:1]
     if after.schedule is None:
         key = f"{key}-01:00"
         assert str(after.window(key)) == str(before.window(KEYS[0]))
         # As if the partition had kept its key.
         site.file(KEYS[0]).rename(site.file(key))
-    assert not is_unchanged(site.run(after, [key])[key])
+    assert not is_unchanged(run(site, after, [key])[key])
 
 
 def test_rows_that_are_announced_otherwise_are_not_what_is_stored(site: Site) -> None:
     # Of a window without a version, today's data are pulled each time, and their rows counted.
     dataset = FoundryDataset(NAME, DAILY, TODAY - timedelta(days=30), SCHEMA, missing_version="accept")
     key = (TODAY - timedelta(days=10)).isoformat()
-    assert not is_unchanged(site.run(dataset, [key])[key])
-    again = site.run(dataset, [key])[key]
+    assert not is_unchanged(run(site, dataset, [key])[key])
+    again = run(site, dataset, [key])[key]
     assert is_unchanged(again)
     assert again.metadata["foundry/outside_window"].value is True
     site.container.inject(NAME, faults.AnnouncedRows(5))
-    with pytest.raises(dg.Failure, match="announced 5 rows, but the CSV has 4"):
-        site.run(dataset, [key])
+    assert "announced 5 rows, but the CSV has 4" in failure_of(site.run(dataset, [key]))
 
 
 @pytest.mark.parametrize(("announced", "same"), [(None, True), (4, True), (5, False)])
@@ -205,7 +168,7 @@ def test_a_slice_is_of_a_snapshot_with_as_many_rows_as_announced(announced: int 
 
 
 def test_what_is_stored_counts_when_the_container_has_answered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.run(snapshots())
+    run(site, snapshots())
     request = FoundryContainerResource.get_client
 
     def get_client(resource: FoundryContainerResource) -> Any:
@@ -214,6 +177,6 @@ def test_what_is_stored_counts_when_the_container_has_answered(site: Site, monke
         return request(resource)
 
     monkeypatch.setattr(FoundryContainerResource, "get_client", get_client)
-    again = site.run(snapshots())
+    again = run(site, snapshots())
     assert [is_unchanged(again[key]) for key in KEYS] == [True, False, True]
     assert site.file(KEYS[1]).exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,66 +15,22 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster import (
-    FoundryContainerResource,
     FoundryDataset,
-    FoundryParquetIOManager,
     Schedule,
-    build_foundry_assets,
 )
 from fdtcc_dagster.errors import RowCountMismatchError
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.pandas_csv.source import CsvSource
-from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.time_column import TimeColumn
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import some_of
 from fdtcc_dagster_tests.midday import utc_today
+from fdtcc_dagster_tests.site import Site, failure_of
 
 UTC = timezone.utc
 MONDAYS = [{"cycle": "weekly", "day": "Monday", "time": "04:00:00"}]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York"]
-
-
-class Site:
-    def __init__(self, container: SandboxContainer, directory: Path, instance: dg.DagsterInstance) -> None:
-        self.container, self.instance, self.directory = container, instance, directory
-        (directory / "spool").mkdir()
-
-    def run(self, dataset: FoundryDataset, keys: Sequence[str]) -> dg.ExecuteInProcessResult:
-        tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
-        result = dg.materialize(
-            build_foundry_assets([dataset], retry_policy=None),
-            resources={
-                "foundry_container": FoundryContainerResource(
-                    host=self.container.host,
-                    port=self.container.port,
-                    attempts=1,
-                    spool_directory=str(self.directory / "spool"),
-                ),
-                "io_manager": FoundryParquetIOManager(base_dir=str(self.directory / "parquet")),
-            },
-            instance=self.instance,
-            partition_key=keys[0] if len(keys) == 1 else None,
-            tags=tags if len(keys) > 1 else None,
-            raise_on_error=False,
-        )
-        assert list((self.directory / "spool").iterdir()) == []
-        return result
-
-    def stored(self, key: str) -> pl.DataFrame:
-        return pl.read_parquet(self.directory / "parquet" / "events" / f"{key}.parquet")
-
-    def error(self, result: dg.ExecuteInProcessResult) -> str:
-        assert not result.success
-        (event,) = [event for event in result.all_events if event.is_step_failure]
-        return event.step_failure_data.error.to_string() if event.step_failure_data.error else ""
-
-
-@pytest.fixture
-def site(sandbox_container: SandboxContainer, tmp_path: Path) -> Iterator[Site]:
-    with dg.instance_for_test() as instance:
-        yield Site(sandbox_container, tmp_path, instance)
 
 
 def instants(first: datetime, last: datetime, bounds: Sequence[Window]) -> list[datetime]:
@@ -189,7 +145,7 @@ def test_rows_without_a_time_are_counted_and_refused_unless_allowed(site: Site) 
     (key,) = keys_of(dataset, 1)
     inside = dataset.window(key).from_dt.isoformat(" ")
     site.container.set_live("events", f"id,at\n1,{inside}\n2,\n3,\n")
-    text = site.error(site.run(dataset, [key]))
+    text = failure_of(site.run(dataset, [key]))
     assert "2 of 3 rows have no time" in text
     assert "allow_null_times=True" in text
     tolerant = weekly("UTC", schema={"id": "Int64", "at": "Datetime(us, UTC)"}, allow_null_times=True)
@@ -201,7 +157,7 @@ def test_text_that_is_no_time_is_refused(site: Site) -> None:
     dataset = weekly("UTC", schema={"at": "String"})
     (key,) = keys_of(dataset, 1)
     site.container.set_live("events", "at\n2025-01-06T05:00:00Z\nsoon\n25-01-06\n25-01-06 05:00:00\n")
-    assert "3 rows have text that is no ISO 8601 time" in site.error(site.run(dataset, [key]))
+    assert "3 rows have text that is no ISO 8601 time" in failure_of(site.run(dataset, [key]))
 
 
 def test_a_slice_that_is_not_over_says_when_it_is_and_the_others_are_stored(site: Site) -> None:
@@ -214,12 +170,12 @@ def test_a_slice_that_is_not_over_says_when_it_is_and_the_others_are_stored(site
     # A key exists when its day is over, but its rows are complete only three days later.
     assert keys[-1] == (today - timedelta(days=1)).isoformat()
     site.container.set_live("events", "at\n2020-01-01 00:00:00+00:00\n")
-    text = site.error(site.run(dataset, keys[-5:]))
+    text = failure_of(site.run(dataset, keys[-5:]))
     assert "3 of 5 partitions failed" in text
     assert f"{keys[-1]}: NotYetAvailableError" in text
     assert f"{today + timedelta(days=3)}T00:00:00+00:00" in text
     assert site.instance.get_materialized_partitions(dg.AssetKey("events")) == set(keys[-5:-3])
-    assert "NotYetAvailableError" in site.error(site.run(dataset, keys[-1:]))
+    assert "NotYetAvailableError" in failure_of(site.run(dataset, keys[-1:]))
     assert len(site.container.requests) == 1
 
 
@@ -253,7 +209,7 @@ def test_a_column_that_cannot_be_a_time_is_refused_at_once(schema: Any, column: 
 def test_an_inferred_column_that_cannot_be_a_time_is_refused_in_the_run(site: Site, csv: str, message: str) -> None:
     dataset = weekly("UTC")
     site.container.set_live("events", csv)
-    assert message in site.error(site.run(dataset, keys_of(dataset, 1)))
+    assert message in failure_of(site.run(dataset, keys_of(dataset, 1)))
 
 
 def test_a_cut_that_fails_leaves_nothing_and_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
