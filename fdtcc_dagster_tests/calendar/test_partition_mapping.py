@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.mapping import UpstreamPartitionsResult
 from dagster._core.definitions.partitions.snap import PartitionsSnap
-from dagster._core.definitions.partitions.subset import PartitionsSubset, TimeWindowPartitionsSubset
+from dagster._core.definitions.partitions.subset import PartitionsSubset
 from dagster._serdes import deserialize_value, serialize_value
 
 from fdtcc_dagster import RefreshPartitionMapping, ScheduleError
@@ -163,46 +163,6 @@ def test_the_host_finds_no_partition_too_few(rules: str, other: str, zone: str) 
                 assert overlapping([above[key] for key in keys], below) <= mapped, (upstream, downstream, keys)
 
 
-@pytest.mark.parametrize("rules", HARD)
-def test_subsets_and_windows_reach_to_the_next_key_wherever_the_subset_comes_from(rules: str) -> None:
-    definition, daily = calendar(rules), dg.DailyPartitionsDefinition("2024-01-01")
-    with dg.partition_loading_context(effective_dt=NOW):
-        windows, host = true_windows(definition), on_the_host(definition)
-        for keys in questions(list(windows)):
-            here, there = definition.subset_with_partition_keys(keys), host.subset_with_partition_keys(keys)
-            expected = overlapping([windows[key] for key in keys], true_windows(daily))
-            received = definition.deserialize_subset(there.serialize())
-            for subset in (here, received, here | received, here & received, here - definition.empty_subset()):
-                assert list(subset.get_partition_keys()) == keys
-                assert len(subset) == len(keys)
-                assert down(dg.TimeWindowPartitionMapping(), subset, definition, daily) == expected
-            assert (here - received).is_empty
-            # Our mapping also accepts subsets that the daemon made of Dagster's own classes.
-            mapping = RefreshPartitionMapping(definition, daily)
-            assert down(mapping, over_the_wire(there), host, daily) == expected
-            # A subset that is sent has the daemon's windows, because the daemon compares it with its own.
-            sent = over_the_wire(here.to_serializable_subset())
-            assert type(sent) is TimeWindowPartitionsSubset
-            assert (sent - host.subset_with_all_partitions()).included_time_windows == []
-            assert list(sent.get_partition_keys()) == list(
-                host.deserialize_subset(here.serialize()).get_partition_keys()
-            )
-        assert list(definition.subset_with_all_partitions().get_partition_keys()) == list(windows)
-        last = definition.get_last_partition_window()
-        assert last is not None
-        assert (last.start.timestamp(), last.end.timestamp()) == windows[next(reversed(windows))]
-
-
-@pytest.mark.parametrize("rules", HARD)
-def test_definitions_survive_serialization_as_dagster_s_own_class(rules: str) -> None:
-    definition = calendar(rules)
-    received = over_the_wire(definition)
-    assert type(received) is dg.TimeWindowPartitionsDefinition
-    assert received == definition == on_the_host(definition)
-    assert received.get_partition_keys(current_time=NOW) == definition.get_partition_keys(current_time=NOW)
-    assert received.get_serializable_unique_identifier() == definition.get_serializable_unique_identifier()
-
-
 def test_what_cannot_be_mapped_is_refused_when_it_is_declared() -> None:
     snapshots, static = calendar("day 30"), dg.StaticPartitionsDefinition(["a"])
     with pytest.raises(ScheduleError, match="maps time windows"):
@@ -216,14 +176,6 @@ def test_a_definition_that_ends_within_its_first_window_can_be_mapped(end: str) 
     snapshots, short = calendar("day 30"), dg.MonthlyPartitionsDefinition("2026-01-01", end_date=end)
     assert RefreshPartitionMapping(snapshots, short).start_offset == -1
     assert RefreshPartitionMapping(short, snapshots).end_offset == 1
-
-
-def test_the_window_before_an_instant_reaches_to_the_next_key() -> None:
-    definition = calendar("second-to-last day")
-    window = definition.get_prev_partition_window(dt.datetime(2024, 7, 5, tzinfo=dt.timezone.utc))
-    assert window == definition.time_window_for_partition_key("2024-06-29")
-    assert window is not None
-    assert window.end - window.start == 31 * DAY
 
 
 def test_inferred_mappings_of_both_directions_are_found_whichever_side_is_the_dataset() -> None:
