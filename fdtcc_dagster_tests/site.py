@@ -126,5 +126,6 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     while error is not None:
         texts.append(error.message)
         error = error.cause
-    user = data.user_failure_data
-    return "\n".join([*texts, (user and user.description) or ""])
+    text = "\n".join(texts)
+    said = data.user_failure_data.description if data.user_failure_data else None
+    return text if not said or said in text else f"{text}\n{said}"

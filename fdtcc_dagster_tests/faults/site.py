@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster import (
-    FDTCC,
     FoundryContainerResource,
     FoundryDataset,
     Schedule,
@@ -28,23 +27,6 @@ WEEKLY = Schedule(
 DATASET = FoundryDataset(NAME, WEEKLY, TODAY - timedelta(days=30), SCHEMA)
 OLD = csv_of(rows(3))
 PREVIOUS = b"the partition's previous file"
-
-
-class QuickContainer(FoundryContainerResource):
-    """A container whose client does not wait long between attempts."""
-
-    def get_client(self) -> FDTCC:
-        return FDTCC(
-            self.host,
-            self.port,
-            missing_version="raise",
-            open_timeout=self.open_timeout,
-            idle_timeout=self.idle_timeout,
-            job_timeout=self.job_timeout,
-            transfer_timeout=self.transfer_timeout,
-            attempts=self.attempts,
-            retry_delay=0.01,
-        )
 
 
 class FaultySite(Site):
@@ -73,11 +55,12 @@ class FaultySite(Site):
             "idle_timeout": 20.0,
             "job_timeout": 40.0,
             "attempts": ATTEMPTS,
+            "retry_delay": 0.01,
             "max_concurrency": 1,
             "spool_directory": str(self.spool),
             **client,
         }
-        return {"foundry_container": QuickContainer(**arguments), "io_manager": self.io_manager}
+        return {"foundry_container": FoundryContainerResource(**arguments), "io_manager": self.io_manager}
 
     def pull(self, keys: Sequence[str], **client: Any) -> dg.ExecuteInProcessResult:
         """Materialize partitions; keyword arguments are those of the container's resource."""

@@ -14,14 +14,19 @@ import polars as pl
 import pytest
 from dagster_polars import PolarsParquetIOManager
 
-from fdtcc_dagster import FoundryDataset, FoundryParquetIOManager, Schedule, build_foundry_assets
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryParquetIOManager,
+    Schedule,
+    build_foundry_assets,
+)
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.errors import IdleTimeoutError, RowCountMismatchError
 from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.faults.scene import CSV, NAME, ROWS, SHA256
-from fdtcc_dagster_tests.faults.site import QuickContainer
 
 ANNOUNCED = 4
 """The frame that says how many rows there are."""
@@ -114,13 +119,8 @@ KEYS = list(WEEKS.partitions_def.get_partition_keys())[:3]
 DATED = "id,at\n" + "".join(f"{number},{key}\n" for number, key in enumerate(KEYS))
 
 
-class PatientContainer(QuickContainer):
-    """A container whose client waits until the job that it has left behind has ended."""
-
-    def get_client(self) -> FoundryDevToolsContainerClient:
-        return FoundryDevToolsContainerClient(
-            self.host, self.port, missing_version="raise", attempts=self.attempts, retry_delay=5.0
-        )
+PATIENT = 5.0
+"""Seconds between attempts, until the job that the client has left behind has ended."""
 
 
 @pytest.fixture
@@ -152,7 +152,9 @@ def test_slices_find_the_version_that_the_first_attempt_caused(
     result = dg.materialize(
         build_foundry_assets([WEEKS], retry_policy=None),
         resources={
-            "foundry_container": PatientContainer(host=slow_container.host, port=slow_container.port, attempts=2),
+            "foundry_container": FoundryContainerResource(
+                host=slow_container.host, port=slow_container.port, attempts=2, retry_delay=PATIENT
+            ),
             "io_manager": io_manager(base_dir=str(tmp_path)),
         },
         partition_key=keys[0] if len(keys) == 1 else None,
@@ -170,7 +172,9 @@ def weeks_job() -> dg.JobDefinition:
         build_foundry_assets([WEEKS], retry_policy=dg.RetryPolicy(max_retries=1, delay=4)),
         jobs=[dg.define_asset_job("weeks")],
         resources={
-            "foundry_container": PatientContainer(port=int(os.environ["SLICES_PORT"]), host="127.0.0.1", attempts=1),
+            "foundry_container": FoundryContainerResource(
+                port=int(os.environ["SLICES_PORT"]), host="127.0.0.1", attempts=1, retry_delay=PATIENT
+            ),
             "io_manager": FoundryParquetIOManager(base_dir=os.environ["SLICES_DIRECTORY"]),
         },
     )

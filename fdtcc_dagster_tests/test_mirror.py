@@ -1,0 +1,57 @@
+"""The tests mirror the package: those of a module are found by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "fdtcc_dagster"
+ELSEWHERE = {
+    "arguments.py": "test_set_up.py",
+    "automation_state.py": "test_automation.py",
+    "components/foundry_datasets": "components/test_yaml.py",
+    "dagster_internals.py": "test_background.py",
+    "demo": "test_demo.py",
+    "evidence.py": "client/test_local_evidence.py",
+    "failures.py": "ingest/test_step.py",
+    "ingest/materializations.py": "test_due.py",
+    "ingest/pull.py": "ingest/test_step.py",
+    "ingest/recorded.py": "checks/test_declaration_check.py",
+    "pandas_csv/cast_rules.py": "pandas_csv/test_cast.py",
+    "pandas_csv/columns.py": "test_column_names.py",
+    "pandas_csv/floats.py": "pandas_csv/test_cast.py",
+    "pandas_csv/header.py": "pandas_csv/test_blocks.py",
+    "pandas_csv/records.py": "pandas_csv/test_source.py",
+    "pandas_csv/spelling.py": "pandas_csv/test_cast.py",
+    "pandas_csv/typed.py": "pandas_csv/test_source.py",
+    "resource.py": "client/test_settings.py",
+    "run_tags.py": "test_sensors.py",
+    "sandbox/blobs.py": "sandbox/test_server.py",
+    "sandbox/fault_hooks.py": "sandbox/test_faults.py",
+    "sandbox/request.py": "sandbox/test_conversation.py",
+    "sandbox/service.py": "sandbox/test_conversation.py",
+    "storing.py": "test_unchanged.py",
+    "time_column.py": "ingest/test_slices.py",
+}
+"""Modules, and packages of one public face, that are tested by what uses them."""
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def own(module: str) -> Path:
+    """Where the tests of a module are: `client/retry.py` has `client/test_retry.py`."""
+    path = Path(module)
+    return TESTS / path.with_name(f"test_{path.stem.strip('_')}.py")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_tests_of_its_name(module: str) -> None:
+    found = [where for what, where in ELSEWHERE.items() if f"{module}/".startswith(f"{what}/")]
+    assert own(module).is_file() is not bool(found), f"{own(module).relative_to(TESTS)} or a line in ELSEWHERE"
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_what_is_tested_elsewhere_is_there(what: str) -> None:
+    assert (PACKAGE / what).exists()
+    assert (TESTS / ELSEWHERE[what]).is_file()
