@@ -191,7 +191,8 @@ def test_options_may_come_from_the_environment(s3: S3Server, monkeypatch: pytest
 PROCESS = """
 import sys, tempfile
 import dagster as dg, polars as pl
-from fdtcc_dagster import FoundryParquetIOManager, object_store
+from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster.storage import object_store
 
 base_dir, endpoint, tempfile.tempdir = sys.argv[1:]
 object_store._PART_BYTES = 5 << 20
