@@ -1,7 +1,7 @@
 """How the strings of pandas' CSV dialect are cast to each type.
 
-The usual spelling of a type is cast first, for all columns of a block at once; a column in which that leaves values
-over (midnight datetimes without their time) is cast again with every spelling that pandas has for the type.
+The usual spelling of a type is cast first, for all columns of a block at once. If that leaves values of a column
+(midnight datetimes without their time), the column is cast again with every spelling that pandas has for the type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MIDNIGHT = r"[ T]00:00:00(?:\.0+)?(?:Z|\+00:00)?"
 _OFFSET = r"(?:[+-]\d\d:\d\d|Z)"
 _DATE = ("0000-00-00", "9999-19-39")
 _SECONDS = ("0000-00-00 00:00:00", "9999-19-39 29:59:59")
-"""The lowest and highest character of each place: of what is no date or time, this leaves what Polars does not read."""
+"""The lowest and highest character of each place: Polars itself refuses the other texts that are no date or time."""
 _FEW = 256
 _WHOLE = ".0"
 _DIGIT = re.compile("[0-9]")
@@ -44,28 +44,24 @@ class Cast:
     usual: Callable[[pl.Expr], pl.Expr]
     """The usual spelling; null where it does not fit."""
     doubtful: Callable[[pl.Series, pl.Series], bool]
-    """Whether, of a block's texts and what `usual` made of them, some may have been changed by it."""
+    """Whether `usual` may have changed some of a block's texts, by these and its results."""
     every: Callable[[pl.Expr], pl.Expr]
     """Every spelling of the type; null where none fits."""
     refuse: Callable[[pl.Expr], pl.Expr] | None = None
-    """True for text that a cast would take and thereby change; what floats change is told by `first_changed`."""
+    """True for text that a cast would accept and change; for floats, `first_changed` finds such text."""
     alike: bool = False
-    """Whether what is not doubtful is all shaped as the first text."""
+    """Whether all texts have the shape of the first one if they are not doubtful."""
 
     def fits(self, text: pl.Series, typed: pl.Series) -> bool:
-        """Whether `usual` has read all of a block's texts as they are."""
+        """Tell whether `usual` has read all texts of a block without changing any."""
         return typed.null_count() == text.null_count() and not self.doubtful(text, typed)
 
 
 def spelling_of(dtype: DataType, text: pl.Series) -> str:
-    """How a block's column is spelled, as far as that matters for a type: pandas writes all of a column alike.
-
-    Args:
-        dtype: The declared type.
-        text: The column.
+    """The spelling of a block's column, as far as it matters for a type, because pandas writes all of a column alike.
 
     Returns:
-        One of its first texts, with zeros for its digits; nothing where a type has one spelling only.
+        One of its first texts, with zeros for its digits; "" if the type has only one spelling.
     """
     if not (dtype.is_integer() or dtype.is_temporal()):
         return ""
@@ -77,12 +73,7 @@ def spelling_of(dtype: DataType, text: pl.Series) -> str:
 
 @lru_cache(maxsize=256)
 def cast_of(dtype: DataType, spelling: str = "") -> Cast:
-    """How to cast a block's column.
-
-    Args:
-        dtype: The declared type.
-        spelling: What `spelling_of` says of it.
-    """
+    """The cast of a column to a type, with the spelling that `spelling_of` found."""
     if dtype.is_integer() and spelling == _WHOLE:
         return Cast(
             lambda c: c.cast(pl.Float64, strict=False).cast(dtype, strict=False),
@@ -132,7 +123,7 @@ def _never(text: pl.Series, typed: pl.Series) -> bool:
 
 
 def _not_within(low: str, high: str, first_year: str = "0001", beyond: str | None = None) -> Callable[..., bool]:
-    """Tell whether texts are not shaped alike, or outside of the years: then they are looked at one by one."""
+    """Make a test for texts of different shapes or years outside the range, which are then checked one by one."""
 
     def doubtful(text: pl.Series, _: pl.Series) -> bool:
         early, late = text < first_year, beyond is not None and bool((text >= beyond).any())
@@ -159,7 +150,7 @@ def _doubtful_floats_of_integers(text: pl.Series, typed: pl.Series) -> bool:
 
 
 def _reach(numbers: pl.Series, bound: float) -> bool:
-    """Tell whether a number is as far from zero as a bound, or farther."""
+    """Tell whether a number is at least as far from zero as a bound."""
     lowest, highest = typing.cast("tuple[float | None, float | None]", (numbers.min(), numbers.max()))
     return lowest is not None and highest is not None and (lowest <= -bound or highest >= bound)
 
@@ -243,9 +234,9 @@ def _datetime_cast(dtype: pl.Datetime, sample: str = "") -> Cast:
 
 
 def _unless_overflown(nanoseconds: pl.Expr, microseconds: pl.Expr) -> pl.Expr:
-    """Null where an instant, which is read as microseconds too, is beyond `Timestamp.min` and `.max` of pandas."""
+    """Replace instants beyond pandas' `Timestamp.min` and `.max` by null; the same ones in microseconds show them."""
     fine, coarse = nanoseconds.to_physical(), microseconds.to_physical()
-    # Within the outermost microseconds only the sign tells; the lowest number is pandas' null.
+    # Within the outermost microseconds only the sign shows it; the lowest number is pandas' null.
     near = coarse.is_between(-(2**63) // 1000, (2**63 - 1) // 1000) & (fine != -(2**63))
     return pl.when(near & ((fine < 0) == (coarse < 0))).then(nanoseconds)
 
@@ -254,10 +245,10 @@ def read_instants(text: pl.Series) -> pl.Series:
     """Read ISO 8601 timestamps from strings.
 
     Args:
-        text: Dates or timestamps, in UTC where they have no offset. A date is its midnight.
+        text: Dates or timestamps; without an offset they are in UTC. A date is its midnight.
 
     Returns:
-        `Datetime("us", "UTC")`, rounded down to microseconds, null where the text is no timestamp.
+        `Datetime("us", "UTC")`, rounded down to microseconds; null if the text is not a timestamp.
     """
     known, c = _datetime_cast(pl.Datetime("us", "UTC")), pl.col(text.name)
     short = with_four_digit_years(text, declared=False).str.replace(r"(\.\d{6})\d{1,3}", "$1")
@@ -266,9 +257,9 @@ def read_instants(text: pl.Series) -> pl.Series:
 
 
 def with_four_digit_years(text: pl.Series, *, declared: bool) -> pl.Series:
-    """Give the years of dates and timestamps their zeros, which pandas 2 leaves out before 1000: `1-01-01 00:00:00`.
+    """Add the zeros to the years of dates and timestamps that pandas 2 leaves out before 1000: `1-01-01 00:00:00`.
 
-    Two digits are rather the end of a year, or a day (`31-12-24`), unless a time is declared and follows.
+    Two digits are more likely the end of a year, or a day (`31-12-24`), unless a time is declared and follows.
     """
     if not text.str.contains(r"^[1-9]\d{0,2}-").any():
         return text
@@ -279,7 +270,7 @@ def with_four_digit_years(text: pl.Series, *, declared: bool) -> pl.Series:
 
 
 def _no_decimal(c: pl.Expr, scale: int) -> pl.Expr:
-    """Other spellings than Python's, and digits beyond the scale, which a cast would round away."""
+    """Tell which texts Python does not write so, or have digits beyond the scale, which a cast would round away."""
     return c.str.contains(_DECIMAL).not_() | c.str.contains(rf"\.\d{{{scale}}}\d*[1-9]\d*$")
 
 

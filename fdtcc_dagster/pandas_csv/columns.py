@@ -1,7 +1,7 @@
 """Columns by their literal names.
 
-If Polars takes a name for an expression, it reads `*` and `^a$` as patterns, but in a dataset they may be names.
-Methods of a series such as `is_null` are expressions of its name, too.
+If Polars takes a name for an expression, it reads `*` and `^a$` as patterns, but a dataset may have such names. Some
+methods of a series, such as `is_null`, are expressions of its name, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Function = Callable[[pl.Expr], pl.Expr]
 
 
 def column_of(frame: pl.DataFrame, name: str) -> pl.Series:
-    """A column as a series without a name, with which all methods of series work."""
+    """A column as a series without a name, so that all methods of series work."""
     return frame[name].alias("")
 
 

@@ -1,4 +1,4 @@
-"""Which texts would be changed by reading them as floats: see docs/adr/0024-floats-keep-their-digits.md."""
+"""Finds texts that reading as floats would change: see docs/adr/0024-floats-keep-their-digits.md."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import polars as pl
 from polars.datatypes import DataType
 
 _KEPT_DIGITS: dict[DataType, int] = {pl.Float32(): 6, pl.Float64(): 15}
-"""So many digits of any number a float keeps, unless it is too small or too large for the type."""
+"""How many digits of any number a float keeps, unless it is too small or too large for the type."""
 _SMALLEST: dict[DataType, float] = {pl.Float32(): 2.0**-126, pl.Float64(): 2.0**-1022}
-"""Smaller floats have fewer digits; of what is smaller still, 0 is left."""
+"""Smaller floats have fewer digits; even smaller numbers become 0."""
 _ALL_DIGITS = 800
 """No float has more digits, written out exactly."""
 
 
 def first_changed(text: pl.Series, numbers: pl.Series) -> int | None:
-    """Find the first text that is not kept by the float that was made of it; None if all are kept.
+    """Find the first text that its float does not keep; None if all are kept.
 
     A text is kept if the float, rounded to as many digits as the text has, is the number of the text. This holds for
     all floats that were written with enough digits to be read again, as pandas writes them.
 
     Args:
         text: Strings.
-        numbers: What Polars made of them, null if that is nothing.
+        numbers: The floats that Polars read from them; null if it could not.
     """
     kept, smallest = _KEPT_DIGITS[numbers.dtype], _SMALLEST[numbers.dtype]
     doubtful = _doubtful(text, numbers, kept, smallest)
@@ -38,7 +38,7 @@ def first_changed(text: pl.Series, numbers: pl.Series) -> int | None:
         return None
     frame = pl.DataFrame({"text": text, "number": numbers, "written": written})
     rows = frame.with_row_index("row").filter(doubtful & ~alike)
-    # Where pandas has e-07, Polars has e-7; of the others, digits are compared.
+    # pandas writes e-07 and Polars e-7; of all other texts, digits are compared.
     rows = rows.filter(rows["written"].str.replace("e-", "e-0", literal=True) != rows["text"])
     rows = rows.with_columns(digits_of(rows["text"]).alias("digits"))
     # A Float32 may be written with the digits of a Float64.
@@ -50,7 +50,7 @@ def first_changed(text: pl.Series, numbers: pl.Series) -> int | None:
 
 
 def _doubtful(text: pl.Series, numbers: pl.Series, kept: int, smallest: float) -> pl.Series:
-    """Tell which texts may be changed: long ones, and those of numbers that are very small or infinite."""
+    """Tell which texts may be changed: long ones, and those of very small or infinite numbers."""
     doubtful, size = text.str.len_bytes() > kept, numbers.abs()
     least, most = typing.cast("tuple[float | None, float | None]", (size.min(), size.max()))
     if least is not None and least < smallest:
@@ -61,7 +61,7 @@ def _doubtful(text: pl.Series, numbers: pl.Series, kept: int, smallest: float) -
 
 
 def digits_of(numbers: pl.Series) -> pl.Series:
-    """The significant digits of written numbers, without sign, point, exponent and the zeros around them."""
+    """The significant digits of numbers as text, without sign, point, exponent and the zeros around them."""
     return numbers.str.replace("[eE].*$", "").str.replace_all("[-.]", "").str.strip_chars("0")
 
 

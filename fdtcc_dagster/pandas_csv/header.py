@@ -1,7 +1,7 @@
 """Compares a CSV's header with the declared columns.
 
-If the header is missing, its place is taken by the first row, of which nothing may be shown. So the names that were
-found are shown only if at least half of the declared ones are among them: a row may contain one by coincidence.
+If the header is missing, the first row is in its place, and nothing of it may be shown. So the names that were found
+are shown only if at least half of the declared ones are among them: a row may contain one by coincidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fdtcc_dagster.redaction import listed
 
 
 class ColumnsError(ValueError):
-    """The columns of a CSV are not usable, or not the declared ones.
+    """The columns of a CSV cannot be used, or are not the declared ones.
 
     Attributes:
         column: The name of one of them, unless it may be a row's value.
@@ -26,7 +26,7 @@ class ColumnsError(ValueError):
 
 
 def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
-    """Check that names of columns are unique, and those of the schema, if there is one.
+    """Check that column names are unique, and those of the schema if there is one.
 
     Raises:
         ColumnsError: They are not.

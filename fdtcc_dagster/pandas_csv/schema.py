@@ -1,7 +1,7 @@
 """Declared schemas: from names, as they are written in YAML, to Polars data types.
 
-Nothing here may make Polars compute. A code location declares schemas while it loads. A process that is forked from it
-has none of the threads that Polars has started by then, and its first query would wait for them for ever.
+No code here may start Polars' threads. A code location declares schemas while it loads. A process that is forked from
+it has none of the threads that Polars has started by then, and its first query would wait for them without end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OTHER_NAMES = {
     "bool": "Boolean", "str": "String", "text": "String", "varchar": "String", "object": "String",
     "timestamp": "Datetime", "datetime64": "Datetime", "category": "Categorical",
 }  # fmt: skip
-"""What Python, pandas and databases call them."""
+"""Their names in Python, pandas and databases."""
 _ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
 
 
@@ -72,7 +72,7 @@ def to_schema(schema: SchemaLike) -> pl.Schema:
 
 
 def to_overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:
-    """Normalize the types of some columns; nothing, as the documented interface has it, may be given in three ways.
+    """Normalize the types of some columns; None, an empty mapping and `...` all mean none, as documented.
 
     Raises:
         ValueError: As for `to_schema`.
@@ -118,12 +118,12 @@ def _from_name(column: str, name: str) -> DataType:
 
 
 def _reason(error: Exception) -> str:
-    # Polars' advice on time zones is longer than a line, and not for this place.
+    # Polars' advice on time zones is longer than a line, and does not apply here.
     return str(error).partition("\n")[0]
 
 
 def _checked(dtype: DataType) -> DataType:
-    """Check arguments that Polars checks late or, depending on its version, never."""
+    """Check arguments that Polars checks late or, depending on its version, not at all."""
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return pl.Datetime(dtype.time_unit, _zone_name(dtype.time_zone))
     if isinstance(dtype, pl.Decimal):
@@ -139,7 +139,7 @@ def _checked(dtype: DataType) -> DataType:
 
 @lru_cache
 def _zone_name(zone: str) -> str:
-    """A time zone as Polars names it: an offset or another case would make the frame's type differ from the schema's.
+    """A time zone as Polars spells it: with an offset or another case, the frame's type would differ from the schema's.
 
     pytz knows the zones that Polars knows.
     """
@@ -170,9 +170,9 @@ def _unknown(column: str, dtype: object) -> ValueError:
 
 
 def _meant(name: str) -> str | None:
-    """The name of the data type that is misspelled, has other brackets, or is what others call it."""
+    """The data type that is probably meant by a misspelled name, other brackets, or another system's name."""
     match = _PRINTED.fullmatch(name.strip().removeprefix("pl."))
-    # What Polars has, and we have not, is not misspelled.
+    # A type that Polars has and we do not support is not misspelled.
     if match is None or (
         isinstance(getattr(pl, match[1], None), DataTypeClass) and match[1] not in {**_PLAIN, **_WITH_ARGUMENTS}
     ):
@@ -193,20 +193,13 @@ def _closest(name: str) -> str | None:
 
 
 def dtype_name(dtype: DataType) -> str:
-    """Write a data type as `to_schema` reads it, such as `"Datetime(us, UTC)"`.
-
-    Args:
-        dtype: Any Polars data type.
-
-    Returns:
-        Its name; for types that a schema cannot have, Polars' own way to write them.
-    """
+    """Write a data type as `to_schema` reads it, such as `"Datetime(us, UTC)"`; others as Polars writes them."""
     arguments = dtype_arguments(dtype)
     return f"{type(dtype).__name__}({', '.join(arguments)})" if arguments else str(dtype)
 
 
 def dtype_arguments(dtype: DataType) -> list[str]:
-    """The arguments with which a schema writes a data type; none for plain types."""
+    """The arguments of a data type in a schema; none for plain types."""
     if isinstance(dtype, pl.Datetime):
         return [dtype.time_unit, *([dtype.time_zone] if dtype.time_zone else [])]
     if isinstance(dtype, pl.Decimal):

@@ -1,4 +1,4 @@
-"""How texts are spelled, found for whole columns without matching each text.
+"""Finds how texts are spelled, for whole columns without matching each text.
 
 A regular expression costs more than the cast that it guards. Texts of the same shape, as pandas writes timestamps, are
 compared byte by byte instead, for the whole column at once.
@@ -17,7 +17,7 @@ def are_within(text: pl.Series, low: str, high: str) -> bool:
     """Tell whether every character of every text lies between the characters of two ASCII texts in the same place.
 
     Args:
-        text: Strings; nulls do not count.
+        text: Strings; nulls are ignored.
         low: The lowest character of each place.
         high: The highest character of each place; as long as `low`.
     """
@@ -28,7 +28,7 @@ def are_within(text: pl.Series, low: str, high: str) -> bool:
         places = "".join(rf"[\x{ord(a):02x}-\x{ord(b):02x}]" for a, b in zip(low, high, strict=True))
         return bool(text.str.contains(f"^{places}$").all())
     given = text.to_frame().select(_bytes(pl.col(text.name).drop_nulls().cast(pl.Binary), width)).to_series()
-    # In portions, so that what they are compared with stays small.
+    # In portions, so that the text they are compared with stays small.
     portion = _TILED_BYTES // width * width
     for start in range(0, len(given), portion):
         part = given.slice(start, portion)
@@ -38,8 +38,8 @@ def are_within(text: pl.Series, low: str, high: str) -> bool:
 
 
 def has_identifiers(text: pl.Series) -> bool:
-    """Tell whether a text begins with a plus, or a zero and a digit: an identifier, which a number does not keep."""
-    # Most numbers begin with another digit. To compare texts is cheaper than to match them.
+    """Tell whether a text begins with a plus, or a zero and a digit: an identifier, which a number would change."""
+    # Most numbers begin with another digit. Comparing texts is cheaper than matching them.
     rest = text.filter(text < "0:")
     if rest.is_empty():
         return False
@@ -55,14 +55,14 @@ def _bytes(texts: pl.Expr, width: int) -> pl.Expr:
 
 @lru_cache(maxsize=32)
 def _tiled(text: str) -> pl.Series:
-    """The bytes of a text, again and again."""
+    """The bytes of a text, repeated."""
     count = _TILED_BYTES // len(text)
     return pl.select(_bytes(pl.lit(text.encode() * count), len(text) * count)).to_series()
 
 
 @lru_cache(maxsize=1)
 def _reads_bytes() -> bool:
-    """Whether Polars reads more than numbers from binary values; older versions do not."""
+    """Tell whether Polars can read bytes from binary values as numbers; older versions cannot."""
     try:
         return pl.select(_bytes(pl.lit(b"0"), 1)).to_series().to_list() == [ord("0")]
     except pl.exceptions.PolarsError:
