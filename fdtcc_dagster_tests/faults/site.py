@@ -67,7 +67,7 @@ class FaultySite(Site):
         return self.run(self._dataset, keys, client=client)
 
     def add_past_versions(self) -> None:
-        """Let all partitions but the last have a small version; what is arranged then befalls the last one's pull."""
+        """Let all partitions but the last have a small version; the last pull gets the fault that is arranged then."""
         for key in KEYS[:-1]:
             self.scene.container.add_version(NAME, datetime.fromisoformat(f"{key}T01:00:00+00:00"), OLD)
         self.scene.skip = len(KEYS) - 1
