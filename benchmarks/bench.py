@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 from websockets.sync.client import connect
 
 from benchmarks.data import VERSION_DAY, make_csv, rows_of
-from benchmarks.processes import HOST, run_job, serving
+from benchmarks.processes import HOST, Server, run_job, serving
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,23 @@ class Measured:
 
     Attributes:
         seconds: How long it took.
+        cpu: The user and system seconds of its process and of the container, in which the time of a link is not.
         peak_mb: The most memory that its process had at once, in MB.
         results: All that it told, see `benchmarks.job`; and the bytes of the Parquet files that it stored.
     """
 
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     peak_mb: list[float] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
 
-    def per(self, *baselines: Measured) -> list[float]:
-        """Its seconds as a multiple of those of baselines one after the other, in each round."""
-        return [
-            own / sum(others) for own, *others in zip(self.seconds, *(each.seconds for each in baselines), strict=True)
-        ]
+    def per(self, *baselines: Measured, of: Callable[[list[float]], float] = sum) -> list[float]:
+        """Its seconds as a multiple of those of baselines one after the other, or of the longest, in each round."""
+        return [own / of(others) for own, *others in zip(self.seconds, *(b.seconds for b in baselines), strict=True)]
+
+    def cpu_per(self, *baselines: Measured) -> list[float]:
+        """Its seconds of the processor as a multiple of those of baselines together, in each round."""
+        return [own / sum(others) for own, *others in zip(self.cpu, *(b.cpu for b in baselines), strict=True)]
 
 
 class Container:
@@ -96,6 +100,7 @@ class Bench:
     def __init__(self, directory: Path, size: int, rounds: int) -> None:
         self.size, self.rounds = size, rounds
         self._root, self._work, self._scratch = (directory / name for name in ("root", "work", "scratch"))
+        self._container: Server | None = None
 
     def snapshot(self, dataset: str, size: int | None = None, days: Sequence[str] = (VERSION_DAY,)) -> Path:
         """Make a dataset with a version for each of some days.
@@ -136,13 +141,14 @@ class Bench:
         """Serve all datasets that have been made; those that are named here are removed afterwards."""
         self._scratch.mkdir(parents=True)
         try:
-            with serving("fdtcc_dagster.sandbox", str(self._root), "--port", "0", scratch=self._scratch) as port:
-                container = Container(port)
+            with serving("fdtcc_dagster.sandbox", str(self._root), "--port", "0", scratch=self._scratch) as server:
+                self._container, container = server, Container(server.port)
                 for folder in self._root.iterdir():
                     for path in folder.iterdir():
                         container.pointer(folder.name, path.name.partition("T")[0])
                 yield container
         finally:
+            self._container = None
             shutil.rmtree(self._scratch)
             for dataset in datasets:
                 shutil.rmtree(self._root / dataset)
@@ -151,8 +157,8 @@ class Bench:
     def link(self, container: Container, megabytes_per_second: float) -> Iterator[int]:
         """Serve a container over a link of limited speed; yields its port."""
         arguments = str(container.port), str(megabytes_per_second)
-        with serving("benchmarks.throttle", *arguments, scratch=self._scratch) as port:
-            yield port
+        with serving("benchmarks.throttle", *arguments, scratch=self._scratch) as server:
+            yield server.port
 
     def measure(self, jobs: Mapping[str, Job], rounds: int | None = None) -> dict[str, Measured]:
         """Run jobs in turns, each in a process of its own with an empty directory.
@@ -172,7 +178,9 @@ class Bench:
             for name, job in jobs.items():
                 self._work.mkdir(parents=True)
                 try:
+                    served = self._served_seconds()
                     result = run_job(job.name, directory=str(self._work), **job.arguments)
+                    served = self._served_seconds() - served
                     paths = [Path(path) for path in result.get("paths", ())]
                     rows = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in paths)
                     if rows != (job.rows or 0):
@@ -181,9 +189,13 @@ class Bench:
                 finally:
                     shutil.rmtree(self._work)
                 measured[name].seconds.append(result["seconds"])
+                measured[name].cpu.append(result["cpu"] + served)
                 measured[name].peak_mb.append(result["peak_mb"])
                 measured[name].results.append(result)
         return measured
+
+    def _served_seconds(self) -> float:
+        return 0.0 if self._container is None else self._container.cpu_seconds()
 
     def _path(self, dataset: str, day: str) -> Path:
         return self._root / dataset / f"{day}T04-00-00Z.csv"

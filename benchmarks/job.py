@@ -1,14 +1,15 @@
 """One job in a process of its own: `python -m benchmarks.job '{"job": "baselines.curl", …}'`.
 
 A job is a function that prepares and returns what is to be measured, as a function without arguments. Imports and
-preparations are not counted. The result is one line of JSON: seconds, peak memory in MB, the bytes that went through
-`read` and `write`, and what the job returned.
+preparations are not counted. The result is one line of JSON: seconds, seconds of the processor, peak memory in MB, the
+bytes that went through `read` and `write`, and what the job returned.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,10 +28,11 @@ def main(specification: str) -> None:
     arguments: dict[str, Any] = json.loads(specification)
     module, function = arguments.pop("job").split(".")
     work: Work = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**arguments)
-    before, started = _transferred(), time.perf_counter()
+    before, cpu, started = _transferred(), _cpu_seconds(), time.perf_counter()
     found = work()
-    seconds, after = time.perf_counter() - started, _transferred()
-    result = {"seconds": seconds, "peak_mb": peak_mb(), "read": after[0] - before[0], "written": after[1] - before[1]}
+    seconds, cpu, after = time.perf_counter() - started, _cpu_seconds() - cpu, _transferred()
+    read, written = after[0] - before[0], after[1] - before[1]
+    result = {"seconds": seconds, "cpu": cpu, "peak_mb": peak_mb(), "read": read, "written": written}
     sys.stdout.write(json.dumps(result | found) + "\n")
 
 
@@ -42,6 +44,11 @@ def peak_mb() -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024 / 1e6
+
+
+def _cpu_seconds() -> float:
+    """The user and system seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _transferred() -> tuple[int, int]:

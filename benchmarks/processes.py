@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,27 @@ HOST = "127.0.0.1"
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        port: Its port.
+        pid: Its process.
+    """
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """The user and system seconds that it has used so far."""
+        # The second field, a name in parentheses, may have spaces in it.
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
+def serving(module: str, *arguments: str, scratch: Path) -> Iterator[Server]:
     """Run a server of this machine, and end it.
 
     Args:
@@ -26,7 +46,7 @@ def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
         scratch: Where it may put temporary files.
 
     Yields:
-        Its port.
+        The server.
 
     Raises:
         RuntimeError: It did not start.
@@ -43,7 +63,7 @@ def serving(module: str, *arguments: str, scratch: Path) -> Iterator[int]:
         found = re.search(r":(\d+)\b", ready)
         if found is None:
             raise RuntimeError(f"{module} did not start: {ready!r}")
-        yield int(found[1])
+        yield Server(int(found[1]), process.pid)
     finally:
         process.terminate()
         try:

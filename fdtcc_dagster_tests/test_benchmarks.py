@@ -26,7 +26,7 @@ from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox import SandboxContainer
 
-ROWS = {"one": 13, "large": 3, "links": 4, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4, "loading": 2}
+ROWS = {"one": 15, "large": 3, "links": 8, "memory": 2, "unchanged": 1, "backfill": 2, "slices": 4, "loading": 2}
 
 
 @pytest.mark.real_instance
@@ -42,8 +42,8 @@ def test_all_groups_give_their_rows(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(table) == 2 + sum(ROWS.values()) == 2 + len(rows)
     for row, line in zip(rows, table[2:], strict=True):
         assert line.startswith(f"| {row['what']} ")
-        assert all(math.isfinite(value) and value > 0 for value in row["seconds"] + row["peak_mb"])
-        assert (row["bound"] is None) == (row["values"] == [])
+        assert all(math.isfinite(value) and value > 0 for value in row["seconds"] + row["cpu"] + row["peak_mb"])
+        assert row["bound"] is None or row["values"]
         assert all(math.isfinite(value) and value >= 0 for value in row["values"])
     spool = next(row for row in rows if row["unit"] == "files")
     assert 1 <= spool["values"][0] <= 4
@@ -100,8 +100,8 @@ async def test_the_link_passes_everything_on(tmp_path: Path) -> None:
     with SandboxContainer() as container:
         pulled_at = dt.datetime.fromisoformat(f"{VERSION_DAY}T04:00:00+00:00")
         pointer = container.add_version("big", pulled_at, data)
-        with serving("benchmarks.throttle", str(container.port), "200", scratch=tmp_path) as port:
-            url = f"http://{HOST}:{port}/fdtc-api/dataset/download/csv/{pointer}"
+        with serving("benchmarks.throttle", str(container.port), "200", scratch=tmp_path) as link:
+            url = f"http://{HOST}:{link.port}/fdtc-api/dataset/download/csv/{pointer}"
             async with aiohttp.ClientSession() as session:
                 for _ in range(2):
                     async with session.get(url) as response:
@@ -109,12 +109,15 @@ async def test_the_link_passes_everything_on(tmp_path: Path) -> None:
 
 
 def test_the_table_says_which_bounds_are_met() -> None:
-    curl = Measured([1.0, 2.0, 4.0], [10.0] * 3)
-    ours = Measured([1.0, 4.0, 6.0], [100.0, 300.0, 200.0])
+    curl = Measured([1.0, 2.0, 4.0], [0.5] * 3, [10.0] * 3)
+    ours = Measured([1.0, 4.0, 6.0], [1.0] * 3, [100.0, 300.0, 200.0])
     rows = [figure("ratio", ours.per(curl), 1.5, ours), figure("memory", ours.peak_mb, 150, ours, "MB")]
-    assert [row.met for row in rows] == [True, False]
+    rows += [figure("processor", ours.cpu_per(curl, curl), None, ours), figure("most", ours.per(curl, of=max), 1, ours)]
+    assert [row.met for row in rows] == [True, False, True, False]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in render(rows).splitlines()[2:]]
     assert cells == [
-        ["ratio", "≤ 1.50", "1.50 (1.00…2.00)", "yes", "4.00 (1.00…6.00)", "300"],
-        ["memory", "≤ 150 MB", "200 (100…300) MB", "NO", "4.00 (1.00…6.00)", "300"],
+        ["ratio", "≤ 1.50", "1.50 (1.00…2.00)", "yes", "4.00 (1.00…6.00)", "1.00 (1.00…1.00)", "300"],
+        ["memory", "≤ 150 MB", "200 (100…300) MB", "NO", "4.00 (1.00…6.00)", "1.00 (1.00…1.00)", "300"],
+        ["processor", "", "1.00 (1.00…1.00)", "", "4.00 (1.00…6.00)", "1.00 (1.00…1.00)", "300"],
+        ["most", "≤ 1.00", "1.50 (1.00…2.00)", "NO", "4.00 (1.00…6.00)", "1.00 (1.00…1.00)", "300"],
     ]
