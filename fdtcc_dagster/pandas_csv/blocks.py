@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Protocol
 
-from fdtcc_dagster.pandas_csv.quoting import row_of_stray_quote
+from fdtcc_dagster.pandas_csv.quoting import count_bytes, row_of_stray_quote
 
 _BOM = "\ufeff"
 BLOCK_BYTES = 4 << 20
@@ -52,7 +52,7 @@ def record_blocks(
     while size := _fill(stream, buffer, filled):
         end = _last_record_end(buffer, filled, filled + size, quoted=quotes % 2 == 1)
         if end == 0:
-            quotes += buffer.count(b'"', filled, filled + size)
+            quotes += _quotes_in(buffer, filled, filled + size)
             filled += size
             if filled == len(buffer):
                 # A record that is longer than a block.
@@ -130,7 +130,7 @@ def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) ->
     The first index may be inside quotes.
     """
     end = data.rfind(b"\n", start, stop)
-    inside = end >= 0 and (data.count(b'"', start, end) + quoted) % 2 == 1
+    inside = end >= 0 and (_quotes_in(data, start, end) + quoted) % 2 == 1
     while end >= 0 and inside:
         # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
         opening = data.rfind(b'"', start, end)
@@ -138,3 +138,8 @@ def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) ->
         inside = newline >= 0 and data.count(b'"', newline, opening) % 2 == 1
         end = newline
     return end + 1
+
+
+def _quotes_in(data: bytearray, start: int, stop: int) -> int:
+    with memoryview(data) as view, view[start:stop] as part:
+        return count_bytes(part, b'"')

@@ -3,10 +3,55 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+import polars as pl
+
+_QUOTE = ord('"')
+_BEFORE_OPENING = [ord(byte) for byte in ',\n"']
+_AFTER_CLOSING = [ord(byte) for byte in ',\n\r"']
 # A field with doubled quotes is a chain of quoted pieces. The number that is matched at once is limited, because the
 # expression keeps something of each.
 _QUOTED = re.compile(rb'(?:(?<![^,\n"])"[^"]*"(?![^,\n"\r])[^"]*){1,4096}')
+
+
+@dataclass(frozen=True)
+class Quotes:
+    """What is known of a block's quotes.
+
+    Attributes:
+        are_pandas: Whether each opens or closes a field, or is one of two inside a quoted field.
+        may_quote_nothing: Whether a quoted field may be empty.
+    """
+
+    are_pandas: bool
+    may_quote_nothing: bool
+
+
+def count_bytes(data: bytes | memoryview, byte: bytes) -> int:
+    """Count a byte; `bytes.count` takes four times as long where it is frequent."""
+    return int((_numbers(data) == ord(byte)).sum())
+
+
+def look_at_quotes(block: bytes) -> Quotes:
+    """Look at the bytes beside each quote, of all quotes at once.
+
+    The first, third, … quote opens a quoted piece, the others close one: see `row_of_stray_quote`.
+    """
+    if b'"' not in block:
+        return Quotes(are_pandas=True, may_quote_nothing=False)
+    numbers = _numbers(block)
+    is_quote = numbers == _QUOTE
+    before = numbers.head(len(block) - 1).filter(is_quote.slice(1))
+    after = numbers.slice(1).filter(is_quote.head(len(block) - 1))
+    # Before a quote at the beginning, and after one at the end, there is nothing.
+    opening = before.gather_every(2, offset=1 if block.startswith(b'"') else 0)
+    are_pandas = (
+        is_quote.sum() % 2 == 0
+        and _are_among(opening, _BEFORE_OPENING)
+        and _are_among(after.gather_every(2, offset=1), _AFTER_CLOSING)
+    )
+    return Quotes(are_pandas, may_quote_nothing=bool((after.gather_every(2) == _QUOTE).any()))
 
 
 def row_of_stray_quote(block: bytes) -> int | None:
@@ -25,3 +70,19 @@ def record_at(block: bytes, position: int) -> int:
     """The 1-based number of the record at a position, before which all quotes are as pandas writes them."""
     # Newlines inside of quotes end no record.
     return 1 + sum(piece.count(b"\n") for piece in block[:position].split(b'"')[::2])
+
+
+def _numbers(data: bytes | memoryview) -> pl.Series:
+    """Bytes as numbers, which are not copied."""
+    import pyarrow as pa  # here, because it takes long: code locations load without it
+
+    numbers = pl.from_arrow(pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]))
+    assert isinstance(numbers, pl.Series)  # noqa: S101  for the type checker
+    return numbers
+
+
+def _are_among(numbers: pl.Series, allowed: list[int]) -> bool:
+    found = numbers == allowed[0]
+    for number in allowed[1:]:
+        found |= numbers == number
+    return bool(found.all())

@@ -12,7 +12,7 @@ from itertools import chain
 import polars as pl
 
 from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, Readable, record_blocks, split_header
-from fdtcc_dagster.pandas_csv.quoting import record_at, row_of_stray_quote
+from fdtcc_dagster.pandas_csv.quoting import count_bytes, look_at_quotes, record_at, row_of_stray_quote
 
 _BARE_RETURN = re.compile(r"\r(?!\n)")
 
@@ -66,8 +66,10 @@ class RecordReader:
         """
         if not block:
             return self._strings.to_frame()
-        if (row := row_of_stray_quote(block)) is not None:
-            raise UnreadableError("has a quote inside of a field, or one that nothing closes; pandas doubles it", row)
+        quotes = look_at_quotes(block)
+        if not quotes.are_pandas:
+            reason = "has a quote inside of a field, or one that nothing closes; pandas doubles it"
+            raise UnreadableError(reason, row_of_stray_quote(block))
         at_risk = self._return_at_risk
         stand_in = _absent_character(block) if at_risk in block else None
         source = block if stand_in is None else block.replace(at_risk, at_risk.replace(b"\r", stand_in.encode()))
@@ -75,7 +77,9 @@ class RecordReader:
             # Polars drops one at the beginning, which here is a value's own.
             source = codecs.BOM_UTF8 + source
         try:
-            text = pl.read_csv(source, has_header=False, schema=self._strings, null_values="")
+            # Without quotes an empty field is null anyway, and to compare each one takes time.
+            empty = "" if quotes.may_quote_nothing else None
+            text = pl.read_csv(source, has_header=False, schema=self._strings, null_values=empty)
         except pl.exceptions.PolarsError:
             # Without a cause: its text has the record in it.
             raise self._unreadable(block) from None
@@ -110,7 +114,7 @@ def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
     commas = text.height * (text.width - 1)
     if b'"' in block:
         commas += sum(text.select(pl.all().str.count_matches(",", literal=True).sum()).row(0))
-    return block.count(b",") == commas
+    return count_bytes(block, b",") == commas
 
 
 def _undecodable_record(block: bytes) -> int | None:
