@@ -17,7 +17,7 @@ from enum import IntEnum
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.pandas_csv.cast import Misfit, cast_block
+from fdtcc_dagster.pandas_csv.cast import CastError, cast_block
 from fdtcc_dagster.pandas_csv.cast_rules import NANOSECOND_YEARS, Cast, cast_of, spelling_of
 from fdtcc_dagster.pandas_csv.columns import column_of, transform
 from fdtcc_dagster.pandas_csv.floats import digits_of
@@ -175,7 +175,10 @@ def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame
     typed = transform(block, {column: cast.usual for column, cast in casts.items()})
     for column, cast in casts.items():
         text, values = texts[column], column_of(typed, column)
-        if cast.fits(text, values) and _is_spelled(kinds[column], cast, text, values):
+        if kinds[column] is _Kind.FLOAT and values.null_count() == text.null_count():
+            # What Polars writes as pandas does is no more to be looked at.
+            text, values = _written_otherwise(text, values)
+        if text.is_empty() or (cast.fits(text, values) and _is_spelled(kinds[column], cast, text, values)):
             fitting.add(column)
     return typed, fitting
 
@@ -191,17 +194,16 @@ def _is_spelled(kind: _Kind, cast: Cast, text: pl.Series, typed: pl.Series) -> b
         # They are shaped as the first one; what is left is the year.
         shape = text.drop_nulls().head(1).str.contains(_SPELLINGS[kind]).all()
         return shape and not (kind in _NEAR and _beyond_nanoseconds(text).any())
-    if kind is _Kind.FLOAT:
-        text = _written_otherwise(text, typed)
     return bool(text.str.contains(_SPELLINGS[kind]).all()) and (kind is not _Kind.FLOAT or _keeps_digits(text))
 
 
-def _written_otherwise(text: pl.Series, numbers: pl.Series) -> pl.Series:
-    """The texts that are not what Polars makes of their numbers: without exponents, it writes floats as pandas does."""
+def _written_otherwise(text: pl.Series, numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """What Polars does not write like this, as texts and numbers: without exponents it writes as pandas does."""
     number = pl.col("number")
     without_exponent = number.abs().is_between(1e-4, 1e16, closed="left") | (number == 0.0)
     alike = without_exponent & (number.cast(pl.String) == pl.col("text"))
-    return pl.DataFrame({"text": text, "number": numbers}).filter(alike.not_())["text"]
+    other = pl.DataFrame({"text": text, "number": numbers}).filter(alike.not_())
+    return column_of(other, "text"), column_of(other, "number")
 
 
 def _widened(kind: _Kind, values: pl.Series) -> _Kind:
@@ -226,7 +228,7 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
         cast_block(values.to_frame(), pl.Schema({values.name: _DTYPES[kind]}))
         if kind in _NEAR:
             cast_block(values.filter(_beyond_nanoseconds(values)).to_frame(), pl.Schema({values.name: _NEAR[kind]}))
-    except Misfit:
+    except CastError:
         return False
     return True
 
