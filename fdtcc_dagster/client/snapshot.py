@@ -128,7 +128,8 @@ class Snapshot(Announcement):
 
         Returns:
             The LazyFrame. Collecting or sinking it to its end raises `SchemaMismatchError` or `RowCountMismatchError`
-            where the data are not as declared or announced; see `fdtcc_dagster.pandas_csv.source.source_errors`.
+            where the data are not as declared or announced. Polars 1 wraps them in its `ComputeError`; `source.read`
+            raises them as they are.
 
         Raises:
             ValueError: The schema has an unknown data type.

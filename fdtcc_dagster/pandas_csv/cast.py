@@ -13,7 +13,7 @@ from fdtcc_dagster.pandas_csv.columns import column_of, transform
 from fdtcc_dagster.pandas_csv.floats import first_changed
 
 
-class Misfit(Exception):  # noqa: N818 (it never leaves the package: `parsing` makes it a SchemaMismatchError)
+class CastError(Exception):
     """A value that does not fit.
 
     Attributes:
@@ -39,7 +39,7 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         The typed block.
 
     Raises:
-        Misfit: A value does not fit; the first one of the first such column is named.
+        CastError: A value does not fit; the first one of the first such column is named.
     """
     texts = {column: column_of(text, column) for column in schema}
     casts = {column: cast_of(dtype, spelling_of(dtype, texts[column])) for column, dtype in schema.items()}
@@ -61,5 +61,5 @@ def _cast_again(column: str, text: pl.Series, cast: Cast, dtype: DataType) -> pl
     if dtype.is_float() and (row := first_changed(text, typed)) is not None:
         wrong.append(row)
     if wrong:
-        raise Misfit(column, min(wrong), str(text[min(wrong)]), dtype)
+        raise CastError(column, min(wrong), str(text[min(wrong)]), dtype)
     return typed.alias(column)

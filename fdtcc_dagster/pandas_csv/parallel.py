@@ -16,11 +16,11 @@ _MOST_THREADS = 4
 """Each holds one item and its result."""
 _MOST_BYTES = 32 << 20
 """More are held only where one item has as many."""
-_PATIENCE_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 """Many times longer than the work on an item takes."""
 
 
-def in_order(
+def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0
 ) -> Iterator[Result]:
     """Call a function with each of many items, in as many threads as Polars has, but a few at most.
@@ -50,7 +50,7 @@ def in_order(
         nonlocal alone, held
         item, future = under_way.popleft()
         held -= weigh(item)
-        alone = alone or not wait([future], _PATIENCE_SECONDS).done
+        alone = alone or not wait([future], _TIMEOUT_SECONDS).done
         return future.result() if future.done() else work(item)
 
     try:

@@ -74,7 +74,8 @@ def record_at(block: bytes, position: int) -> int:
 
 def _numbers(data: bytes | memoryview) -> pl.Series:
     """Bytes as numbers, which are not copied."""
-    import pyarrow as pa  # here, because it takes long: code locations load without it
+    # Here, because it takes long: code locations load without it.
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     numbers = pl.from_arrow(pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]))
     assert isinstance(numbers, pl.Series)  # noqa: S101  for the type checker

@@ -14,7 +14,7 @@ import polars as pl
 
 from fdtcc_dagster.client.spool import part_of, spool_directory
 from fdtcc_dagster.interrupts import interruptibly, watch_stops
-from fdtcc_dagster.pandas_csv.source import source_errors
+from fdtcc_dagster.pandas_csv.mismatch import without_panics
 from fdtcc_dagster.storage import checksums
 from fdtcc_dagster.storage.object_store import is_local, put
 
@@ -133,7 +133,7 @@ def _write(
 
 def _sink(df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions) -> None:
     try:
-        with source_errors():
+        with without_panics():
             df.sink_parquet(file, **asdict(options), metadata=dict(said))
     except pl.exceptions.ComputeError as error:
         # Polars calls a full disk a Parquet file that is "out of specification".

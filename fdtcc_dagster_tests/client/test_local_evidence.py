@@ -18,7 +18,7 @@ from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.errors import FdtccError, NoVersionInWindowError, RowCountMismatchError
 from fdtcc_dagster.evidence import PendingCount, RowCount
-from fdtcc_dagster.pandas_csv.source import source_errors
+from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 
@@ -52,8 +52,7 @@ async def pull(container: SandboxContainer, window: Window, directory: Path, **o
 
 
 def rows_of(snapshot: Snapshot) -> int:
-    with source_errors():
-        return snapshot.scan(SCHEMA).collect().height
+    return snapshot.source.read(to_schema(SCHEMA), lambda csv: csv.scan().collect().height)
 
 
 async def lose(container: SandboxContainer, window: Window, directory: Path) -> RowCountMismatchError:
@@ -97,8 +96,7 @@ async def test_where_the_window_contains_now_the_container_counts_and_pulls_anew
     container.set_live("sparse", SPARSE.replace("id,", "key,"))
     snapshot = await pull(container, today, tmp_path)
     assert snapshot.origin == "fetched"
-    with source_errors():
-        assert snapshot.scan().collect().height == snapshot.announced_rows == ROWS
+    assert snapshot.scan().collect().height == snapshot.announced_rows == ROWS
 
 
 async def test_what_one_process_finds_out_counts_for_the_others(
@@ -109,12 +107,11 @@ import asyncio
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from fdtcc_dagster import FDTCC, RowCountMismatchError
-from fdtcc_dagster.pandas_csv.source import source_errors
+from fdtcc_dagster.pandas_csv.schema import to_schema
 window = datetime.fromisoformat({today.from_dt.isoformat()!r}), datetime.fromisoformat({today.to_dt.isoformat()!r})
 snapshot = asyncio.run(FDTCC({container.host!r}, {container.port}).pull("sparse", *window, directory={str(tmp_path)!r}))
 try:
-    with source_errors():
-        snapshot.scan({SCHEMA!r}).collect()
+    snapshot.source.read(to_schema({SCHEMA!r}), lambda csv: csv.scan().collect())
 except RowCountMismatchError:
     print("lost", end="")
 """

@@ -29,7 +29,6 @@ from fdtcc_dagster.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
-from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.client.pulls import CSV, SHA256, closed, failure, pull
@@ -298,8 +297,11 @@ async def test_lost_rows_are_an_error(today: Window, tmp_path: Path) -> None:
         client = FoundryDevToolsContainerClient(container.host, container.port)
         snapshot = await pull(client, today, tmp_path, "sparse")
         assert snapshot.announced_rows == 50
-        with pytest.raises(RowCountMismatchError, match="announced 50 rows, but the CSV has 0"), source_errors():
-            snapshot.scan({"id": pl.Int64, "name": pl.String}).sink_parquet(tmp_path / "out.parquet")
+        with pytest.raises(RowCountMismatchError, match="announced 50 rows, but the CSV has 0"):
+            snapshot.source.read(
+                pl.Schema({"id": pl.Int64, "name": pl.String}),
+                lambda csv: csv.scan().sink_parquet(tmp_path / "out.parquet"),
+            )
 
 
 async def test_dense_ids_arrive_in_full(today: Window, tmp_path: Path) -> None:

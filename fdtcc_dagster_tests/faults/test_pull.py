@@ -12,7 +12,7 @@ import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.errors import FdtccError
-from fdtcc_dagster.pandas_csv.source import source_errors
+from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster_tests.faults.cases import CASES
 from fdtcc_dagster_tests.faults.scene import ATTEMPTS, FRAME, NAME, SCHEMA, Case, Scene
 
@@ -23,8 +23,7 @@ async def pull_and_read(client: FoundryDevToolsContainerClient, directory: Path,
         NAME, now - timedelta(days=1), now + timedelta(days=1), directory=directory, transport=case.transport
     )
     try:
-        with source_errors():
-            return await asyncio.to_thread(snapshot.scan(SCHEMA).collect)
+        return await asyncio.to_thread(snapshot.source.read, to_schema(SCHEMA), lambda csv: csv.scan().collect())
     finally:
         snapshot.path.unlink()
 

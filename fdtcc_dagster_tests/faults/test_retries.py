@@ -23,7 +23,7 @@ from fdtcc_dagster import (
 )
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.errors import IdleTimeoutError, RowCountMismatchError
-from fdtcc_dagster.pandas_csv.source import source_errors
+from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.faults.scene import CSV, NAME, ROWS, SHA256
@@ -82,8 +82,8 @@ async def test_rows_that_were_announced_before_a_disconnect_must_be_there_after_
     container.inject(NAME, faults.ServiceRestart(ANNOUNCED))
     snapshot = await pull(container, today, tmp_path / "one")
     assert snapshot.origin == "cached"
-    with pytest.raises(RowCountMismatchError, match="announced 20001 rows, but the CSV has 0"), source_errors():
-        snapshot.scan({"id": "Int64", "name": "String"}).collect()
+    with pytest.raises(RowCountMismatchError, match="announced 20001 rows, but the CSV has 0"):
+        snapshot.source.read(to_schema({"id": "Int64", "name": "String"}), lambda csv: csv.scan().collect())
 
 
 async def test_the_time_of_a_job_is_that_of_all_attempts_together(

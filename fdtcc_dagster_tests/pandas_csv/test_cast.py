@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.datatypes import DataType
 
-from fdtcc_dagster.pandas_csv.cast import Misfit, cast_block
+from fdtcc_dagster.pandas_csv.cast import CastError, cast_block
 from fdtcc_dagster.pandas_csv.cast_rules import with_four_digit_years
 from fdtcc_dagster_tests.fuzz import examples
 
@@ -188,7 +188,7 @@ def test_text_becomes_the_value(dtype: DataType, text: str, value: Any) -> None:
 
 @pytest.mark.parametrize(("dtype", "text"), [(dtype, text) for dtype, table in REFUSED for text in table])
 def test_text_is_refused(dtype: DataType, text: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(CastError) as caught:
         cast(dtype, text)
     assert (caught.value.column, caught.value.row, caught.value.value, caught.value.dtype) == ("c", 0, text, dtype)
 
@@ -206,7 +206,7 @@ def test_nulls_stay_null_beside_every_spelling(dtype: DataType) -> None:
 def test_first_stranger_among_good_values_is_named(dtype: DataType) -> None:
     good: list[str | None] = [text for candidate, table in ACCEPTED if candidate == dtype for text in table] or [None]
     for text in [text for candidate, table in REFUSED if candidate == dtype for text in table]:
-        with pytest.raises(Misfit) as caught:
+        with pytest.raises(CastError) as caught:
             cast(dtype, *good, None, text, *good, text)
         assert (caught.value.row, caught.value.value) == (len(good) + 1, text)
 
@@ -254,7 +254,7 @@ def test_no_text_is_taken_for_another_value(text: str, dtype: DataType) -> None:
     """What Python reads strictly is the oracle; a refusal is always allowed."""
     try:
         value = cast(dtype, text).item()
-    except Misfit:
+    except CastError:
         return
     if isinstance(value, int):
         assert value == Decimal(text)

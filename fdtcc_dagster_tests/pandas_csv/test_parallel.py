@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.pandas_csv import parallel
-from fdtcc_dagster.pandas_csv.parallel import in_order
+from fdtcc_dagster.pandas_csv.parallel import ordered_map
 
 
 def test_results_come_in_the_order_of_the_items_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_results_come_in_the_order_of_the_items_from_several_threads(monkeypatch
         time.sleep(0.01 * (item % 2))
         return -item
 
-    assert list(in_order(work, range(8))) == [-item for item in range(8)]
+    assert list(ordered_map(work, range(8))) == [-item for item in range(8)]
 
 
 @pytest.mark.parametrize(("size", "taken_at_once"), [(0, 3), (20 << 20, 2), (100 << 20, 2)])
@@ -42,7 +42,7 @@ def test_only_so_many_items_are_taken_as_are_worked_on(
             taken.append(item)
             yield item
 
-    results = in_order(str, items(), lambda _: size)
+    results = ordered_map(str, items(), lambda _: size)
     assert next(results) == "0"
     assert len(taken) == taken_at_once
 
@@ -53,14 +53,14 @@ def test_what_is_raised_comes_after_the_results_before_it() -> None:
             raise ValueError("five")
         return item
 
-    results = in_order(work, range(50))
+    results = ordered_map(work, range(50))
     assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="five"):
         next(results)
 
 
 def test_work_that_waits_for_the_caller_s_thread_is_done_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(parallel, "_TIMEOUT_SECONDS", 0.1)
     caller, ended = threading.get_ident(), threading.Event()
 
     def work(item: int) -> int:
@@ -69,7 +69,7 @@ def test_work_that_waits_for_the_caller_s_thread_is_done_in_it(monkeypatch: pyte
         return item
 
     try:
-        assert list(in_order(work, range(20))) == list(range(20))
+        assert list(ordered_map(work, range(20))) == list(range(20))
     finally:
         ended.set()
 

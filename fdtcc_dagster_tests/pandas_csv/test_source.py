@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from fdtcc_dagster.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.pandas_csv import blocks
-from fdtcc_dagster.pandas_csv.source import CsvSource, source_errors
-from fdtcc_dagster.pandas_csv.typed import TypedCsv
+from fdtcc_dagster.pandas_csv.source import CsvSource, TypedCsv
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import examples
 
@@ -55,8 +54,9 @@ def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(source: CsvSource, schema: pl.Schema | None) -> list[tuple[Any, ...]]:
-    with source_errors():
-        return source.scan(schema).collect().rows()
+    csv = source.typed(schema)
+    with csv.errors():
+        return csv.scan().collect().rows()
 
 
 @pytest.mark.parametrize(
@@ -300,10 +300,10 @@ def test_other_number_of_rows_than_announced_is_refused(write: Write, announced:
 
 def test_sink_raises_for_lost_rows_and_for_misfits(write: Write, tmp_path: Path) -> None:
     target = tmp_path / "o.parquet"
-    with pytest.raises(RowCountMismatchError), source_errors():
-        write(b"a,b\n1,2\n", 5_000).scan(INTS).sink_parquet(target)
-    with pytest.raises(SchemaMismatchError), source_errors():
-        write(b"a,b\n1,x\n").scan(INTS).sink_parquet(target)
+    with pytest.raises(RowCountMismatchError):
+        write(b"a,b\n1,2\n", 5_000).read(INTS, lambda csv: csv.scan().sink_parquet(target))
+    with pytest.raises(SchemaMismatchError):
+        write(b"a,b\n1,x\n").read(INTS, lambda csv: csv.scan().sink_parquet(target))
     write(b"a,b\n1,2\n", 1).scan(INTS).sink_parquet(target)
     assert pl.read_parquet(target).rows() == [(1, 2)]
 
@@ -367,9 +367,29 @@ def test_inferred_types_can_be_overridden(write: Write, caplog: pytest.LogCaptur
     assert "'z'" in caplog.text
 
 
-def test_foreign_errors_pass_through() -> None:
-    with pytest.raises(pl.exceptions.ComputeError, match="other"), source_errors():
+def test_foreign_errors_pass_through(write: Write) -> None:
+    def use(csv: TypedCsv) -> None:
+        csv.scan().collect()
         raise pl.exceptions.ComputeError("other")
+
+    with pytest.raises(pl.exceptions.ComputeError, match="other"):
+        write(b"a,b\n1,2\n").read(INTS, use)
+
+
+def test_each_reader_gets_the_error_of_its_own_file(write: Write) -> None:
+    """Also where two errors have the same text, and one file is read in the middle of the other."""
+    inner = write(b"a,b\n1,x\n")
+    outer = CsvSource(inner.opener, 5, "cars", WINDOW)
+
+    def use(csv: TypedCsv) -> None:
+        with pytest.raises(SchemaMismatchError) as caught:
+            inner.read(INTS, lambda other: other.scan().collect())
+        assert csv.error is None
+        assert caught.value.column == "b"
+        csv.scan().collect()
+
+    with pytest.raises(RowCountMismatchError):
+        outer.read(TEXTS, use)
 
 
 def test_fields_longer_than_any_block_are_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,8 +568,7 @@ def test_what_fails_for_another_reason_is_not_read_again(write: Write, monkeypat
 
     def use(csv: TypedCsv) -> None:
         seen.append(csv.schema)
-        with source_errors():
-            csv.scan().collect()
+        csv.scan().collect()
 
     with pytest.raises(RowCountMismatchError):
         source.read(None, use)
@@ -586,8 +605,8 @@ def test_records_are_those_of_pythons_csv(write: Write, records: list[list[str]]
 
 
 def test_errors_of_a_scan_are_typed(write: Write) -> None:
-    with pytest.raises(FdtccError), source_errors():
-        write(b"a,b\n1,x\n").scan(INTS).collect()
+    with pytest.raises(FdtccError):
+        write(b"a,b\n1,x\n").read(INTS, lambda csv: csv.scan().collect())
 
 
 def test_far_future_beside_nanoseconds_is_no_other_century(write: Write) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fdtcc_dagster.errors import SchemaMismatchError
-from fdtcc_dagster.pandas_csv.source import CsvSource, source_errors
+from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster_tests.fuzz import examples
 from fdtcc_dagster_tests.pandas_csv.test_source import in_blocks_of, utf8_texts
 
@@ -188,8 +188,7 @@ def test_a_misfit_is_named_by_its_row_and_column(
     with pytest.MonkeyPatch.context() as patch:
         in_blocks_of(size, patch)
         try:
-            with source_errors():
-                read = source.scan(declared).collect()
+            read = source.read(declared, lambda csv: csv.scan().collect())
         except SchemaMismatchError as caught:
             error = caught
     if error is None:

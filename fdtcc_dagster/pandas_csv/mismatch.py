@@ -1,0 +1,97 @@
+"""Errors of a CSV that name its dataset and window, and the row of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import polars as pl
+
+from fdtcc_dagster.errors import SchemaMismatchError
+from fdtcc_dagster.pandas_csv.blocks import LongRecordError
+from fdtcc_dagster.pandas_csv.cast import CastError
+from fdtcc_dagster.pandas_csv.records import UnreadableError
+from fdtcc_dagster.redaction import excerpt, quoted, redact
+from fdtcc_dagster.window import Window
+
+_KEEPS_DIGITS = "Decimal or String, which keep all digits"
+"""What is a number, but none that the declared float keeps."""
+_PANICKED = (
+    "Polars panicked while it read or stored the rows, which is a defect of its version: install another one, and look "
+    "for unusual names of columns, such as with a NUL character"
+)
+
+
+@dataclass(frozen=True)
+class ErrorContext:
+    """What errors of a CSV name.
+
+    Attributes:
+        dataset: The dataset's name, or None for a CSV of no dataset.
+        window: The window.
+    """
+
+    dataset: str | None
+    window: Window | None
+
+    def __str__(self) -> str:
+        """How a message begins."""
+        return "" if self.dataset is None else f"dataset {self.dataset!r}, window {self.window}: "
+
+    def mismatch(
+        self, text: str, *, column: str | None = None, row: int | None = None, value: str | None = None
+    ) -> SchemaMismatchError:
+        """Make an error."""
+        message = f"{self}{redact(text)}"
+        return SchemaMismatchError(
+            message, dataset=self.dataset, window=self.window, column=column, row=row, value=value
+        )
+
+    def locate(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Pass the frames of blocks on, and say of what is wrong in one in which row of the file it is."""
+        rows = 0
+        try:
+            for frame in frames:
+                rows += frame.height
+                yield frame
+        except UnreadableError as error:
+            if error.row is None:
+                raise self.mismatch(f"the CSV cannot be read after row {rows}: {error.reason}") from error
+            raise self.mismatch(f"row {rows + error.row} {error.reason}", row=rows + error.row) from error
+        except LongRecordError as error:
+            raise self.mismatch(str(error)) from error
+        except CastError as error:
+            row = rows + error.row + 1
+            raise self.mismatch(
+                f"column {quoted(error.column)}, row {row}: {error.value[:100]!r} is not a {excerpt(error.dtype)}; "
+                "declare another type for the column, such as "
+                f"{_KEEPS_DIGITS if error.dtype.is_float() else 'String'}",
+                column=error.column,
+                row=row,
+                value=error.value,
+            ) from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            # Without a cause: its text may have values in it.
+            failed = f"Polars cannot read it ({type(error).__name__})"
+            raise self.mismatch(f"the CSV cannot be read after row {rows}: {failed}") from None
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let what is raised without a dataset name it."""
+        try:
+            with without_panics():
+                yield
+        except SchemaMismatchError as error:
+            if error.dataset is not None or self.dataset is None:
+                raise
+            raise self.mismatch(str(error)) from None
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Raise a `SchemaMismatchError` where Polars panics, which is no `Exception`, so that nobody expects it."""
+    try:
+        yield
+    except pl.exceptions.PanicException:
+        raise SchemaMismatchError(_PANICKED) from None
