@@ -23,7 +23,9 @@ _TIMEOUT_SECONDS = 2.0
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0
 ) -> Iterator[Result]:
-    """Call a function with each of many items, in as many threads as Polars has, but a few at most.
+    """Call a function with each of many items, in half as many threads as Polars has, but a few at most.
+
+    The other half is for Polars, which stores the results; more threads would only take the processor from each other.
 
     The caller's thread may be one of Polars' own, in which some versions and engines read a source. If all of these
     wait here, work that needs one of them does not go on. So what takes too long is done again in the caller's thread,
@@ -40,7 +42,7 @@ def ordered_map(
     Raises:
         Exception: What the function raised for an item, after the results of those before it.
     """
-    threads = min(pl.thread_pool_size(), _MOST_THREADS)
+    threads = max(1, min(pl.thread_pool_size() // 2, _MOST_THREADS))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fdtcc-parse")
     under_way: deque[tuple[Item, Future[Result]]] = deque()
     alone = False

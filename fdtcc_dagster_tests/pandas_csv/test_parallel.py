@@ -18,7 +18,7 @@ from fdtcc_dagster.pandas_csv.parallel import ordered_map
 
 
 def test_results_come_in_the_order_of_the_items_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pl, "thread_pool_size", lambda: 2)
+    monkeypatch.setattr(pl, "thread_pool_size", lambda: 4)
     together = threading.Barrier(2, timeout=30)
 
     def work(item: int) -> int:
@@ -34,7 +34,7 @@ def test_only_so_many_items_are_taken_as_are_worked_on(
     monkeypatch: pytest.MonkeyPatch, size: int, taken_at_once: int
 ) -> None:
     """And fewer where they are large: one more is only held."""
-    monkeypatch.setattr(pl, "thread_pool_size", lambda: 2)
+    monkeypatch.setattr(pl, "thread_pool_size", lambda: 4)
     taken: list[int] = []
 
     def items() -> Iterator[int]:
