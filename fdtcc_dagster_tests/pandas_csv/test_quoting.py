@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdtcc_dagster.pandas_csv.quoting import record_at, row_of_stray_quote
+from fdtcc_dagster.pandas_csv.quoting import Quotes, count_bytes, look_at_quotes, record_at, row_of_stray_quote
 
 
 def first_stray(block: bytes) -> int | None:
@@ -35,7 +35,9 @@ def first_stray(block: bytes) -> int | None:
 @settings(max_examples=300, deadline=None)
 @given(st.text('"",\n\ra', max_size=12).map(str.encode))
 def test_a_stray_quote_is_found_however_it_stands(block: bytes) -> None:
-    assert (row_of_stray_quote(block) is None) == (first_stray(block) is None)
+    stray = first_stray(block)
+    assert (row_of_stray_quote(block) is None) == (stray is None) == look_at_quotes(block).are_pandas
+    assert count_bytes(block, b'"') == block.count(b'"')
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,13 @@ def test_a_stray_quote_is_found_however_it_stands(block: bytes) -> None:
 )
 def test_its_record_is_told(block: bytes, row: int) -> None:
     assert row_of_stray_quote(block) == row
+
+
+@pytest.mark.parametrize(
+    ("block", "may"), [(b'""', True), (b'a,""\n', True), (b'"",a\n', True), (b'"a"\n', False), (b'"a""b"\n', False)]
+)
+def test_a_quoted_field_without_text_is_noticed(block: bytes, may: bool) -> None:
+    assert look_at_quotes(block) == Quotes(are_pandas=True, may_quote_nothing=may)
 
 
 def test_a_record_is_told_by_a_position() -> None:

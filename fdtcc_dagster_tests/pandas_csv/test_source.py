@@ -367,6 +367,12 @@ def test_inferred_types_can_be_overridden(write: Write, caplog: pytest.LogCaptur
     assert "'z'" in caplog.text
 
 
+@pytest.mark.parametrize("schema", [TEXTS, None], ids=["declared", "inferred"])
+def test_an_empty_field_is_null_quoted_or_not(write: Write, schema: pl.Schema | None) -> None:
+    data = b'a,b\n,x\n"",x\n"y",""\n"z",\n"""""",""""\n'
+    assert rows(write(data), schema) == [(None, "x"), (None, "x"), ("y", None), ("z", None), ('""', '"')]
+
+
 def test_foreign_errors_pass_through(write: Write) -> None:
     def use(csv: TypedCsv) -> None:
         csv.scan().collect()
