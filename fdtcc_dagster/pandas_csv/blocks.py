@@ -1,4 +1,4 @@
-"""Cutting a stream of CSV bytes into blocks that end where a record ends."""
+"""Cuts a stream of CSV bytes into blocks that end where a record ends."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fdtcc_dagster.pandas_csv.quoting import count_bytes, row_of_stray_quote
 
 _BOM = "\ufeff"
 BLOCK_BYTES = 8 << 20
-"""What is done once for each block costs as much as the casts of some hundred KB; larger ones leave the caches."""
+"""The fixed cost of a block equals the casts of some hundred KB; larger blocks do not fit the processor's caches."""
 MAX_RECORD_BYTES = 64 << 20
-"""A record is held in memory as a whole; behind a quote that nothing closes, all that follows is one record."""
+"""A record is held in memory as a whole; after a quote that is not closed, the rest of the file is one record."""
 
 
 class Readable(Protocol):
-    """What a CSV is read from."""
+    """A file from which a CSV is read."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Read as many bytes as there is room for, or some of them; none at the end."""
+        """Read some bytes, at most as many as fit; none at the end."""
 
 
 class LongRecordError(ValueError):
-    """A record is longer than is allowed."""
+    """A record is longer than allowed."""
 
 
 def record_blocks(
@@ -32,13 +32,13 @@ def record_blocks(
 ) -> Iterator[bytes]:
     """Cut a CSV stream at record ends.
 
-    A newline ends a record when it stands outside quotes: when the number of quote characters before it is even.
-    pandas doubles quotes inside quoted fields, which leaves the parity as it is.
+    A newline ends a record if it is outside quotes: if the number of quote characters before it is even. pandas doubles
+    quotes inside quoted fields, which does not change the parity.
 
     Args:
         stream: The CSV's bytes, from the beginning of a record.
-        block_bytes: How many bytes a block has at most, unless a record in it is longer.
-        longest: How many bytes a record may have.
+        block_bytes: The largest size of a block in bytes, unless a record in it is longer.
+        longest: The largest size of a record in bytes.
 
     Yields:
         Blocks of whole records, of fewer bytes than twice the longest record; the last one may lack its final newline.
@@ -46,7 +46,7 @@ def record_blocks(
     Raises:
         LongRecordError: A record has more bytes.
     """
-    # One buffer for all: memory that is new costs more than the bytes that are read into it.
+    # One buffer for all: allocating memory costs more than reading into it.
     buffer = bytearray(min(block_bytes, longest))
     usual = len(buffer)
     filled = quotes = position = 0
@@ -80,7 +80,7 @@ def record_blocks(
 
 
 def _fill(stream: Readable, buffer: bytearray, start: int) -> int:
-    """Fill a buffer from an index on; less than to its end only at the end of the stream."""
+    """Fill a buffer from an index on, completely except at the end of the stream."""
     position = start
     with memoryview(buffer) as view:
         while position < len(view) and (size := stream.readinto(view[position:])):
@@ -89,17 +89,17 @@ def _fill(stream: Readable, buffer: bytearray, start: int) -> int:
 
 
 def split_header(block: bytes) -> tuple[list[str], bytes]:
-    """Take the header off the first block.
+    """Split the header off the first block.
 
     Args:
         block: A block of whole records.
 
     Returns:
-        The column names, and the bytes after the header. Byte order marks in front of the first name are none of it,
-        whether they stand inside its quotes or outside: they are the remains of a file that was uploaded with one.
+        The column names, and the bytes after the header. Byte order marks before the first name are not part of it,
+        inside its quotes or outside: they come from a file that was uploaded with one.
 
     Raises:
-        ValueError: The header is missing, is not UTF-8 text of a usual length, or has quotes that pandas never writes.
+        ValueError: The header is missing, too long, not UTF-8, or has quotes that pandas never writes.
     """
     end = block.find(b"\n")
     while end >= 0 and block.count(b'"', 0, end) % 2:
@@ -133,7 +133,7 @@ def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) ->
     end = data.rfind(b"\n", start, stop)
     inside = end >= 0 and (_quotes_in(data, start, end) + quoted) % 2 == 1
     while end >= 0 and inside:
-        # The newline stands inside quotes, which the nearest quote before it opens: look further in front of that.
+        # The newline is inside quotes, which the nearest quote before it opens: search before that quote.
         opening = data.rfind(b'"', start, end)
         newline = data.rfind(b"\n", start, max(opening, start))
         inside = newline >= 0 and data.count(b'"', newline, opening) % 2 == 1

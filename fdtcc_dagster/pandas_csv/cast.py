@@ -1,6 +1,6 @@
-"""Casting blocks of strings to types, strictly.
+"""Casts blocks of strings to types, strictly.
 
-What does not fit, in any spelling that pandas has for the type, is named with its column and row.
+A value that does not fit, in any spelling that pandas has for the type, is named with its column and row.
 """
 
 from __future__ import annotations
@@ -32,14 +32,11 @@ def cast_block(text: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Cast a block of strings.
 
     Args:
-        text: String columns, null where the CSV has an empty field.
+        text: String columns; an empty field is null.
         schema: Data types of columns of `text`; the result has these columns, in this order.
 
-    Returns:
-        The typed block.
-
     Raises:
-        CastError: A value does not fit; the first one of the first such column is named.
+        CastError: A value does not fit; it names the first one of the first such column.
     """
     texts = {column: column_of(text, column) for column in schema}
     casts = {column: cast_of(dtype, spelling_of(dtype, texts[column])) for column, dtype in schema.items()}

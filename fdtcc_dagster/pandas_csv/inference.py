@@ -1,11 +1,11 @@
 """Types inferred over a whole CSV, never over its first rows.
 
-A column gets the narrowest type of which pandas would write every one of its values in just this way: see
+A column gets the narrowest type for which pandas would write every one of its values in exactly this way: see
 docs/protocol.md#the-csv. So an identifier keeps its spelling as a string: `007`, `1.10`, `3E7`, `1e5`, or digits beyond
 64 bits.
 
 The container writes large datasets batch by batch, so one column may be integers in one batch and `1.0` in another, or
-dates in one and datetimes in another. Such columns are floats, of integers up to 15 digits, and datetimes.
+dates in one and datetimes in another. Such columns become floats, if the integers have up to 15 digits, or datetimes.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _DTYPES: dict[_Kind, DataType] = {
 }
 
 _DAY = r"\d{4}-\d\d-\d\d"
-# ISO 8601's T and Z are none of pandas'. It may leave out the zeros of a year; without a time, 1-01-01 may be a number,
-# and two digits are rather the end of a year.
+# pandas does not write ISO 8601's T and Z. It may leave out the zeros of a year; but without a time, 1-01-01 may be a
+# number, and two digits are more likely the end of a year.
 _CLOCK = r" \d\d:\d\d:\d\d"
 _SHORT_DAY = r"[1-9](?:\d\d)?-\d\d-\d\d"
 _OFFSET = r"[+-]\d\d:\d\d"
@@ -88,7 +88,7 @@ _NEAR: dict[_Kind, DataType] = {
     _Kind.DATETIME: pl.Datetime("ns"),
     _Kind.ZONED_DATETIME: pl.Datetime("ns", "UTC"),
 }
-"""As what values must be readable, too: a far date or datetime must not meet nanoseconds in its column."""
+"""Types that values must also fit: a far date or datetime must not share a column with nanoseconds."""
 _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.EMPTY: tuple(_SPELLINGS),
     _Kind.BOOLEAN: (_Kind.BOOLEAN,),
@@ -105,10 +105,10 @@ _WIDER: dict[_Kind, tuple[_Kind, ...]] = {
     _Kind.FINE_ZONED_DATETIME: (_Kind.FINE_ZONED_DATETIME,),
     _Kind.TEXT: (),
 }
-"""What a column may become when a value does not fit what it is: every earlier value fits there too."""
+"""The kinds that a column may become when a value does not fit its present one: all earlier values fit them, too."""
 _FEW = 64
 _LONG_FLOAT = 16
-"""Up to 15 digits, with a sign or a point, are kept by a float; of more, the float's own digits tell."""
+"""A float keeps up to 15 digits, with a sign or a point; for more, the float's own digits are compared."""
 
 
 class OtherTypesError(Exception):
@@ -117,7 +117,7 @@ class OtherTypesError(Exception):
 
 @dataclass(frozen=True)
 class Guess:
-    """The types of some blocks, as long as they hold.
+    """The types of some blocks, as long as no later value has another one.
 
     Attributes:
         schema: The types.
@@ -127,10 +127,10 @@ class Guess:
     _kinds: Mapping[str, _Kind]
 
     def cast(self, text: pl.DataFrame) -> pl.DataFrame:
-        """Cast a block of strings; types that are inferred over this block, too, are the same.
+        """Cast a block of strings, and check that its values do not change the inferred types.
 
         Raises:
-            OtherTypesError: They are not.
+            OtherTypesError: They do.
         """
         typed, fitting = _read({column: self._kinds[column] for column in text.columns}, text)
         for column in text.columns:
@@ -161,9 +161,9 @@ def infer(blocks: Iterable[pl.DataFrame]) -> Guess:
 
 
 def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
-    """Cast all columns at once, and tell which have all of their values spelled as what they are.
+    """Cast all columns at once, and tell which have all of their values in the spelling of their type.
 
-    Columns that need a closer look may be missing among these.
+    Columns that need a closer check may be missing among these.
     """
     fitting = {column for column, kind in kinds.items() if kind is _Kind.TEXT}
     texts = {column: column_of(block, column) for column in kinds}
@@ -184,21 +184,21 @@ def _read(kinds: Mapping[str, _Kind], block: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _is_spelled(kind: _Kind, cast: Cast, text: pl.Series, typed: pl.Series) -> bool:
-    """Tell whether texts that were cast as they are have the spelling of what they are."""
+    """Tell whether texts that were cast without a change have the spelling of their type."""
     if kind is _Kind.BOOLEAN:
         return True
     if kind in (_Kind.INTEGER, _Kind.WIDE_INTEGER):
         short = kind is _Kind.WIDE_INTEGER or bool((typed.abs() < 10**_EXACT_DIGITS).all())
         return short and not (text == "-0").any()
     if cast.alike:
-        # They are shaped as the first one; what is left is the year.
+        # All have the shape of the first one, so only the year is left to check.
         shape = text.drop_nulls().head(1).str.contains(_SPELLINGS[kind]).all()
         return shape and not (kind in _NEAR and _beyond_nanoseconds(text).any())
     return bool(text.str.contains(_SPELLINGS[kind]).all()) and (kind is not _Kind.FLOAT or _keeps_digits(text))
 
 
 def _written_otherwise(text: pl.Series, numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """What Polars does not write like this, as texts and numbers: without exponents it writes as pandas does."""
+    """The texts and numbers that Polars writes in another way; without exponents it writes as pandas does."""
     number = pl.col("number")
     without_exponent = number.abs().is_between(1e-4, 1e16, closed="left") | (number == 0.0)
     alike = without_exponent & (number.cast(pl.String) == pl.col("text"))
@@ -234,13 +234,13 @@ def _all_spelled_as(kind: _Kind, values: pl.Series) -> bool:
 
 
 def _beyond_nanoseconds(text: pl.Series) -> pl.Series:
-    """Tell which texts are not in a year of which nanoseconds have every instant."""
+    """Tell which texts are in a year that nanoseconds do not cover completely."""
     first, end = NANOSECOND_YEARS
     return (text < first) | (text >= end)
 
 
 def _keeps_digits(values: pl.Series) -> bool:
-    """Say whether floats keep the digits of numbers that are written as pandas writes floats, and are finite."""
+    """Tell whether floats keep the digits of texts that are written as pandas writes floats, and are finite."""
     long = values.filter((values.str.len_bytes() > _LONG_FLOAT) | values.str.contains("e", literal=True))
     numbers = long.cast(pl.Float64)
     if (numbers.is_infinite() & ~long.str.ends_with("inf")).any():

@@ -16,7 +16,7 @@ from fdtcc_dagster.redaction import excerpt, quoted, redact
 from fdtcc_dagster.window import Window
 
 _KEEPS_DIGITS = "Decimal or String, which keep all digits"
-"""What is a number, but none that the declared float keeps."""
+"""The advice for a number that the declared float does not keep."""
 _PANICKED = (
     "Polars panicked while it read or stored the rows, which is a defect of its version: install another one, and look "
     "for unusual names of columns, such as with a NUL character"
@@ -25,7 +25,7 @@ _PANICKED = (
 
 @dataclass(frozen=True)
 class ErrorContext:
-    """What errors of a CSV name.
+    """The dataset and window that errors of a CSV name.
 
     Attributes:
         dataset: The dataset's name, or None for a CSV of no dataset.
@@ -36,20 +36,20 @@ class ErrorContext:
     window: Window | None
 
     def __str__(self) -> str:
-        """How a message begins."""
+        """The beginning of a message."""
         return "" if self.dataset is None else f"dataset {self.dataset!r}, window {self.window}: "
 
     def mismatch(
         self, text: str, *, column: str | None = None, row: int | None = None, value: str | None = None
     ) -> SchemaMismatchError:
-        """Make an error."""
+        """Make an error that begins with the dataset and window."""
         message = f"{self}{redact(text)}"
         return SchemaMismatchError(
             message, dataset=self.dataset, window=self.window, column=column, row=row, value=value
         )
 
     def locate(self, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Pass the frames of blocks on, and say of what is wrong in one in which row of the file it is."""
+        """Yield the frames of blocks; an error in one gets its row in the file."""
         rows = 0
         try:
             for frame in frames:
@@ -78,7 +78,7 @@ class ErrorContext:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Let what is raised without a dataset name it."""
+        """Add the dataset and window to errors that lack them."""
         try:
             with without_panics():
                 yield
@@ -90,7 +90,7 @@ class ErrorContext:
 
 @contextmanager
 def without_panics() -> Iterator[None]:
-    """Raise a `SchemaMismatchError` where Polars panics, which is no `Exception`, so that nobody expects it."""
+    """Raise a `SchemaMismatchError` if Polars panics: its panic is not an `Exception`, so callers would miss it."""
     try:
         yield
     except pl.exceptions.PanicException:

@@ -1,4 +1,4 @@
-"""Work on several items at a time, with results in the items' order."""
+"""Works on several items at a time, with results in the items' order."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ Result = TypeVar("Result")
 _MOST_THREADS = 4
 """Each holds one item and its result."""
 _MOST_BYTES = 32 << 20
-"""More are held only where one item has as many."""
+"""More are held only if a single item has more."""
 _TIMEOUT_SECONDS = 2.0
-"""Many times longer than the work on an item takes."""
+"""Many times as long as the work on an item takes."""
 
 
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int] = lambda _: 0
 ) -> Iterator[Result]:
-    """Call a function with each of many items, in half as many threads as Polars has, but a few at most.
+    """Call a function with each of many items, in half as many threads as Polars has, at most four.
 
-    The other half is for Polars, which stores the results; more threads would only take the processor from each other.
+    The other half is for Polars, which stores the results; more threads would only compete for the processor.
 
     The caller's thread may be one of Polars' own, in which some versions and engines read a source. If all of these
-    wait here, work that needs one of them does not go on. So what takes too long is done again in the caller's thread,
-    where Polars does it at once, and so is all the rest.
+    wait here, work that needs one of them stands still. So if an item takes too long, the caller's thread works on it
+    again, where Polars needs no other thread, and on all following ones.
 
     Args:
-        work: The function; to be called again does no harm.
+        work: The function; calling it twice for an item must do no harm.
         items: The items; only as many are taken as are worked on.
-        weigh: How many bytes an item has; no other is worked on beside one that is very large.
+        weigh: The size of an item in bytes; no other item is worked on beside a very large one.
 
     Yields:
         The results, in the order of the items.
 
     Raises:
-        Exception: What the function raised for an item, after the results of those before it.
+        Exception: The function raised it for an item; it comes after the results of earlier items.
     """
     threads = max(1, min(pl.thread_pool_size() // 2, _MOST_THREADS))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fdtcc-parse")
@@ -70,7 +70,7 @@ def ordered_map(
         while under_way:
             yield first_result()
     except GeneratorExit:
-        # Garbage is collected in any thread, also in one of these, which could not wait for itself.
+        # The garbage collector may run in one of these threads, which could not wait for itself.
         alone = True
         raise
     finally:

@@ -11,13 +11,13 @@ _QUOTE = ord('"')
 _BEFORE_OPENING = [ord(byte) for byte in ',\n"']
 _AFTER_CLOSING = [ord(byte) for byte in ',\n\r"']
 # A field with doubled quotes is a chain of quoted pieces. The number that is matched at once is limited, because the
-# expression keeps something of each.
+# expression needs memory for each.
 _QUOTED = re.compile(rb'(?:(?<![^,\n"])"[^"]*"(?![^,\n"\r])[^"]*){1,4096}')
 
 
 @dataclass(frozen=True)
 class Quotes:
-    """What is known of a block's quotes.
+    """The quotes of a block.
 
     Attributes:
         are_pandas: Whether each opens or closes a field, or is one of two inside a quoted field.
@@ -29,12 +29,12 @@ class Quotes:
 
 
 def count_bytes(data: bytes | memoryview, byte: bytes) -> int:
-    """Count a byte; `bytes.count` takes four times as long where it is frequent."""
+    """Count a byte; `bytes.count` takes four times as long if it is frequent."""
     return int((_numbers(data) == ord(byte)).sum())
 
 
 def look_at_quotes(block: bytes) -> Quotes:
-    """Look at the bytes beside each quote, of all quotes at once.
+    """Check the bytes beside each quote, for all quotes at once.
 
     The first, third, … quote opens a quoted piece, the others close one: see `row_of_stray_quote`.
     """
@@ -44,7 +44,7 @@ def look_at_quotes(block: bytes) -> Quotes:
     is_quote = numbers == _QUOTE
     before = numbers.head(len(block) - 1).filter(is_quote.slice(1))
     after = numbers.slice(1).filter(is_quote.head(len(block) - 1))
-    # Before a quote at the beginning, and after one at the end, there is nothing.
+    # Nothing precedes a quote at the beginning, and nothing follows one at the end.
     opening = before.gather_every(2, offset=1 if block.startswith(b'"') else 0)
     are_pandas = (
         is_quote.sum() % 2 == 0
@@ -58,7 +58,7 @@ def row_of_stray_quote(block: bytes) -> int | None:
     """Find a quote that neither opens nor closes a field, and is not one of two inside a quoted field.
 
     Returns:
-        The 1-based number of the first record of the block that has one; None if all quotes are as pandas writes them.
+        The 1-based number of the first record of the block with such a quote; None if there is none.
     """
     position = block.find(b'"')
     while position >= 0 and (matched := _QUOTED.match(block, position)):
@@ -67,13 +67,13 @@ def row_of_stray_quote(block: bytes) -> int | None:
 
 
 def record_at(block: bytes, position: int) -> int:
-    """The 1-based number of the record at a position, before which all quotes are as pandas writes them."""
-    # Newlines inside of quotes end no record.
+    """The 1-based number of the record at a position; all quotes before it must be as pandas writes them."""
+    # Newlines inside quotes do not end a record.
     return 1 + sum(piece.count(b"\n") for piece in block[:position].split(b'"')[::2])
 
 
 def _numbers(data: bytes | memoryview) -> pl.Series:
-    """Bytes as numbers, which are not copied."""
+    """View bytes as numbers, without a copy."""
     # Here, because it takes long: code locations load without it.
     import pyarrow as pa  # type: ignore[import-untyped]
 

@@ -18,11 +18,11 @@ _BARE_RETURN = re.compile(r"\r(?!\n)")
 
 
 class UnreadableError(Exception):
-    """A block is no table of the header's columns.
+    """A block is not a table with the header's columns.
 
     Attributes:
-        reason: What is wrong with it, as a verb and its object where the row is known.
-        row: The 1-based row within the block, where it is known which.
+        reason: What is wrong; a verb and its object if the row is known.
+        row: The 1-based row within the block, if it is known.
     """
 
     def __init__(self, reason: str, row: int | None) -> None:
@@ -35,7 +35,7 @@ class RecordReader:
 
     Args:
         file: The CSV, at its beginning; its header is read now.
-        max_record_bytes: How many bytes a record may have.
+        max_record_bytes: The largest size of a record in bytes.
 
     Raises:
         ValueError: There is no header, or it is longer.
@@ -46,23 +46,17 @@ class RecordReader:
         head = next(blocks, b"")
         names, first = split_header(head)
         self._strings = pl.Schema({name: pl.String() for name in names})
-        # Python's csv writes a carriage return as it is where it ends no line, and Polars drops it in front of a
-        # comma or newline.
+        # Python's csv does not quote a carriage return that does not end a line, and Polars drops it before a comma
+        # or newline.
         self._return_at_risk = b"\r," if head[: len(head) - len(first)].endswith(b"\r\n") else b"\r"
         self.blocks: Iterator[bytes] = chain([first], blocks)
         """Blocks of whole records, in order; at least one, which may be empty."""
 
     def read(self, block: bytes) -> pl.DataFrame:
-        """Read a block.
-
-        Args:
-            block: Whole records.
-
-        Returns:
-            A string column for each column of the header, null where a field is empty.
+        """Read a block of whole records into a string column for each column of the header; an empty field is null.
 
         Raises:
-            UnreadableError: A record has too many or too few fields, quotes that pandas never writes, or is no UTF-8.
+            UnreadableError: A record has too many or too few fields, quotes that pandas never writes, or is not UTF-8.
         """
         if not block:
             return self._strings.to_frame()
@@ -74,10 +68,10 @@ class RecordReader:
         stand_in = _absent_character(block) if at_risk in block else None
         source = block if stand_in is None else block.replace(at_risk, at_risk.replace(b"\r", stand_in.encode()))
         if block.startswith(codecs.BOM_UTF8):
-            # Polars drops one at the beginning, which here is a value's own.
+            # Polars drops one at the beginning, which here belongs to a value.
             source = codecs.BOM_UTF8 + source
         try:
-            # Without quotes an empty field is null anyway, and to compare each one takes time.
+            # Without quotes an empty field is null anyway, and comparing each one takes time.
             empty = "" if quotes.may_quote_nothing else None
             text = pl.read_csv(source, has_header=False, schema=self._strings, null_values=empty)
         except pl.exceptions.PolarsError:
@@ -118,7 +112,7 @@ def _is_complete(text: pl.DataFrame, block: bytes) -> bool:
 
 
 def _undecodable_record(block: bytes) -> int | None:
-    """The 1-based number within the block of the first record that is no UTF-8."""
+    """The 1-based number within the block of the first record that is not UTF-8."""
     try:
         block.decode()
     except UnicodeDecodeError as error:
@@ -127,7 +121,7 @@ def _undecodable_record(block: bytes) -> int | None:
 
 
 def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
-    """The 1-based number within the block, and the number of fields, of the first record that has not `width`."""
+    """The 1-based number within the block of the first record without `width` fields, and how many it has."""
     try:
         # To Python, a bare carriage return ends a record, too.
         text = _BARE_RETURN.sub(" ", block.decode())

@@ -37,13 +37,13 @@ class CsvSource:
 
     Attributes:
         opener: Opens the file at its beginning.
-        announced_rows: How many rows it must have, or None where nobody said so.
+        announced_rows: How many rows it must have, or None if no number was announced.
         dataset: The dataset's name, for error messages.
         window: The window, for error messages.
         sha256: The pointer of a snapshot that the container recorded; None for any other CSV, which may have no rows.
-        evidence: Told how many rows such a snapshot has, each time that all were read.
-        is_certain: Whether the number that was announced is surely that of this snapshot.
-        max_record_bytes: How many bytes a record may have.
+        evidence: Gets the number of rows of such a snapshot each time that all were read.
+        is_certain: Whether the announced number is surely that of this snapshot.
+        max_record_bytes: The largest size of a record in bytes.
     """
 
     opener: Callable[[], AbstractContextManager[Readable]]
@@ -57,28 +57,25 @@ class CsvSource:
 
     @property
     def context(self) -> ErrorContext:
-        """What errors name."""
+        """The dataset and window for errors."""
         return ErrorContext(self.dataset, self.window)
 
     def scan(self, schema: pl.Schema | None = None) -> pl.LazyFrame:
-        """Give the typed rows; the arguments and errors are those of `typed` and of what it returns."""
+        """Return the typed rows; the arguments and errors are those of `typed` and `TypedCsv.scan`."""
         return self.typed(schema).scan()
 
     def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
-        """Read all rows, with inferred types but for some columns; the errors are those of `scan` and its result."""
+        """Read all rows, with inferred types except for some columns; the errors are those of `scan` and its result."""
         csv = self.typed(overrides=overrides)
         with self.context.named(), csv.errors():
             return csv.scan().collect()
 
     def typed(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> TypedCsv:
-        """Give all columns their types; nothing but the header is read where they are declared.
+        """Find the types of all columns; if they are declared, only the header is read.
 
         Args:
-            schema: The types of all columns. None: they are inferred, in a pass of its own over the whole file now.
-            overrides: Types of some columns, where `schema` is None.
-
-        Returns:
-            The file and its types.
+            schema: The types of all columns. None: they are inferred now, in a separate pass over the whole file.
+            overrides: Types of some columns, if `schema` is None.
 
         Raises:
             SchemaMismatchError: The columns are not those of the schema, or the file has no header.
@@ -88,17 +85,17 @@ class CsvSource:
         return TypedCsv(self, types, lambda text: cast_block(text, pl.Schema({c: types[c] for c in text.columns})))
 
     def read(self, schema: pl.Schema | None, use: Callable[[TypedCsv], Result]) -> Result:
-        """Have all rows read, in one pass even where types are inferred.
+        """Let a function read all rows, in one pass even if types are inferred.
 
-        Inferred types are those of the first block until a later one shows that the whole file has others. Then all of
-        it begins again, with the types of the whole file.
+        Inferred types are those of the first block until a later block shows that the whole file has others. Then the
+        function is called again, with the types of the whole file.
 
         Args:
             schema: The types of all columns, or None to infer them.
             use: Reads the rows to their end, and leaves nothing behind when it fails. It is called once or twice.
 
         Returns:
-            What it returned.
+            What `use` returned.
 
         Raises:
             SchemaMismatchError: As for `typed`.
@@ -109,7 +106,7 @@ class CsvSource:
             with self.context.named(), csv.errors():
                 return use(csv)
         except Exception:
-            # Whatever has become of that error on its way.
+            # The error may have been wrapped on its way.
             if not isinstance(csv.error, OtherTypesError):
                 raise
         csv = self.typed()
@@ -123,10 +120,10 @@ class CsvSource:
             yield RecordReader(file, self.max_record_bytes)
 
     def check_count(self, rows: int) -> None:
-        """Compare the number of rows with the one that was announced, and keep it as evidence.
+        """Compare the number of rows with the announced one, and keep it as evidence.
 
         Raises:
-            RowCountMismatchError: It is another one.
+            RowCountMismatchError: They differ.
         """
         lossy = is_lossy(self.announced_rows, rows)
         if self.sha256 is not None and self.evidence is not None and (self.is_certain or not lossy or rows == 0):
@@ -135,7 +132,7 @@ class CsvSource:
                 self.evidence.settle(self.window)
         if not self.is_certain and lossy and self.evidence is not None and self.window is not None:
             self.evidence.contradict(self.window)
-        # A CSV that is none of the container's may have no rows.
+        # A CSV that does not come from the container may have no rows.
         if lossy and (rows or self.announced_rows or self.sha256):
             raise lost_rows(
                 self.dataset, self.window, self.sha256, self.announced_rows, rows, rejected=self.is_certain or rows == 0
@@ -189,7 +186,7 @@ class TypedCsv:
     Attributes:
         source: The file.
         schema: The types of all columns.
-        error: What the last reading of the rows has raised, whatever Polars has made of it.
+        error: The error of the last reading of the rows, before Polars wrapped it.
     """
 
     source: CsvSource
@@ -198,19 +195,19 @@ class TypedCsv:
     error: Exception | None = field(default=None, init=False)
 
     def scan(self) -> pl.LazyFrame:
-        """Give the rows lazily.
+        """Return the rows lazily.
 
         Returns:
-            A LazyFrame that can be collected any number of times while the file exists. Collecting it to its end
-            raises `RowCountMismatchError` when the file has another number of rows than announced, and
-            `SchemaMismatchError` for the first value that does not fit. Polars 1 wraps these in its `ComputeError`:
-            collect inside `errors` to get them as they are.
+            A LazyFrame that can be collected any number of times while the file exists. Collecting it to its end raises
+            `RowCountMismatchError` if the file has another number of rows than announced, and `SchemaMismatchError` for
+            the first value that does not fit. Polars 1 wraps these in its `ComputeError`; inside `errors` they are
+            raised unwrapped.
         """
 
         def stream(
             with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
         ) -> Iterator[pl.DataFrame]:
-            # Of no columns, as for a mere count, a frame would have no height.
+            # Without columns, as for a count, a frame would have no height.
             columns = list(self.schema)[:1] if with_columns == [] else with_columns
             for frame in self.frames(columns, n_rows):
                 yield frame if predicate is None else frame.filter(predicate)
@@ -218,18 +215,15 @@ class TypedCsv:
         return register_io_source(stream, schema=self.schema)
 
     def frames(self, columns: list[str] | None = None, n_rows: int | None = None) -> Iterator[pl.DataFrame]:
-        """Give the rows, block by block.
+        """Yield the rows, in order, in frames of some ten thousand.
 
         Args:
-            columns: Which columns are wanted; all if None.
-            n_rows: How many rows are wanted; all if None.
-
-        Yields:
-            Frames of some ten thousand rows, in order.
+            columns: The columns to read; all if None.
+            n_rows: The number of rows to read; all if None.
 
         Raises:
             SchemaMismatchError: A value does not fit, or the file cannot be read.
-            RowCountMismatchError: At the end, when the file has another number of rows than announced.
+            RowCountMismatchError: At the end, if the file has another number of rows than announced.
             RuntimeError: The scan was stopped.
         """
         self.error = None
@@ -242,7 +236,7 @@ class TypedCsv:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise what is wrong with rows that are read inside as it is, also where Polars 1 has wrapped it."""
+        """Raise errors of the rows that are read inside without a wrapper, also with Polars 1."""
         try:
             yield
         except pl.exceptions.ComputeError:
@@ -264,7 +258,7 @@ class TypedCsv:
             self.source.check_count(rows)
 
     def _first_rows(self, reader: RecordReader, columns: list[str], n_rows: int) -> Iterator[pl.DataFrame]:
-        # What comes after the rows that are wanted is not looked at.
+        # The file is not read beyond these rows.
         for block in reader.blocks:
             frame = self._cast(reader.read(block)[columns].head(n_rows))
             yield frame
