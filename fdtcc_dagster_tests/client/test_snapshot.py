@@ -12,7 +12,6 @@ from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.protocol import Origin
 from fdtcc_dagster.client.snapshot import Announcement, Snapshot
 from fdtcc_dagster.errors import RowCountMismatchError, SchemaMismatchError
-from fdtcc_dagster.pandas_csv.source import source_errors
 from fdtcc_dagster.window import Window
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
@@ -49,5 +48,5 @@ def test_its_rows_are_typed_and_counted(tmp_path: Path) -> None:
         assert rows.equals(pl.DataFrame({"id": [1, 2]}, schema={"id": dtype}))
     with pytest.raises(SchemaMismatchError, match="dataset 'orders'"):
         snapshot(2).scan({"number": "Int64"})
-    with pytest.raises(RowCountMismatchError, match="announced 3 rows, but the CSV has 2"), source_errors():
-        snapshot(3).scan({"id": "Int64"}).collect()
+    with pytest.raises(RowCountMismatchError, match="announced 3 rows, but the CSV has 2"):
+        snapshot(3).source.read(pl.Schema({"id": pl.Int64()}), lambda csv: csv.scan().collect())
