@@ -15,7 +15,7 @@ from fdtcc_dagster.calendar.partitions import build_partitions_def, refresh_wind
 from fdtcc_dagster.calendar.schedule import WEEKDAYS, Refresh, Schedule
 from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, asks_for, at, rules
-from fdtcc_dagster_tests.fuzz import some_of
+from fdtcc_dagster_tests.fuzz import examples, some_of
 
 DAY = dt.timedelta(days=1)
 START = dt.date(2017, 1, 1)
@@ -87,7 +87,7 @@ def test_no_version_of_dagster_passes_by_the_end_of_february(day: int, other: in
     st.sampled_from(ZONES),
     st.datetimes(dt.datetime(2017, 1, 2), dt.datetime(2031, 1, 1), timezones=st.just(dt.timezone.utc)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_keys_are_the_refresh_dates_so_far_here_and_on_the_host(
     refreshs: list[Refresh], timezone: str, now: dt.datetime
 ) -> None:

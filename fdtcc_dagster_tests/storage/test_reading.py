@@ -20,6 +20,7 @@ import pytest
 from upath import UPath
 
 from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster_tests.fuzz import some_of
 
 KEY, PARTITION = dg.AssetKey("orders"), "2024-01-02"
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-02-01")
@@ -180,10 +181,11 @@ MANY = """
 """
 
 
-def test_two_thousand_partitions_are_read_with_a_thousand_descriptors(tmp_path: Path) -> None:
-    assert run(MANY, str(tmp_path), "2000", "1024").split() == ["4000", "4000"]
+@pytest.mark.parametrize(("count", "descriptors"), some_of([(400, 200), (2000, 1024)], lambda case: case == (400, 200)))
+def test_more_partitions_are_read_than_there_are_descriptors(tmp_path: Path, count: int, descriptors: int) -> None:
+    assert run(MANY, str(tmp_path), str(count), str(descriptors)).split() == [str(2 * count)] * 2
     # The links have gone with the process.
-    assert {path.name for path in (tmp_path / "orders").iterdir()} == {f"k{number}.parquet" for number in range(2000)}
+    assert {path.name for path in (tmp_path / "orders").iterdir()} == {f"k{number}.parquet" for number in range(count)}
 
 
 def test_where_links_are_not_allowed_descriptors_are_used_up_before_anything_fails(
