@@ -32,7 +32,7 @@ ClientMaker = Callable[..., FoundryDevToolsContainerClient]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many workers as processors, since many tests wait; of more than eight, each only has to start."""
+    """Twice as many workers as processors, because many tests wait; at most eight, because each imports for seconds."""
     return min(2 * (os.cpu_count() or 1), 8)
 
 

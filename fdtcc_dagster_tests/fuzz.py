@@ -1,7 +1,7 @@
-"""How much the tests try: some in each run, all of it in CI, and random input at greater length on request.
+"""How many cases and examples the tests try.
 
-`make test` tries some, `make test-all` four times as many examples and all cases, `make fuzz` eighty times as many
-examples of the fuzz tests. `pytest --hypothesis-profile=long` tries as many of the tests that are meant.
+`make test` tries some. `make test-all`, which CI runs, tries all cases and four times as many random examples. `make
+fuzz` tries eighty times as many examples of the fuzz tests, as `pytest --hypothesis-profile=long` does of any test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import settings
 Case = TypeVar("Case")
 
 _THOROUGH = 100
-"""What Hypothesis tries of itself."""
+"""The default of Hypothesis."""
 
 settings.register_profile("some", max_examples=_THOROUGH // 4, deadline=None)
 settings.register_profile("thorough", max_examples=_THOROUGH, deadline=None)
@@ -24,12 +24,12 @@ settings.load_profile("some")
 
 
 def examples(thorough: int) -> int:
-    """So many examples with the profile `thorough`, a quarter by default, and twenty times as many with `long`."""
+    """Return the number for the profile: a quarter by default, all with `thorough`, 20 times as many with `long`."""
     return max(thorough * settings().max_examples // _THOROUGH, 1)
 
 
 def some_of(cases: Iterable[Case], usual: Callable[[Case], bool]) -> list[Any]:
-    """Parameters of a test, of which `make test` tries the usual ones only; a tuple is several arguments."""
+    """Parametrize with all cases, and mark as slow those that are not usual; a tuple is several arguments."""
     return [
         pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if usual(case) else pytest.mark.slow)
         for case in cases
