@@ -155,7 +155,7 @@ def run_demo(home: Path) -> str:
     """Run the demo, and give what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "fdtcc_dagster.demo"],
-        cwd=home, env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=110,
+        cwd=home, env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     assert " - dagster - " not in done.stderr, "Dagster's log is on the console"
