@@ -30,9 +30,6 @@ ELSEWHERE = {
     "run_tags.py": "test_sensors.py",
     "sandbox/blobs.py": "sandbox/test_server.py",
     "sandbox/fault_hooks.py": "sandbox/test_faults.py",
-    "sandbox/request.py": "sandbox/test_conversation.py",
-    "sandbox/service.py": "sandbox/test_conversation.py",
-    "storing.py": "test_unchanged.py",
     "time_column.py": "ingest/test_slices.py",
 }
 """Modules, and packages of one public face, that are tested by what uses them."""

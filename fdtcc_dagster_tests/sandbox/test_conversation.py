@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
-from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.sandbox.wire import (
     CSV,
     NOON,
@@ -19,7 +17,6 @@ from fdtcc_dagster_tests.sandbox.wire import (
     fetch,
     is_silent,
     messages,
-    pointer,
     receive,
     receive_all,
     talk,
@@ -175,72 +172,6 @@ async def test_version_in_the_window_is_answered_at_once(container: SandboxConta
     assert len(container.versions("people")) == 3
 
 
-async def test_disconnect_ends_the_job_and_throws_its_result_away() -> None:
-    """See docs/protocol.md#when-a-client-goes-away."""
-    with SandboxContainer(pull_seconds=0.3) as container:
-        container.set_live("people", CSV)
-        async with dial(container) as socket:
-            await socket.send(body("people"))
-            for _ in range(4):
-                await receive(socket)
-        await eventually(lambda: container.open_sockets == 0)
-        await asyncio.sleep(0.4)
-        assert container.versions("people") == []
-
-
-async def test_missing_dates_mean_june_2025(container: SandboxContainer) -> None:
-    """See docs/protocol.md#the-bounds-of-a-window."""
-    june = container.add_version("people", NOON.replace(year=2025, month=6, day=15), b"id\n6\n")
-    container.add_version("people", NOON.replace(year=2025, month=7, day=15), b"id\n7\n")
-    async with dial(container) as socket:
-        await socket.send(json.dumps({"names": ["people"]}))
-        assert (await receive_all(socket))[-1]["datasets"] == june
-
-
-async def test_null_as_the_end_means_now(container: SandboxContainer) -> None:
-    """See docs/protocol.md#the-bounds-of-a-window."""
-    past = container.add_version("people", NOON.replace(hour=11), b"id\n1\n")
-    container.add_version("people", NOON.replace(hour=13), b"id\n2\n")
-    assert await pointer(container, "people", to_dt=None) == past
-
-
-@pytest.mark.parametrize(
-    ("window", "text"),
-    [
-        ({"from_dt": None}, "fromisoformat: argument must be str"),
-        ({"from_dt": "yesterday"}, "Invalid isoformat string: 'yesterday'"),
-        ({"to_dt": "2026-13-01"}, "Invalid isoformat string: '2026-13-01'"),
-    ],
-)
-async def test_dates_that_make_no_sense_fail_inside_the_job(
-    container: SandboxContainer, window: dict[str, str | None], text: str
-) -> None:
-    """See docs/protocol.md#a-failed-job and docs/protocol.md#the-bounds-of-a-window."""
-    container.set_live("people", CSV)
-    final = (await talk(container, "people", **window))[-1]
-    assert (final["type"], final["success"], final["datasets"]) == ("final", True, text)
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "hit"),
-    [
-        ("2026-01-05T12:00:00", "2026-01-05T13:00:00", True),
-        ("2026-01-05T11:00:00", "2026-01-05T12:00:00", True),
-        ("2026-01-05T12:00:00.000001", "2026-01-05T13:00:00", False),
-        ("2026-01-05T11:00:00Z", "2026-01-05T13:00:00+00:00", True),
-        ("2026-01-05T12:30:00+02:00", "2026-01-05T13:30:00+02:00", False),
-        ("2026-01-05T11:30:00+02:00", "2026-01-05T12:30:00+02:00", True),
-    ],
-)
-async def test_bounds_are_inclusive_and_offsets_are_dropped(
-    container: SandboxContainer, start: str, end: str, hit: bool
-) -> None:
-    """Naive is UTC, and +02:00 is not converted: docs/protocol.md#the-bounds-of-a-window."""
-    container.add_version("people", NOON, CSV)
-    second = (await talk(container, "people", from_dt=start, to_dt=end))[1]["message"]
-    assert second.startswith("Found 1 versions" if hit else "No versions between")
-
-
 async def test_keepalives_come_while_the_job_runs_and_stop_after_it() -> None:
     """See docs/protocol.md#keepalives-and-silence."""
     with SandboxContainer(keepalive_interval=0.05, pull_seconds=0.3) as container:
@@ -250,112 +181,3 @@ async def test_keepalives_come_while_the_job_runs_and_stop_after_it() -> None:
             kinds = [frame["type"] for frame in await receive_all(socket)]
             assert kinds.count("keepalive") >= 2
             assert await is_silent(socket)
-
-
-async def test_overlapping_pulls_of_one_dataset_record_a_corrupt_version_with_its_own_hash() -> None:
-    """See docs/protocol.md#two-requests-at-once."""
-    with SandboxContainer(pull_seconds=0.3) as container:
-        container.set_live("people", CSV)
-        answers = await asyncio.gather(pointer(container, "people"), pointer(container, "people"))
-        assert container.max_conversations == {"people": 2}
-        _, served = await fetch(container, answers[0])
-        assert hashlib.sha256(served).hexdigest() == answers[0]
-        assert served == CSV[: len(CSV) // 2] + CSV
-        assert answers[0] in [sha256 for _, sha256 in container.versions("people")]
-
-
-async def test_pulls_one_after_the_other_or_of_two_datasets_are_sound() -> None:
-    """The opposite: the next conversation may start as soon as the final frame has come."""
-    with SandboxContainer(pull_seconds=0.1) as container:
-        container.set_live("people", CSV)
-        container.set_live("others", CSV)
-        past = {"from_dt": "2020-01-01", "to_dt": "2020-01-02"}
-        answers = await asyncio.gather(pointer(container, "people"), pointer(container, "others"))
-        assert set(answers) == {SHA}
-        async with dial(container) as socket:
-            await socket.send(body("people", **past))
-            await receive_all(socket)
-            assert await pointer(container, "people", **past) == SHA
-        assert container.max_conversations == {"people": 1, "others": 1}
-
-
-@pytest.mark.parametrize(
-    ("first_id", "rows", "batches", "left"),
-    [(1, 5, 3, 5), (1, 4, 3, 4), (4, 5, 3, 3), (1000, 5, 3, 0)],
-)
-async def test_batches_lose_ids_that_are_not_dense(first_id: int, rows: int, batches: int, left: int) -> None:
-    """See docs/protocol.md#rows-can-be-lost."""
-    with SandboxContainer(batch_size=2) as container:
-        data = "name,id\n" + "".join(f"n{i},{i}\n" for i in range(first_id, first_id + rows))
-        container.set_live("people", data)
-        frames = await talk(container, "people")
-        start = f"Found {rows} rows in dataset 'people', starting download in {batches} batch(es)."
-        each = [f"Downloading batch {batch} of {batches}…" for batch in range(1, batches + 1)]
-        assert [frame["message"] for frame in frames[3 : 4 + batches]] == [start, *each]
-        assert frames[-1]["success"]
-        _, served = await fetch(container, frames[-1]["datasets"])
-        assert served.decode() == "".join(data.splitlines(keepends=True)[: left + 1])
-
-
-async def test_batches_keep_quoted_fields_and_lose_rows_without_id() -> None:
-    """See docs/protocol.md#rows-can-be-lost."""
-    with SandboxContainer(batch_size=2) as container:
-        container.set_live("notes", 'id,text\n1,"a, ""b""\nc"\n,lost\n2.0,x\n')
-        _, served = await fetch(container, await pointer(container, "notes"))
-        assert served == b'id,text\n1,"a, ""b""\nc"\n2.0,x\n'
-
-
-@pytest.mark.parametrize(("data", "rows"), [("key\n1\n2\n3\n", 3), ("id\n7\n8\n", 2)])
-async def test_datasets_without_id_or_of_one_batch_are_pulled_at_once(data: str, rows: int) -> None:
-    with SandboxContainer(batch_size=2) as container:
-        container.set_live("people", data)
-        frames = await talk(container, "people")
-        assert frames[3]["message"] == f"Downloading all {rows} rows for dataset 'people'..."
-        assert (await fetch(container, frames[-1]["datasets"]))[1] == data.encode()
-
-
-@pytest.mark.parametrize(
-    "malformed", ["not JSON", "[]", "{}", '{"names": "people"}', '{"names": [1]}', b"\x00\x01", '{"names": null}']
-)
-async def test_malformed_request_is_a_failed_final_and_then_close_1008(
-    container: SandboxContainer, malformed: str | bytes
-) -> None:
-    """See docs/protocol.md#a-malformed-request."""
-    async with dial(container) as socket:
-        await socket.send(malformed)
-        final = await receive(socket)
-        assert (final["type"], final["success"]) == ("final", False)
-        assert re.match(r"ERROR \| .", final["message"])
-        with pytest.raises(ConnectionClosed) as closed:
-            await receive(socket)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1008
-    assert container.requests == []
-
-
-async def test_stopping_the_container_resets_the_connection_mid_job() -> None:
-    """See docs/protocol.md#when-the-service-goes-away."""
-    with SandboxContainer(pull_seconds=30) as container:
-        container.set_live("people", CSV)
-        async with dial(container) as socket:
-            await socket.send(body("people"))
-            await receive(socket)
-            await asyncio.to_thread(container.stop)
-            with pytest.raises(ConnectionClosed) as closed:
-                await receive_all(socket)
-        assert closed.value.rcvd is None
-        assert container.open_sockets == 0
-
-
-async def test_a_mistake_inside_the_sandbox_resets_the_connection_and_is_logged(
-    container: SandboxContainer, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Broken(faults.ConversationFault):
-        def announce_rows(self, rows: int) -> int:
-            raise ZeroDivisionError
-
-    container.set_live("people", CSV)
-    container.inject("people", Broken())
-    with pytest.raises(ConnectionClosed):
-        await talk(container, "people")
-    assert "ZeroDivisionError" in caplog.text
