@@ -10,7 +10,7 @@ import dagster as dg
 
 from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.checks.redeclared import compare, excluded_windows, is_beyond, slice_windows
-from fdtcc_dagster.checks.results import Finding
+from fdtcc_dagster.checks.results import Result
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.ingest.recorded import Recorded, not_compared
@@ -31,7 +31,7 @@ _Span = tuple[tuple[dt.datetime, dt.datetime], str]
 """The bounds of a window and its partition; without one where that is not stored."""
 
 
-def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Finding:
+def declaration_result(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> Result:
     """Compare all stored partitions with the dataset as it is declared today.
 
     Args:
@@ -39,11 +39,11 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         recorded: Partition key → what its latest materialization recorded, of all partitions.
 
     Returns:
-        A finding that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that no
+        A result that names the partitions that do not fit and why, gaps and overlaps of slices, and keys that no
         longer exist. These alone are no failure, because no run can repair them.
     """
     if not recorded:
-        return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+        return Result(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
     comparison = compare(dataset, recorded)
     gaps, overlaps = ([], []) if dataset.time is None else _gaps_and_overlaps(dataset, recorded)
     today, failed = declaration_of(dataset), comparison.differences
@@ -85,7 +85,7 @@ def declaration_finding(dataset: FoundryDataset, recorded: Mapping[str, Recorded
         metadata[COMPARED_UP_TO] = dg.MetadataValue.json(
             {"newest": newest.storage_id, "timestamp": newest.timestamp, "of": not_compared(dataset)}
         )
-    return Finding(passed, f"{'. '.join(texts)}.", passed or certain, metadata)
+    return Result(passed, f"{'. '.join(texts)}.", passed or certain, metadata)
 
 
 def _gaps_and_overlaps(dataset: FoundryDataset, recorded: Mapping[str, Recorded]) -> tuple[list[str], list[str]]:

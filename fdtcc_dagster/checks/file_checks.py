@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from fdtcc_dagster.arguments import flag, members
-from fdtcc_dagster.checks.results import Finding, missing
+from fdtcc_dagster.checks.results import Result, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.metadata_keys import FAILED_PARTITIONS, FILE_CHECKSUM
@@ -76,20 +76,20 @@ def _build_check(
         materializations = Materializations(context.instance, check.asset_key, dataset)
         partitions = materializations.asked_for(context.run.tags) or materializations.ordered
         io_manager = getattr(context.resources, io_manager_key)
-        findings = {}
+        results = {}
         for partition in partitions:
-            finding = _verify(io_manager, materializations, check.asset_key, partition)
-            if finding.certain and not finding.passed:
+            result = _verify(io_manager, materializations, check.asset_key, partition)
+            if result.certain and not result.passed:
                 # Meanwhile, another run may have stored or recorded it.
                 newer = Materializations(context.instance, check.asset_key, dataset)
-                finding = _verify(io_manager, newer, check.asset_key, partition)
-            findings[partition] = finding
-        return _result(findings)
+                result = _verify(io_manager, newer, check.asset_key, partition)
+            results[partition] = result
+        return _result(results)
 
     return check_files
 
 
-def _verify(io_manager: object, materializations: Materializations, key: dg.AssetKey, partition: str) -> Finding:
+def _verify(io_manager: object, materializations: Materializations, key: dg.AssetKey, partition: str) -> Result:
     if partition not in materializations.stored:
         return missing(partition, "not stored")
     if not isinstance(io_manager, VerifiesPartitions):
@@ -97,29 +97,29 @@ def _verify(io_manager: object, materializations: Materializations, key: dg.Asse
     try:
         checksum = io_manager.verify_partition(key, partition)
     except FileNotFoundError:
-        return Finding(passed=False, text=f"{partition}: its file is gone; materialize it again")
+        return Result(passed=False, text=f"{partition}: its file is gone; materialize it again")
     except (ValueError, OSError) as error:
-        return Finding(passed=False, text=f"{partition}: {error}; materialize it again")
+        return Result(passed=False, text=f"{partition}: {error}; materialize it again")
     recorded = materializations.value(partition, FILE_CHECKSUM)
     if recorded not in (None, checksum):
         text = f"the file is not the one that was recorded: its checksum is {checksum}, and not {recorded}"
-        return Finding(passed=False, text=f"{partition}: {text}; materialize it again")
+        return Result(passed=False, text=f"{partition}: {text}; materialize it again")
     what = "it was read to its end, and has no checksum" if checksum is None else f"its checksum is {checksum}"
-    return Finding(passed=True, text=f"{partition}: {what}")
+    return Result(passed=True, text=f"{partition}: {what}")
 
 
-def _result(findings: Mapping[str, Finding]) -> dg.AssetCheckResult:
-    failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
-    shown = [finding.text for finding in (failed or findings).values()]
-    if not findings:
+def _result(results: Mapping[str, Result]) -> dg.AssetCheckResult:
+    failed = {partition: result for partition, result in results.items() if not result.passed}
+    shown = [result.text for result in (failed or results).values()]
+    if not results:
         text = "No partition is stored: there is nothing to read."
-    elif failed or len(findings) == 1:
+    elif failed or len(results) == 1:
         text = shortened(shown, "; ")
     else:
-        text = f"All {len(findings)} files are as they were stored."
-    is_error = any(finding.certain for finding in failed.values())
+        text = f"All {len(results)} files are as they were stored."
+    is_error = any(result.certain for result in failed.values())
     return dg.AssetCheckResult(
-        passed=bool(findings) and not failed,
+        passed=bool(results) and not failed,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
         description=text,
         metadata={FAILED_PARTITIONS: list(failed)} if failed else {},

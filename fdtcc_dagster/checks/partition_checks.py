@@ -9,8 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from fdtcc_dagster.checks.declaration_check import declaration_finding
-from fdtcc_dagster.checks.results import Finding, compare_columns, missing
+from fdtcc_dagster.checks.declaration_check import declaration_result
+from fdtcc_dagster.checks.results import Result, compare_columns, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.ingest.materializations import Materializations
@@ -157,53 +157,53 @@ class _Plan:
 
     def evaluate(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> dg.AssetCheckResult:
         if name == DECLARATION:
-            finding = declaration_finding(self.dataset, materializations.recorded)
+            result = declaration_result(self.dataset, materializations.recorded)
         else:
-            finding = (
+            result = (
                 self._freshness(materializations)
                 if name == FRESHNESS
                 else self._of_partitions(name, materializations, partitions)
             )
-        is_error = finding.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
+        is_error = result.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
         return dg.AssetCheckResult(
-            passed=finding.passed,
+            passed=result.passed,
             asset_key=self.key,
             check_name=name,
             severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-            description=finding.text,
-            metadata=finding.metadata,
+            description=result.text,
+            metadata=result.metadata,
         )
 
-    def _of_partitions(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> Finding:
+    def _of_partitions(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> Result:
         if not partitions:
-            return Finding(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+            return Result(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
         find = {
             ROW_COUNT_ANNOUNCED: self._row_count_announced,
             ROW_COUNT_CHANGE: self._row_count_change,
             SCHEMA_DECLARED: self._schema_declared,
             SCHEMA_CHANGE: self._schema_change,
         }[name]
-        findings = {
+        results = {
             partition: find(materializations, partition)
             if partition in materializations.stored
             else missing(partition, "not stored")
             for partition in partitions
         }
-        failed = {partition: finding for partition, finding in findings.items() if not finding.passed}
+        failed = {partition: result for partition, result in results.items() if not result.passed}
         metadata: dict[str, Any] = {CHECKED_PARTITIONS: shortened(partitions, ", ")}
         if failed:
             metadata[FAILED_PARTITIONS] = list(failed)
-        differences = [dg.TableRecord(dict(row)) for finding in failed.values() for row in finding.differences]
+        differences = [dg.TableRecord(dict(row)) for result in failed.values() for row in result.differences]
         if differences:
             metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:_MOST_ROWS])
-        if failed or len(findings) == 1:
-            text = shortened([finding.text for finding in (failed or findings).values()], "; ")
+        if failed or len(results) == 1:
+            text = shortened([result.text for result in (failed or results).values()], "; ")
         else:
-            text = f"All {len(findings)} partitions pass."
-        certain = not failed or any(finding.certain for finding in failed.values())
-        return Finding(not failed, text, certain, metadata)
+            text = f"All {len(results)} partitions pass."
+        certain = not failed or any(result.certain for result in failed.values())
+        return Result(not failed, text, certain, metadata)
 
-    def _row_count_announced(self, materializations: Materializations, partition: str) -> Finding:
+    def _row_count_announced(self, materializations: Materializations, partition: str) -> Result:
         rows = materializations.rows(partition)
         announced = materializations.value(partition, ANNOUNCED_ROWS)
         expected, of = materializations.value(partition, SLICE_ROWS), "the slice has"
@@ -212,42 +212,42 @@ class _Plan:
         if expected is not None and rows is None:
             return missing(partition, _NO_ROWS)
         if expected is not None and rows != expected:
-            return Finding(passed=False, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+            return Result(passed=False, text=f"{partition}: {rows} rows are stored, {of} {expected}")
         if announced is None:
             return missing(
                 partition,
                 "the container announced no number of rows for this version, so nobody knows whether some are missing",
             )
-        return Finding(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+        return Result(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
 
-    def _row_count_change(self, materializations: Materializations, partition: str) -> Finding:
+    def _row_count_change(self, materializations: Materializations, partition: str) -> Result:
         previous = materializations.previous(partition)
         if previous is None:
-            return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
+            return Result(passed=True, text=f"{partition}: no earlier partition is stored")
         rows, before = materializations.rows(partition), materializations.rows(previous)
         if rows is None or before is None:
             return missing(partition if rows is None else previous, _NO_ROWS)
         limit = self.max_row_change or 0.0
         percent = f"{(rows - before) / before:+.1%}" if before else "from none"
-        return Finding(
+        return Result(
             abs(rows - before) <= limit * before,
             f"{partition}: {rows} rows, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
         )
 
-    def _schema_declared(self, materializations: Materializations, partition: str) -> Finding:
+    def _schema_declared(self, materializations: Materializations, partition: str) -> Result:
         return compare_columns(
             partition, column_schema(self.dataset.schema or {}), materializations.schema(partition), None
         )
 
-    def _schema_change(self, materializations: Materializations, partition: str) -> Finding:
+    def _schema_change(self, materializations: Materializations, partition: str) -> Result:
         previous = materializations.previous(partition)
         if previous is None:
-            return Finding(passed=True, text=f"{partition}: no earlier partition is stored")
+            return Result(passed=True, text=f"{partition}: no earlier partition is stored")
         return compare_columns(
             partition, materializations.schema(previous), materializations.schema(partition), previous
         )
 
-    def _freshness(self, materializations: Materializations) -> Finding:
+    def _freshness(self, materializations: Materializations) -> Result:
         now, grace, definition = self.clock(), self.grace or timedelta(0), self.dataset.partitions_def
         with dg.partition_loading_context(effective_dt=now):
             keys = definition.get_partition_keys()
@@ -258,7 +258,7 @@ class _Plan:
         dues = newest_due(self.dataset, moment, limit=_MOST_DUE)
         due = next((due for due in dues if self._available(due.partition_key, moment) <= moment), None)
         if due is None:
-            return Finding(passed=True, text="No refresh has been available for that long.", metadata=metadata)
+            return Result(passed=True, text="No refresh has been available for that long.", metadata=metadata)
         key, available = due.partition_key, self._available(due.partition_key, moment)
         since = available.isoformat()
         metadata |= {DUE_PARTITION: key, DUE_SINCE: dg.MetadataValue.timestamp(available)}
@@ -270,8 +270,8 @@ class _Plan:
             text = f"Partition {key} is stored, but of a refresh before the one available since {since}."
         else:
             text = f"Partition {key} is due since {since}, and the newest stored one is {newest}."
-            return Finding(passed=True, text=text, metadata=metadata)
-        return Finding(passed=False, text=text, metadata=metadata)
+            return Result(passed=True, text=text, metadata=metadata)
+        return Result(passed=False, text=text, metadata=metadata)
 
     def _available(self, partition: str, moment: datetime) -> datetime:
         if self.dataset.time is not None:

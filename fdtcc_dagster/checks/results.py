@@ -12,7 +12,7 @@ from fdtcc_dagster.redaction import quoted, shortened
 
 
 @dataclass(frozen=True)
-class Finding:
+class Result:
     """What a check found, of one partition or altogether.
 
     Attributes:
@@ -30,14 +30,14 @@ class Finding:
     differences: tuple[Mapping[str, str], ...] = ()
 
 
-def missing(partition: str, what: str) -> Finding:
+def missing(partition: str, what: str) -> Result:
     """A partition that cannot be judged, and why."""
-    return Finding(passed=False, text=f"{partition}: {what}", certain=False)
+    return Result(passed=False, text=f"{partition}: {what}", certain=False)
 
 
 def compare_columns(
     partition: str, expected: dg.TableSchema | None, stored: dg.TableSchema | None, previous: str | None
-) -> Finding:
+) -> Result:
     """Compare a partition's columns by name and type, in any order.
 
     Args:
@@ -62,10 +62,10 @@ def compare_columns(
         if before.get(name) != now.get(name)
     )
     if not differences:
-        return Finding(passed=True, text=f"{partition}: the {len(now)} columns are those of {source}")
+        return Result(passed=True, text=f"{partition}: the {len(now)} columns are those of {source}")
     named = [f"{quoted(row['column'])} is {row['stored']} instead of {row['expected']}" for row in differences]
     text = f"{partition}, compared with {source}: {shortened(named, ', ')}"
-    return Finding(passed=False, text=text, differences=differences)
+    return Result(passed=False, text=text, differences=differences)
 
 
 def _types(schema: dg.TableSchema) -> dict[str, str]:

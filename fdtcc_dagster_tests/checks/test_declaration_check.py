@@ -21,7 +21,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.checks.declaration_check import declaration_finding
+from fdtcc_dagster.checks.declaration_check import declaration_result
 from fdtcc_dagster.checks.partition_checks import DECLARATION, build_foundry_checks
 from fdtcc_dagster.checks.redeclared import compare
 from fdtcc_dagster.declaration import declaration_of
@@ -329,7 +329,7 @@ def test_an_excluded_tick_is_no_gap(cron: str) -> None:
     holiday = own(dt.datetime(2026, 1, 6))
     for before in (holiday, own()):  # excluded from the beginning, or later
         keys = before.partitions_def.get_partition_keys()[:7]
-        found = declaration_finding(holiday, {key: record(before.window(key), before) for key in keys})
+        found = declaration_result(holiday, {key: record(before.window(key), before) for key in keys})
         assert (found.passed, found.metadata.get("foundry/former_partitions", [])) == (
             True,
             [key for key in keys if key == "2026-01-06"],
@@ -338,7 +338,7 @@ def test_an_excluded_tick_is_no_gap(cron: str) -> None:
     # What is stored with another window still leaves a gap.
     stored = {key: record(holiday.window(key), holiday) for key in holiday.partitions_def.get_partition_keys()[:7]}
     short = Window(MONDAY, MONDAY + dt.timedelta(hours=6))
-    assert "Gaps" in declaration_finding(holiday, stored | {WEEK[0]: record(short, holiday)}).text
+    assert "Gaps" in declaration_result(holiday, stored | {WEEK[0]: record(short, holiday)}).text
 
 
 def test_what_was_recorded_after_runs_were_deleted_is_compared(
