@@ -106,13 +106,16 @@ async def test_only_the_first_of_many_waits_long_for_a_stopped_holder() -> None:
 
 
 def test_who_was_stopped_with_the_holder_does_not_give_it_up() -> None:
-    with holder("h", 5, seconds=9) as process, holder("h", 5, seconds=0, timeout=3, says="waits") as waiting:
+    with holder("h", 5) as process, holder("h", 5, seconds=0, timeout=3, says="waits") as waiting:
         for one in (process, waiting):
             one.send_signal(signal.SIGSTOP)
         time.sleep(5)
         waiting.send_signal(signal.SIGCONT)
         time.sleep(0.5)
         process.send_signal(signal.SIGCONT)
+        time.sleep(3.5)  # longer than its timeout
+        assert waiting.poll() is None
+        process.terminate()
         assert waiting.stdout is not None
         assert waiting.stdout.read() == "held\n"
         assert waiting.wait() == 0
