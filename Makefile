@@ -1,7 +1,7 @@
 # `make demo` and `make test` set up all they need; a second call is quick.
 #
 # Another interpreter, environment or set of versions:
-#   make test PYTHON=python3.10 VENV=.venv-3.10 CONSTRAINTS=lowest.txt
+#   make test PYTHON=python3.10 VENV=.venv-3.10 CONSTRAINTS=constraints-lowest.txt
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -30,7 +30,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev lint pytest test quick test-all test-instance fuzz soak bench clean
+.PHONY: help demo dev lint lint-to-log pytest test quick test-all test-instance fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
@@ -75,8 +75,13 @@ lint: $(TEST_READY)
 pytest: $(TEST_READY)
 	$(PYTEST) $(PYTEST_ARGS)
 
+# Both at the same time. What lint found is shown after the tests' output, where it is seen.
 test: $(TEST_READY)
-	@$(MAKE) --no-print-directory -j2 lint pytest
+	@log=$$(mktemp); $(MAKE) --no-print-directory -j2 lint-to-log pytest LINT_LOG=$$log; \
+		status=$$?; cat $$log; rm $$log; exit $$status
+
+lint-to-log:
+	@$(MAKE) --no-print-directory lint >$(LINT_LOG) 2>&1 && echo "make lint: passed" >$(LINT_LOG)
 
 quick: WORKERS := 2
 quick: $(TEST_READY)
