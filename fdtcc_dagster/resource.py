@@ -130,7 +130,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     )
     max_bytes: int = Field(
         default=ClientSettings.max_bytes,
-        description="Bytes of a snapshot's CSV beyond which its download is given up.",
+        description="Bytes of a snapshot's CSV beyond which its download fails.",
         ge=0,
     )
     max_handshakes: int = Field(
@@ -141,7 +141,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     max_record_bytes: int = Field(
         default=ClientSettings.max_record_bytes,
         description="Bytes of one record of a snapshot's CSV, which is held in memory as a whole, beyond which reading "
-        "it is given up.",
+        "it fails.",
         ge=0,
     )
     secure: bool = Field(

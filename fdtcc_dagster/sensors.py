@@ -82,14 +82,14 @@ def build_foundry_sensor(
         check_assets_exist(context.repository_def, targets)
         now = dt.datetime.now(UTC)
         unfinished = _unfinished_runs(context.instance)
-        room = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
-        if room <= 0:
-            yield dg.SkipReason(f"{max_runs - room} runs of {name} are queued or running; {max_runs} at a time may be.")
+        free = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
+        if free <= 0:
+            yield dg.SkipReason(f"{max_runs - free} runs of {name} are queued or running; {max_runs} at a time may be.")
             return
         missing = _missing(context.instance, targets, now, lookback, redeclared=redeclared)
         requests = 0
         for asset_key, due, partitions_def in missing:
-            if requests >= room:
+            if requests >= free:
                 break
             if not any(_works_on(context.instance, run, asset_key, due, partitions_def) for run in unfinished):
                 requests += 1

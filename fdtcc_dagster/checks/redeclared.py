@@ -74,9 +74,9 @@ def redeclared_dues(
     Their run keys contain the declaration, because those of the calendar have been requested already.
     """
     recorded = read_recorded(instance, asset_key, [due.partition_key for due in dues])
-    misfits = compare(dataset, recorded).differences
+    differences = compare(dataset, recorded).differences
     digest = declaration_of(dataset).digest
-    return [replace(due, run_key=f"{due.run_key}:{digest}") for due in dues if due.partition_key in misfits]
+    return [replace(due, run_key=f"{due.run_key}:{digest}") for due in dues if due.partition_key in differences]
 
 
 def slice_windows(dataset: FoundryDataset, keys: Collection[str]) -> dict[str, Window]:
