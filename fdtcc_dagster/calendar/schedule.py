@@ -12,7 +12,7 @@ from fdtcc_dagster.calendar.timezones import UTC, date_of, instant_of, zone_of
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_CYCLES = ("daily", "weekly", "monthly", "quarterly", "yearly")
+CYCLES = ("daily", "weekly", "monthly", "quarterly", "yearly")
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
 _ONE_DAY = dt.timedelta(days=1)
 _RESOLUTION = dt.timedelta(microseconds=1)
@@ -43,10 +43,10 @@ class Refresh:
     month: int | None = None
 
     def __post_init__(self) -> None:
-        if self.cycle not in _CYCLES:
+        if self.cycle not in CYCLES:
             raise ScheduleError(
-                f"cycle={self.cycle!r} is unknown; allowed are {', '.join(map(repr, _CYCLES))}"
-                f"{did_you_mean(self.cycle, _CYCLES)}"
+                f"cycle={self.cycle!r} is unknown; allowed are {', '.join(map(repr, CYCLES))}"
+                f"{did_you_mean(self.cycle, CYCLES)}"
             )
         object.__setattr__(self, "day", self._checked_day())
         object.__setattr__(self, "month", self._checked_month())

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import dagster as dg
 from pydantic import Field, StrictBool, StrictInt, create_model
 
+from fdtcc_dagster.arguments import check_asset_key_argument
+from fdtcc_dagster.calendar.schedule import CYCLES
 from fdtcc_dagster.calendar.timezones import zone_of
 from fdtcc_dagster.components.foundry_datasets import yaml_types
 from fdtcc_dagster.components.foundry_datasets.yaml_types import as_it_is, only_json, typed, yaml_of
@@ -30,7 +32,8 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     dt.timedelta: (yaml_types.DURATION, yaml_types.to_timedelta),
     Sequence: (list[str], as_it_is),
     Collection: (list[str], as_it_is),
-    "cycle": (Literal["daily", "weekly", "monthly", "quarterly", "yearly"], as_it_is),
+    "name": (Annotated[str, Field(min_length=1)], as_it_is),
+    "cycle": (Literal[CYCLES], as_it_is),
     "day": (only_json(type=["integer", "string"]), as_it_is),
     "time": (yaml_types.TIME, as_it_is),
     "timezone": (str, lambda name: str(zone_of(name))),
