@@ -6,15 +6,17 @@ import datetime as dt
 import inspect
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
 import polars as pl
 import pytest
 from dagster.components.resolved.errors import ResolutionException
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from pydantic import ValidationError
 
 from fdtcc_dagster import (
     FoundryContainerResource,
@@ -446,6 +448,23 @@ translation: {{key_prefix: raw, owners: [team:a], tags: {{name: "{{{{ dataset.na
 @pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", *_OPTIONS])
 def test_a_template_may_stand_for_every_attribute(name: str) -> None:
     assert schema_errors({name: "{{ anything }}"}) == []
+def test_attributes_of_a_subclass_are_checked_and_accept_templates() -> None:
+    # Made so because Dagster does not read the postponed annotations of a class in this module.
+    own: list[Any] = [
+        ("count", int | None, None),
+        ("either", int | str, 0),
+        ("limit", Annotated[int, dg.Resolver(lambda _, text: len(text), model_field_type=int | str)], 0),
+        ("rules", Sequence[str], ()),
+    ]
+    component: Any = make_dataclass("Component", own, bases=(FoundryDatasetsComponent,))
+    given = component.resolve_from_yaml("count: '{{ 3 }}'\neither: many\nlimit: many\nrules: [a]")
+    assert (given.count, given.either, given.limit, list(given.rules)) == (3, "many", 4, ["a"])
+    assert component.resolve_from_yaml("count: null").count is None
+    for wrong in ("count: many", "rules: a"):
+        with pytest.raises(ValidationError, match=rf"{wrong.partition(':')[0]} at <string>:2"):
+            component.resolve_from_yaml(f"pool: p\n{wrong}")
+
+
     assert schema_errors({name: "anything"}) != []
 
 

@@ -2,9 +2,11 @@
 
 # No postponed annotations here: Dagster reads those of the component's fields.
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import dagster as dg
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
@@ -18,7 +20,8 @@ from fdtcc_dagster.components.foundry_datasets.secrets import leave_to_the_run, 
 from fdtcc_dagster.components.foundry_datasets.sharing import check_resources
 from fdtcc_dagster.components.foundry_datasets.signatures import descriptions_of
 from fdtcc_dagster.components.foundry_datasets.templates import Environment, is_template, render
-from fdtcc_dagster.components.foundry_datasets.yaml_types import Yaml, yaml_of
+from fdtcc_dagster.components.foundry_datasets.yaml_types import OrTemplate, Yaml, yaml_of
+from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, assemble, check_automation, default_io_manager
@@ -43,7 +46,7 @@ def _located(context: dg.ResolutionContext, value: Any, build: Callable[[Any], A
     """Evaluate the templates in a value and build an object of it; errors have the line of the YAML."""
     try:
         return build(render(context, value))
-    except (FdtccError, dg.DagsterError, OSError, OverflowError, TypeError, ValueError) as error:
+    except (FdtccError, CheckError, dg.DagsterError, OSError, OverflowError, TypeError, ValueError) as error:
         raise context.build_resolve_fn_exc([str(error)], field_name=str(context.path[-1]), model=value) from None
 
 
@@ -133,12 +136,21 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at their line."""
         derived, said = super().model(), descriptions_of(FoundryDatasetsComponent)
+        texts = {field.name for field in dataclasses.fields(cls) if _may_be_text(field.type)}
         fields: dict[str, Any] = {}
         for name, field in derived.model_fields.items():
-            # Dagster has made a union of each type with text; types with `Yaml` accept templates themselves.
-            for option in get_args(field.annotation):
-                if isinstance(yaml_of(option), Yaml):
-                    fields[name] = (option, Field(field.default, description=said.get(name)))
+            # Dagster has made a union of each type with text, for templates; types with `Yaml` accept them themselves.
+            options = get_args(field.annotation)
+            kinds = [option for option in options if option not in (str, NoneType)]
+            if len(kinds) != 1 or options[-1] is not str:
+                continue
+            if isinstance(yaml_of(kinds[0]), Yaml):
+                fields[name] = (kinds[0], Field(field.default, description=said.get(name)))
+            elif name not in texts:  # a subclass's
+                kind, others = kinds[0], (NoneType,) if NoneType in options else ()
+                if get_origin(kind) is Sequence:  # Dagster cannot repeat pydantic's error about text instead of it
+                    kind = list[get_args(kind)]  # type: ignore[misc]
+                fields[name] = (Annotated[kind, OrTemplate(others=others)], field)
         return create_model(derived.__name__, __base__=(_Checked, derived), __doc__=derived.__doc__, **fields)
 
     @classmethod
@@ -230,6 +242,14 @@ class _Translator(FoundryDatasetTranslator):
     def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
         spec, translation = self._component.get_asset_spec(dataset), self._component.translation
         return spec if translation is None else translation(spec, dataset)
+
+
+def _may_be_text(declared: Any) -> bool:
+    """Whether a field's declaration has a union with text, which Dagster's own cannot be told from."""
+    if get_origin(declared) is Annotated:
+        kind, *more = get_args(declared)
+        declared = next((item.model_field_type for item in more if isinstance(item, dg.Resolver)), None) or kind
+    return get_origin(declared) in (Union, UnionType) and str in get_args(declared)
 
 
 def _check_options(name: str, options: object, automation: object) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validato
 from pydantic_core import core_schema
 
 from fdtcc_dagster.components.foundry_datasets.templates import TEMPLATE, has_template, is_template
+from fdtcc_dagster.dagster_internals import CheckError
 
 _DURATION = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
 _UNITS = ("days", "hours", "minutes", "seconds")
@@ -47,20 +48,20 @@ class Yaml:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def validate(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-            if not is_template(value) and not isinstance(value, self.others):
-                check(value)
-                if not has_template(value):
-                    self._check_build(value)
-            return value
+            unchecked = is_template(value) or isinstance(value, self.others)
+            return value if unchecked else self._checked(value, check)
 
         unchanged = core_schema.plain_serializer_function_ser_schema(as_it_is)
         return core_schema.no_info_wrap_validator_function(validate, handler(source), serialization=unchanged)
 
-    def _check_build(self, value: Any) -> None:
-        try:
-            self.build(value)
-        except (dg.DagsterError, OverflowError, TypeError) as error:
-            raise ValueError(str(error)) from error  # pydantic adds its place
+    def _checked(self, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        check(value)
+        if not has_template(value):
+            try:
+                self.build(value)
+            except (CheckError, dg.DagsterError, OverflowError, TypeError) as error:
+                raise ValueError(str(error)) from error  # pydantic adds its place
+        return value
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -68,6 +69,13 @@ class Yaml:
         names = ["null" if other is NoneType else "boolean" for other in self.others]
         # A pattern concerns text only.
         return {"if": {"type": ["string", *names], "pattern": TEMPLATE}, "else": handler(schema)}
+
+
+class OrTemplate(Yaml):
+    """The same for a type that Dagster resolves: the value becomes what pydantic makes of it."""
+
+    def _checked(self, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        return check(value)
 
 
 def typed(kind: Any, build: Callable[[Any], Any] = as_it_is, *others: type) -> Any:
