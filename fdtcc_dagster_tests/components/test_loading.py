@@ -24,7 +24,7 @@ REFUSED = """\
       start: 2026-02-30  # 6: day is out of range for month
       schedule:
         timezone: Europe/Atlantis  # 8: 'Europe/Atlantis' is unknown
-        buffer: {hours: many}  # 9: unsupported type for timedelta hours component
+        buffer: {hours: many}  # 9: {'hours': 'many'} is no duration; allowed are such as
         refreshs:
           - {cycle: monthly, day: 32, time: "08:00:00"}  # 11: allowed are the integers 1 to 31
           - {cycle: weekly, day: Mondy, time: "08:00:00"}  # 12: did you mean 'Monday'
@@ -44,6 +44,15 @@ REFUSED = """\
   retry_policy: {max_retries: many}  # 26: should be a valid integer
   sensor: {lookback: 0}  # 27: greater than or equal to 1
   freshness: {grace: 59s}  # 28: give a minute or more
+  checks: {max_row_change: "0.5"}  # 29: should be a valid number
+  conditions: {name: ""}  # 30: at least 1 character
+  from_toml:
+    - path: foundry_datasets.toml
+      asset_key: 5  # 33: asset_key=5 must be text with slashes
+      schedule:
+        refreshs: []  # 35: at least 1 item
+      partitions_def:  # 36: time_window partitions have no hour_offset
+        {type: time_window, start: 2026-01-01, cron_schedule: "0 0 * * 2", hour_offset: 3}
 """
 
 

@@ -301,6 +301,9 @@ def test_the_resources_are_those_that_are_given() -> None:
     resources = build(load(f"{datasets}\nio_manager: {{base_dir: data}}\nio_manager_key: parquet")).resources or {}
     assert resources == {"parquet": FoundryParquetIOManager(base_dir="data")}
     assert not build(load(f"{datasets}\nio_manager_key: parquet")).resources
+    nothing = load("resource: null\nio_manager: null")
+    assert nothing.resource is None
+    assert nothing.io_manager is None
 
 
 def test_two_components_share_the_container_of_one_of_them() -> None:
@@ -445,9 +448,6 @@ translation: {{key_prefix: raw, owners: [team:a], tags: {{name: "{{{{ dataset.na
     assert schedule.name == "raw__orders_schedule"
 
 
-@pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", *_OPTIONS])
-def test_a_template_may_stand_for_every_attribute(name: str) -> None:
-    assert schema_errors({name: "{{ anything }}"}) == []
 def test_attributes_of_a_subclass_are_checked_and_accept_templates() -> None:
     # Made so because Dagster does not read the postponed annotations of a class in this module.
     own: list[Any] = [
@@ -465,6 +465,9 @@ def test_attributes_of_a_subclass_are_checked_and_accept_templates() -> None:
             component.resolve_from_yaml(f"pool: p\n{wrong}")
 
 
+@pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", *_OPTIONS])
+def test_a_template_may_stand_for_every_attribute(name: str) -> None:
+    assert schema_errors({name: "{{ anything }}"}) == []
     assert schema_errors({name: "anything"}) != []
 
 
@@ -484,6 +487,7 @@ def test_attributes_of_a_subclass_are_checked_and_accept_templates() -> None:
         ),
         ('resource:\n  port: "{{ unknown }}"', "<string>:2 - resource.port", "'unknown' not found in scope"),
         ('retry_policy:\n  backoff: "{{ short }}"', "<string>:1 - retry_policy", "give one of LINEAR, EXPONENTIAL"),
+        ('retry_policy:\n  delay: "{{ short }}"', "<string>:1 - retry_policy", "could not convert string to float"),
         ('freshness:\n  grace: "{{ short }}"', "<string>:1 - freshness", "give a minute or more"),
         ('checks:\n  freshness_grace: "{{ number }}"', "<string>:1 - checks", "99999 is no duration"),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import BaseModel, Field, StrictInt, create_model
@@ -39,6 +39,7 @@ PARTITIONS_DEFS: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
     "time_window": dg.TimeWindowPartitionsDefinition,
 }
 """`type` in YAML → Dagster's class."""
+_NOT_WITH_CRON = {"minute_offset", "hour_offset", "day_offset"}
 
 
 def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefinition:
@@ -47,7 +48,8 @@ def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefin
     kind = settings.pop("type", None)
     if kind not in PARTITIONS_DEFS:
         raise ValueError(f"type={kind!r} is not allowed; give one of {', '.join(PARTITIONS_DEFS)}")
-    unknown = settings.keys() - signature_of(PARTITIONS_DEFS[kind])
+    known = signature_of(PARTITIONS_DEFS[kind]).keys()
+    unknown = settings.keys() - (known - _NOT_WITH_CRON if kind == "time_window" else known)
     if unknown:
         raise ValueError(f"{kind} partitions have no {', '.join(sorted(unknown))}")
     missing = ({"start", "cron_schedule"} if kind == "time_window" else {"start_date"}) - settings.keys()
@@ -74,11 +76,11 @@ def _resource(kind: type[BaseModel]) -> Any:
         for name, field in kind.model_fields.items()
     }
     model = create_model(kind.__name__, __base__=dg.Model, __doc__=inspect.getdoc(kind), **fields)
-    return typed(model, shared(kind))
+    return typed(model, shared(kind), NoneType)
 
 
 _refresh: Any = typed(model_of("RefreshModel", Refresh), Refresh.init_by_object)
-FORMS["refreshs"] = (list[_refresh], as_it_is)
+FORMS["refreshs"] = (Annotated[list[_refresh], Field(min_length=1)], as_it_is)
 FORMS[Schedule] = (model_of("ScheduleModel", Schedule), made_by(Schedule))
 FORMS[dg.TimeWindowPartitionsDefinition] = (
     model_of("PartitionsDefModel", *PARTITIONS_DEFS.values(), type=typed(Literal[tuple(PARTITIONS_DEFS)])),

@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import Field, StrictBool, StrictInt, create_model
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, create_model
 
 from fdtcc_dagster.arguments import check_asset_key_argument
 from fdtcc_dagster.calendar.schedule import CYCLES
@@ -23,10 +23,17 @@ from fdtcc_dagster.pandas_csv.schema import to_schema
 _ONLY_PYTHON = {"dataset", "datasets", "translator", "clock", "schedule_type"}
 _COUNT = (Annotated[StrictInt, Field(ge=0)], as_it_is)
 _POSITIVE = (Annotated[StrictInt, Field(ge=1)], as_it_is)
-_NOT_NEGATIVE = (Annotated[float, Field(ge=0)], as_it_is)
+_NOT_NEGATIVE = (Annotated[StrictFloat, Field(ge=0)], float)
+
+
+def _checked_asset_key(value: Any) -> Any:
+    check_asset_key_argument(value)
+    return value
+
 
 FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     int: (StrictInt, as_it_is),
+    float: (StrictFloat, float),
     bool: (StrictBool, as_it_is),
     dt.date: (yaml_types.DATE, dt.date.fromisoformat),
     dt.timedelta: (yaml_types.DURATION, yaml_types.to_timedelta),
@@ -38,7 +45,7 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     "time": (yaml_types.TIME, as_it_is),
     "timezone": (str, lambda name: str(zone_of(name))),
     "schema": (Annotated[dict[str, str], Field(min_length=1)], to_schema),
-    "asset_key": (only_json(type=["string", "array"], items={"type": "string"}), as_it_is),
+    "asset_key": (only_json(type=["string", "array"], items={"type": "string"}), _checked_asset_key),
     "max_catchup": _COUNT,
     "max_retries": _COUNT,
     "lookback": _POSITIVE,

@@ -109,7 +109,8 @@ def to_timedelta(value: object) -> dt.timedelta:
     match = re.match(_DURATION, value) if isinstance(value, str) else None
     if match:
         return dt.timedelta(**{unit: int(part[:-1]) for unit, part in zip(_UNITS, match.groups(), strict=True) if part})
-    if isinstance(value, dict) and value and set(value) <= set(_UNITS):
+    numbers = isinstance(value, dict) and all(type(number) in (int, float) for number in value.values())
+    if isinstance(value, dict) and value and set(value) <= set(_UNITS) and numbers:
         return dt.timedelta(**value)
     raise ValueError(f"{value!r} is no duration; allowed are such as '2h', '1h30m', '45s' or {{minutes: 90}}")
 
