@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 Frame = TypeVar("Frame")
@@ -89,7 +89,10 @@ async def cancellably(function: Callable[[], Result]) -> Result:
         except asyncio.CancelledError:
             while not call.done():
                 stop_scans()
-                await asyncio.wait({call}, timeout=_STOP_SECONDS)
+                # Another cancellation must not leave this block: to join the thread blocks the loop, for which the
+                # function may wait.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({call}, timeout=_STOP_SECONDS)
             raise
         return call.result()
 

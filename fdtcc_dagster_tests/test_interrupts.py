@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 from polars.io.plugins import register_io_source
 
-from fdtcc_dagster.interrupts import interruptibly, stop_scans, stoppable, when_interrupted
+from fdtcc_dagster.interrupts import cancellably, interruptibly, stop_scans, stoppable, when_interrupted
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -59,6 +60,27 @@ def test_an_interrupt_is_noticed_while_the_main_thread_is_in_polars() -> None:
         rows.collect()
     assert time.monotonic() - started < 15  # all of it takes 30 seconds
     assert signal.set_wakeup_fd(-1) == -1
+
+
+async def test_a_loop_runs_on_while_a_function_that_was_cancelled_twice_ends() -> None:
+    """`asyncio.run` cancels once more what is left, and the function may wait for something that the loop does."""
+    begun, awaited = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return awaited.wait(10)
+
+    found: list[bool] = []
+    task = asyncio.ensure_future(cancellably(lambda: found.append(work())))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.05)
+    asyncio.get_running_loop().call_later(0.05, awaited.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert found == [True]
 
 
 def _interrupt() -> None:

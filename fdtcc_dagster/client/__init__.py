@@ -4,8 +4,9 @@ It knows nothing of Dagster, and parses no CSV but in `Snapshot.scan`. It import
 `errors`, `window`, `redaction`, `evidence`, `interrupts`.
 """
 
+from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.client.client import FDTCC, FoundryDevToolsContainerClient
 from fdtcc_dagster.client.snapshot import Snapshot
 from fdtcc_dagster.window import Window
 
-__all__ = ["FDTCC", "FoundryDevToolsContainerClient", "Snapshot", "Window"]
+__all__ = ["FDTCC", "FoundryDevToolsContainerClient", "PullObserver", "Snapshot", "Window"]

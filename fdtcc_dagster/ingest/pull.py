@@ -167,7 +167,11 @@ class PartitionsPull:
                 async with slots:
                     await self._pull_batch(batch, client, conversation, directory, report)
 
-            await asyncio.gather(*(pull(batch, spool / str(number)) for number, batch in enumerate(batches)))
+            pulls = [pull(batch, spool / str(number)) for number, batch in enumerate(batches)]
+            # All of them have ended when this ends, whatever ends it: what is left would be cancelled a second time.
+            for error in await asyncio.gather(*pulls, return_exceptions=True):
+                if error is not None:
+                    raise error
 
         with BackgroundTask(work) as task:
             for call in task:
@@ -287,8 +291,9 @@ class PartitionsPull:
 
     def _take_slice(self, key: str, snapshot: Snapshot, slices: Slices) -> PartitionResult:
         """Store a slice, unless the stored one must stay."""
-        rows, stored = slices.rows_of(key), dict[str, Any]()
+        stored = dict[str, Any]()
         try:
+            rows = slices.rows_of(key)
             # Only now: another run may have stored it while this one pulled.
             before = slice_rows_before(self.dataset, key, self._stored(key), self.materializations)
             check_slice(self.dataset, key, slices, before, refetch=self.refetch)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -260,3 +263,26 @@ def test_the_spool_of_a_long_backfill_of_small_partitions_stays_bounded(site: Si
     assert result.success
     assert sorted(stored(site)) == days
     assert 1 <= most <= 3
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("max_concurrency", [1, 4])
+def test_a_run_that_is_interrupted_ends_also_while_partitions_wait_to_be_pulled(
+    site: Site, max_concurrency: int
+) -> None:
+    body = "id\n" + "1\n" * 500_000
+    for day in DAYS[2:]:
+        site.container.add_version("slow", datetime.fromisoformat(f"{day}T01:00:00+00:00"), body)
+    site.container.inject("slow", faults.ThrottledBody(bytes_per_second=200_000), times=None)
+
+    def interrupt() -> None:
+        while not files_in(site.spool):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    dataset = FoundryDataset("slow", DAILY, TODAY - timedelta(days=30), {"id": "Int64"})
+    threading.Thread(target=interrupt, daemon=True).start()
+    result = run(site, DAYS[2:], dataset=dataset, max_concurrency=max_concurrency)
+    assert not result.success
+    assert site.stored_keys() == []
