@@ -207,16 +207,16 @@ def test_the_container_s_messages_are_in_the_run_s_log_as_they_arrive(store: Sto
 
 
 def test_no_row_of_the_data_and_no_rid_reaches_the_event_log(store: Store) -> None:
-    secret = "a name nobody may read"  # noqa: S105 (a value in the data, not a password)
-    store.container.set_live(NAME, f"id,name\n1,{secret}\n")
+    private = "a name nobody may read"
+    store.container.set_live(NAME, f"id,name\n1,{private}\n")
     rid = store.container.rid(NAME).rsplit(".", 1)[-1]
-    store.add_version(TWO_DAYS_AGO, f"id,name\n1,{secret}\n")
+    store.add_version(TWO_DAYS_AGO, f"id,name\n1,{private}\n")
     for key in (TODAY.isoformat(), TWO_DAYS_AGO):
         result = store.materialize(dataset(schema=None), key)
         assert result.success
         log = "\n".join(dg.serialize_value(entry) for entry in store.instance.all_logs(result.run_id))
         assert "container: Found 1 versions" in log or "fetched" in log
-        assert secret not in log
+        assert private not in log
         assert rid not in log
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -170,11 +171,9 @@ def test_a_partitions_definition_of_one_dataset_replaces_the_shared_schedule_and
         ({"exclude": ["foundry.sales.*"]}, r"'foundry.sales.\*' fits none of the datasets"),
     ],
 )
-def test_a_name_that_fits_no_dataset_is_an_error(
-    container_file: Path, arguments: dict[str, object], message: str
-) -> None:
+def test_a_name_that_fits_no_dataset_is_an_error(container_file: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        datasets_from_toml(container_file, schedule=WEEKLY, start=START, **arguments)  # type: ignore[arg-type]
+        datasets_from_toml(container_file, schedule=WEEKLY, start=START, **arguments)
 
 
 def test_settings_are_checked_as_those_of_a_dataset(container_file: Path) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -45,9 +46,9 @@ def dataset(name: str = "orders", schedule: Schedule = DAILY, first: int = -1500
 class Watched:
     """Some datasets with their sensor, in an instance of their own."""
 
-    def __init__(self, instance: dg.DagsterInstance, datasets: Sequence[FoundryDataset], **arguments: int) -> None:
+    def __init__(self, instance: dg.DagsterInstance, datasets: Sequence[FoundryDataset], **arguments: Any) -> None:
         self.instance, self.datasets = instance, datasets
-        self.sensor = build_foundry_sensor(datasets, **arguments)  # type: ignore[arg-type]  # all are numbers
+        self.sensor = build_foundry_sensor(datasets, **arguments)
         self.repository = dg.Definitions(
             assets=build_foundry_assets(datasets),
             schedules=build_foundry_schedules(datasets),
@@ -197,9 +198,9 @@ def test_own_partitions_are_watched_too(instance: dg.DagsterInstance) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"lookback": 0}, {"max_runs": 0}])
-def test_limits_are_positive(arguments: dict[str, int]) -> None:
+def test_limits_are_positive(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is not allowed; give a whole number of at least 1"):
-        build_foundry_sensor([dataset()], **arguments)  # type: ignore[arg-type]  # all are numbers
+        build_foundry_sensor([dataset()], **arguments)
 
 
 def test_a_sensor_needs_a_dataset() -> None:

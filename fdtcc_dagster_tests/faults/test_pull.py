@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -32,13 +33,13 @@ async def pull_and_read(client: FoundryDevToolsContainerClient, directory: Path,
 async def test_a_pull_ends_in_time_with_its_cause_and_leaves_nothing(
     case: Case, place: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = {"open_timeout": 20.0, "idle_timeout": 20.0, "job_timeout": 40.0, **case.limits}
+    limits: dict[str, Any] = {"open_timeout": 20.0, "idle_timeout": 20.0, "job_timeout": 40.0, **case.limits}
     client = FoundryDevToolsContainerClient(
         place.proxy.host,
         place.proxy.port,
         attempts=ATTEMPTS,
         retry_delay=0.01,
-        **limits,  # type: ignore[arg-type]
+        **limits,
     )
     case.arrange(place)
     began = time.monotonic()

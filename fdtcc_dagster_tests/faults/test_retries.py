@@ -41,11 +41,11 @@ def container() -> Iterator[SandboxContainer]:
         yield container
 
 
-async def pull(container: SandboxContainer, window: Window, directory: Path, **limits: float) -> Snapshot:
+async def pull(container: SandboxContainer, window: Window, directory: Path, **limits: Any) -> Snapshot:
     client = FoundryDevToolsContainerClient(
         container.host,
         container.port,
-        **{"retry_delay": 4.0, **limits},  # type: ignore[arg-type]
+        **{"retry_delay": 4.0, **limits},
     )
     directory.mkdir()
     return await client.pull(NAME, window.from_dt, window.to_dt, directory=directory)

@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 async def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path, number: signal.Signals) -> None:
     # Older versions of dagster-polars warn when they are imported.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    with subprocess.Popen(  # noqa: ASYNC220
+    with subprocess.Popen(  # noqa: ASYNC220 (to start it takes no time)
         [*COMMAND, str(root), "--port", "0"],
         env=environment,
         stdout=subprocess.PIPE,
