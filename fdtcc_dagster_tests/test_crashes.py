@@ -8,7 +8,6 @@ import random
 import re
 import select
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -116,11 +115,10 @@ class Reader:
 
 @pytest.mark.timeout(1800)
 def test_a_partition_is_whole_whenever_its_run_is_killed(
-    container: SandboxContainer, expected: dict[str, pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    container: SandboxContainer, expected: dict[str, pl.DataFrame], tmp_path: Path
 ) -> None:
     for name in ("tmp", "spool", "parquet/orders"):
         (tmp_path / name).mkdir(parents=True)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     spools, partition = tmp_path / "spool", tmp_path / "parquet" / "orders" / f"{KEY}.parquet"
     workers = Workers(container.port, tmp_path)
     seed = random.randrange(1 << 32)  # noqa: S311 (no secret is made of it)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import multiprocessing.connection
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -53,10 +52,9 @@ def open_files() -> collections.Counter[str]:
 
 
 @pytest.fixture
-def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxContainer]:
+def container(tmp_path: Path) -> Iterator[SandboxContainer]:
     for name in ("tmp", "spool", "parquet"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     with SandboxContainer() as container:
         for name in MANY:
             container.add_version(name, PULLED_AT, expected(name))
