@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.client.hosts import identity_of
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.dagster_internals import EVENTS_ARE_LOGGED, retry_policy_of, version_tags
 from fdtcc_dagster.dataset import FoundryDataset

@@ -25,7 +25,7 @@ from fdtcc_dagster_tests.conftest import ClientMaker
 
 HOLD = """
 import asyncio, sys
-from fdtcc_dagster.client.hosts import identity_of
+from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.dataset_lock import exclusive
 
 async def waits():

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from fdtcc_dagster import FDTCC, ServiceUnavailableError
-from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.endpoint import Endpoint, identity_of
 from fdtcc_dagster.client.handshakes import handshake
-from fdtcc_dagster.client.hosts import identity_of
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 
