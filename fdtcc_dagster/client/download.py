@@ -14,9 +14,8 @@ from typing import Literal
 
 from fdtcc_dagster.client.callbacks import UNOBSERVED, PullObserver
 from fdtcc_dagster.client.clock import AwakeClock
-from fdtcc_dagster.client.connection_errors import is_malformed, refused, unreachable, unreadable
+from fdtcc_dagster.client.connection_errors import is_malformed, lasting_failure, refused, unreachable, unreadable
 from fdtcc_dagster.client.disk_budget import DiskBudget, too_large
-from fdtcc_dagster.client.health import lasting_failure
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError

@@ -14,9 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 
 from fdtcc_dagster.client.clock import AwakeClock, settled
-from fdtcc_dagster.client.connection_errors import malformed, refused, slow, unreachable
+from fdtcc_dagster.client.connection_errors import is_online, lasting_failure, malformed, refused, slow, unreachable
 from fdtcc_dagster.client.handshakes import handshake
-from fdtcc_dagster.client.health import is_online, lasting_failure
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.errors import (
     IdleTimeoutError,

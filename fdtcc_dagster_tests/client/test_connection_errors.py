@@ -1,4 +1,7 @@
-"""HTTP answers that cannot be read: they are not quoted, and not retried if the next one would be the same."""
+"""HTTP answers that cannot be read: they are not quoted, and not retried if the next one would be the same.
+
+And whether a container is online at all.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client.client import FDTCC
-from fdtcc_dagster.client.connection_errors import refused
+from fdtcc_dagster.client.connection_errors import is_online, lasting_failure, refused
 from fdtcc_dagster.client.endpoint import Endpoint
-from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.retry import is_retryable
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.websocket import connected
 from fdtcc_dagster.errors import ServiceUnavailableError
+from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.security.serving import tcp_server
 
 SECRET = b"jane@example.com"
@@ -196,3 +199,36 @@ def test_one_place_says_which_statuses_may_pass(handshake: bool) -> None:
     passing = {status for status in range(100, 600) if is_retryable(refused(ENDPOINT, status, handshake=handshake))}
     passing_of_servers = set(range(500, 600)) - {501, 505}
     assert passing == {404, 408, 425, 429} | passing_of_servers | ({403} if handshake else set())
+
+
+async def test_a_container_is_online_and_has_no_lasting_failure(container: SandboxContainer) -> None:
+    endpoint = Endpoint(container.host, container.port)
+    assert await is_online(endpoint, 5.0)
+    assert await lasting_failure(endpoint, OSError("reset"), 5.0, handshake=True) is None
+    container.stop()
+    assert not await is_online(endpoint, 5.0)
+    assert await lasting_failure(endpoint, OSError("reset"), 5.0, handshake=True) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "lasting"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", None),
+        (b"220 mail.example.com ESMTP ready\r\n", "it is no valid HTTP"),
+    ],
+    ids=["refused", "another service", "no HTTP"],
+)
+async def test_another_server_is_no_container_that_is_online(answer: bytes, lasting: str | None) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+        assert not await is_online(endpoint, 5.0)
+        error = await lasting_failure(endpoint, OSError("reset"), 5.0, handshake=True)
+    assert (error is None) is (lasting is None)
+    assert lasting is None or lasting in str(error)
