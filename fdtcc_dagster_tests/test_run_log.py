@@ -23,8 +23,8 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.endpoint import identity_of
+from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 

@@ -13,8 +13,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.endpoint import identity_of
+from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
 from fdtcc_dagster_tests.real_instance import LOCATION, RealInstance, dagster_dev, wait_until

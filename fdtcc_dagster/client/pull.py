@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdtcc_dagster.client.callbacks import UNOBSERVED, Log, PullObserver, call
-from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.local_evidence import LocalEvidence
+from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.client.protocol import Conversation, Message, MissingVersion, Pointer, check_missing_version
 from fdtcc_dagster.client.retry import retrying
 from fdtcc_dagster.client.settings import ClientSettings
@@ -244,7 +244,7 @@ class Puller:
         await call(self.settings.idle_timeout, observer.on_notice, message)
 
     def exclusive(self, name: str, observer: PullObserver = UNOBSERVED) -> AbstractAsyncContextManager[None]:
-        """Hold the lock of a dataset; see `fdtcc_dagster.client.dataset_lock`."""
+        """Hold the lock of a dataset; see `fdtcc_dagster.client.locks`."""
 
         async def on_wait() -> None:
             await self._notice(observer, f"Waiting for another pull of {name!r} to end", success=True)

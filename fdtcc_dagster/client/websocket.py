@@ -15,7 +15,7 @@ from websockets.frames import CloseCode
 
 from fdtcc_dagster.client.clock import AwakeClock, settled
 from fdtcc_dagster.client.connection_errors import is_online, lasting_failure, malformed, refused, slow, unreachable
-from fdtcc_dagster.client.handshakes import handshake
+from fdtcc_dagster.client.locks import handshake
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.errors import (
     IdleTimeoutError,

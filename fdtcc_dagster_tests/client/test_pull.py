@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
-from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.endpoint import identity_of
+from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.errors import (
     ChecksumMismatchError,

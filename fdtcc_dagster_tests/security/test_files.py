@@ -20,8 +20,8 @@ import pytest
 from aiohttp import web
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, build_foundry_assets
-from fdtcc_dagster.client.dataset_lock import exclusive
 from fdtcc_dagster.client.local_evidence import LocalEvidence
+from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.client.protocol import check_pointer
 from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
