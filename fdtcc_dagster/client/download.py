@@ -6,11 +6,14 @@ See docs/protocol.md#downloads.
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing
-from typing import Literal
+from typing import Literal, cast
+
+from isal import isal_zlib
 
 from fdtcc_dagster.client.callbacks import UNOBSERVED, PullObserver
 from fdtcc_dagster.client.clock import AwakeClock
@@ -18,7 +21,6 @@ from fdtcc_dagster.client.connection_errors import is_malformed, lasting_failure
 from fdtcc_dagster.client.disk_budget import DiskBudget, too_large
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool_file import SpoolFile
-from fdtcc_dagster.client.zipstream import DamagedError, Inflater, OtherArchiveError
 from fdtcc_dagster.errors import (
     ChecksumMismatchError,
     IdleTimeoutError,
@@ -37,6 +39,14 @@ _HANDED_OVER_SECONDS = 0.25
 """On a slow link, readers do not wait for as many."""
 _HELD_BYTES = 8 << 20
 """What has arrived and is not written yet; beyond it, nothing more is taken from the socket."""
+_LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
+_SIGNATURE = b"PK\x03\x04"
+_ENCRYPTED = 0x1
+_DEFLATED = 8
+_OUTPUT_BYTES = 4 << 20
+
+DamagedError = cast("type[Exception]", isal_zlib.error)
+"""What `Inflater` raises where the deflated bytes are corrupt, or end too early."""
 
 
 async def download(
@@ -211,3 +221,64 @@ def _receive_more(transport: asyncio.Transport | None) -> None:
     """Let asyncio's own transport receive more at once; others, such as uvloop's or that of TLS, stay as they are."""
     if transport is not None and hasattr(transport, "max_size"):
         transport.max_size = _RECEIVED_BYTES
+
+
+class OtherArchiveError(ValueError):
+    """An archive does not have the form of the container's."""
+
+
+class Inflater:
+    """Inflates the first member of a ZIP, which must have a given name, while it streams: see docs/protocol.md#the-zip.
+
+    `zipfile` needs the whole archive first, because its directory is at the end. The container's archives have one
+    deflated member, so its local header is enough. The caller compares the SHA-256 of the inflated bytes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._head: bytes | None = b""
+        self._inflater = isal_zlib.decompressobj(wbits=-15)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the archive's next bytes, and yield inflated ones, at most 4 MiB at a time.
+
+        Raises:
+            OtherArchiveError: The archive does not begin with a deflated member of that name.
+            DamagedError: The deflated bytes are corrupt.
+        """
+        if self._head is not None:
+            self._head += data
+            start = _data_start(self._head, self._name)
+            if start is None:
+                return
+            data, self._head = self._head[start:], None
+        # Output may be left when all input is taken, and what follows the member is none of it.
+        while not self._inflater.eof and (inflated := self._inflater.decompress(data, _OUTPUT_BYTES)):
+            yield inflated
+            data = self._inflater.unconsumed_tail
+
+    def finish(self) -> None:
+        """End the archive.
+
+        Raises:
+            DamagedError: It ends inside its member.
+        """
+        if not self._inflater.eof:
+            raise DamagedError("it ends inside its member")
+
+
+def _data_start(head: bytes, name: str) -> int | None:
+    """Where the deflated bytes begin, or None while the header is incomplete."""
+    if len(head) < _LOCAL_HEADER.size:
+        return None
+    signature, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL_HEADER.unpack_from(head)
+    if signature != _SIGNATURE:
+        raise OtherArchiveError("it does not begin with a member")
+    if flags & _ENCRYPTED or method != _DEFLATED:
+        raise OtherArchiveError(f"its member is not deflated (method {method}, flags {flags:#x})")
+    if len(head) < _LOCAL_HEADER.size + name_length:
+        return None
+    if head[_LOCAL_HEADER.size :][:name_length] != name.encode():
+        raise OtherArchiveError(f"its member is not named {name!r}")
+    start = int(_LOCAL_HEADER.size + name_length + extra_length)
+    return start if len(head) >= start else None
