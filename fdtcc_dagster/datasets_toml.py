@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fdtcc_dagster.arguments import members
-from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import did_you_mean

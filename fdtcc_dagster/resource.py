@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 from fdtcc_dagster.arguments import instance_of, kind_of
 from fdtcc_dagster.background import wait_for
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.client.endpoint import check_host
-from fdtcc_dagster.client.paths import expand_home
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool import spool_directory

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
-from fdtcc_dagster.client.state import STATE_DIRECTORY
+from fdtcc_dagster.client.directories import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.window import Window
 

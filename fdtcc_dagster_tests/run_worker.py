@@ -25,7 +25,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
-from fdtcc_dagster.client.state import STATE_DIRECTORY
+from fdtcc_dagster.client.directories import STATE_DIRECTORY
 
 KEY = "2026-01-05"
 NAMES = ("old", "new")

@@ -29,7 +29,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster import FdtccError, FoundryContainerResource, FoundryParquetIOManager
-from fdtcc_dagster.client.state import lock_directory
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.client.spool import part_of, spool_directory
-from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.real_instance import LOCATION, RealInstance, dagster_dev, wait_until
 from fdtcc_dagster_tests.run_worker import KEY, NAMES, SCHEMA, Workers, snapshot

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster import FoundryContainerResource, FoundryParquetIOManager
-from fdtcc_dagster.client.state import lock_directory
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.real_instance import wait_until

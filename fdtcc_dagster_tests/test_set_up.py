@@ -32,8 +32,8 @@ from fdtcc_dagster.automation import (
     foundry_freshness_policy,
 )
 from fdtcc_dagster.checks.file_checks import build_foundry_file_checks
+from fdtcc_dagster.client.directories import state_directory
 from fdtcc_dagster.client.spool import spool_directory
-from fdtcc_dagster.client.state import state_directory
 
 DAILY = Schedule([Refresh("daily", None, "04:00:00")])
 START = "2026-01-01"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.client.directories import expand_home
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fdtcc_dagster.client.state import state_directory
+from fdtcc_dagster.client.directories import state_directory
 from fdtcc_dagster.evidence import PendingCount, RowCount, is_lossy
 from fdtcc_dagster.window import Window
 

@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.clock import AwakeClock
-from fdtcc_dagster.client.state import acquire, lock_directory
+from fdtcc_dagster.client.directories import acquire, lock_directory
 from fdtcc_dagster.errors import IdleTimeoutError
 
 _POLL_SECONDS = 0.05

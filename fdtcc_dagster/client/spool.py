@@ -22,8 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fdtcc_dagster.client.paths import expand_home
-from fdtcc_dagster.client.state import lock_directory
+from fdtcc_dagster.client.directories import expand_home, lock_directory
 
 try:
     import fcntl

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.client.spool import spool_directory
 from fdtcc_dagster.storage import checksums, reading
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
+from fdtcc_dagster.client.directories import STATE_DIRECTORY
 from fdtcc_dagster.client.endpoint import identity_of
 from fdtcc_dagster.client.local_evidence import LocalEvidence
-from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.errors import FdtccError, NoVersionInWindowError, RowCountMismatchError
 from fdtcc_dagster.evidence import PendingCount, RowCount
 from fdtcc_dagster.pandas_csv.schema import to_schema

@@ -22,9 +22,9 @@ import pytest
 
 from fdtcc_dagster import FDTCC, IdleTimeoutError, ServiceUnavailableError
 from fdtcc_dagster.client import pull
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.client.endpoint import Endpoint, identity_of
 from fdtcc_dagster.client.locks import exclusive, handshake
-from fdtcc_dagster.client.state import lock_directory
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker

@@ -17,8 +17,8 @@ import pytest
 from filelock import FileLock
 
 from fdtcc_dagster.client import spool
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.client.spool import part_of, remove_stale_files, spool_directory
-from fdtcc_dagster.client.state import lock_directory
 
 HOLD = """
 import sys, time

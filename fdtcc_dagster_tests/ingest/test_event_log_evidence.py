@@ -21,8 +21,8 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_checks,
 )
+from fdtcc_dagster.client.directories import STATE_DIRECTORY
 from fdtcc_dagster.client.protocol import MissingVersion
-from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.sandbox.fault_hooks import Wire
 from fdtcc_dagster_tests.site import Site, failure_of, refetch

@@ -20,10 +20,10 @@ import pytest
 from aiohttp import web
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, FoundryParquetIOManager, build_foundry_assets
+from fdtcc_dagster.client.directories import STATE_DIRECTORY
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.locks import exclusive
 from fdtcc_dagster.client.protocol import check_pointer
-from fdtcc_dagster.client.state import STATE_DIRECTORY
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker

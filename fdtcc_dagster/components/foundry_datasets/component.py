@@ -13,7 +13,7 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY
-from fdtcc_dagster.client.paths import expand_home
+from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.components.foundry_datasets import models
 from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
 from fdtcc_dagster.components.foundry_datasets.secrets import leave_to_the_run, refuse_secrets

@@ -1,5 +1,6 @@
-"""The state directory: what processes of one user must know of each other, locks and evidence of snapshots.
+"""Directories of a user: the state directory, and paths that begin with the home directory.
 
+In the state directory is what processes of one user must know of each other: locks, and evidence of snapshots.
 `FDTCC_STATE_DIRECTORY` names it. Otherwise it is the user's state directory on this platform
 (`~/.local/state/fdtcc-dagster` on Linux) or, if that is not writable, one in the temporary directory.
 """
@@ -17,8 +18,6 @@ from pathlib import Path
 
 import platformdirs
 from filelock import FileLock
-
-from fdtcc_dagster.client.paths import expand_home
 
 STATE_DIRECTORY = "FDTCC_STATE_DIRECTORY"
 """The environment variable that names the directory."""
@@ -73,3 +72,18 @@ def _check_private(directory: Path) -> None:
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, f"{directory} cannot be written to; set {STATE_DIRECTORY}")
+
+
+def expand_home(name: str, path: str | os.PathLike[str]) -> Path:
+    """Replace a `~` or `~user` at the beginning of a path by the home directory.
+
+    Raises:
+        ValueError: There is no such user, or no home directory; otherwise a directory named `~user` would be made.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError(
+            f"{name}={os.fspath(path)!r} begins with the home directory of a user who has none on this machine: give "
+            "the whole path, or begin it with ./ where a directory has that name"
+        )
+    return Path(expanded)

@@ -1,4 +1,4 @@
-"""Where locks and evidence are: the same place for all processes of a user on a machine."""
+"""Where locks and evidence are, and paths that begin with a home directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fdtcc_dagster.client.state import STATE_DIRECTORY, lock_directory, state_directory
+from fdtcc_dagster.client.directories import STATE_DIRECTORY, expand_home, lock_directory, state_directory
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,15 @@ def test_without_a_home_it_is_in_the_temporary_directory(monkeypatch: pytest.Mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert state_directory().parent == tmp_path
     assert state_directory().is_dir()
+
+
+def test_a_tilde_is_the_home_directory_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_home("base_dir", "~") == tmp_path
+    assert expand_home("base_dir", Path("~/data")) == tmp_path / "data"
+    assert expand_home("base_dir", "data/~") == Path("data/~")
+
+
+def test_a_user_who_has_no_home_is_refused_with_the_name_of_the_setting() -> None:
+    with pytest.raises(ValueError, match=r"^base_dir='~nobody-has-this/x' begins with the home directory of a user"):
+        expand_home("base_dir", "~nobody-has-this/x")
