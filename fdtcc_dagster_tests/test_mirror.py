@@ -21,7 +21,6 @@ ELSEWHERE = {
     "ingest/recorded.py": "checks/test_declaration_check.py",
     "pandas_csv/cast_rules.py": "pandas_csv/test_cast.py",
     "pandas_csv/columns.py": "test_column_names.py",
-    "pandas_csv/floats.py": "pandas_csv/test_cast.py",
     "pandas_csv/header.py": "pandas_csv/test_blocks.py",
     "pandas_csv/mismatch.py": "pandas_csv/test_source.py",
     "pandas_csv/records.py": "pandas_csv/test_source.py",

@@ -10,7 +10,7 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.pandas_csv.cast_rules import Cast, cast_of, spelling_of, with_four_digit_years
 from fdtcc_dagster.pandas_csv.columns import column_of, transform
-from fdtcc_dagster.pandas_csv.floats import first_changed
+from fdtcc_dagster.pandas_csv.spelling import first_changed
 
 
 class CastError(Exception):

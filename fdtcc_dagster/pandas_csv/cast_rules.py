@@ -16,8 +16,7 @@ from functools import lru_cache
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.pandas_csv.floats import first_changed
-from fdtcc_dagster.pandas_csv.spelling import are_within, has_identifiers
+from fdtcc_dagster.pandas_csv.spelling import are_within, first_changed, has_identifiers
 
 _EXACT_IN_FLOAT = 2**53
 _DECIMAL = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:E[+-]?\d{1,3})?$"
