@@ -21,7 +21,7 @@ from fdtcc_dagster import (
     Schedule,
 )
 from fdtcc_dagster.ingest.slices import cut
-from fdtcc_dagster.pandas_csv.columns import transform
+from fdtcc_dagster.pandas_csv.cast import transform
 from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox.pandas_csv import to_pandas_csv
 from fdtcc_dagster.time_column import TimeColumn

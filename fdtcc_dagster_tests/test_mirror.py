@@ -20,7 +20,6 @@ ELSEWHERE = {
     "ingest/pull.py": "ingest/test_step.py",
     "ingest/recorded.py": "checks/test_declaration_check.py",
     "pandas_csv/cast_rules.py": "pandas_csv/test_cast.py",
-    "pandas_csv/columns.py": "test_column_names.py",
     "pandas_csv/header.py": "pandas_csv/test_blocks.py",
     "pandas_csv/mismatch.py": "pandas_csv/test_source.py",
     "pandas_csv/records.py": "pandas_csv/test_source.py",

@@ -17,9 +17,8 @@ from enum import IntEnum
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.pandas_csv.cast import CastError, cast_block
+from fdtcc_dagster.pandas_csv.cast import CastError, cast_block, column_of, transform
 from fdtcc_dagster.pandas_csv.cast_rules import NANOSECOND_YEARS, Cast, cast_of, spelling_of
-from fdtcc_dagster.pandas_csv.columns import column_of, transform
 from fdtcc_dagster.pandas_csv.spelling import digits_of
 
 
