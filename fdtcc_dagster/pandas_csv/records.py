@@ -11,8 +11,16 @@ from itertools import chain
 
 import polars as pl
 
-from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, Readable, record_blocks, split_header
-from fdtcc_dagster.pandas_csv.quoting import count_bytes, look_at_quotes, record_at, row_of_stray_quote
+from fdtcc_dagster.pandas_csv.blocks import (
+    MAX_RECORD_BYTES,
+    Readable,
+    count_bytes,
+    look_at_quotes,
+    record_at,
+    record_blocks,
+    row_of_stray_quote,
+    split_header,
+)
 
 _BARE_RETURN = re.compile(r"\r(?!\n)")
 
