@@ -5,8 +5,6 @@ The parser would drop quotes that pandas never writes, or take them for text, wi
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from typing import Protocol
 
 import polars as pl
 
-_BOM = "\ufeff"
 BLOCK_BYTES = 8 << 20
 """The fixed cost of a block equals the casts of some hundred KB; larger blocks do not fit the processor's caches."""
 MAX_RECORD_BYTES = 64 << 20
@@ -97,43 +94,6 @@ def _fill(stream: Readable, buffer: bytearray, start: int) -> int:
         while position < len(view) and (size := stream.readinto(view[position:])):
             position += size
     return position - start
-
-
-def split_header(block: bytes) -> tuple[list[str], bytes]:
-    """Split the header off the first block.
-
-    Args:
-        block: A block of whole records.
-
-    Returns:
-        The column names, and the bytes after the header. Byte order marks before the first name are not part of it,
-        inside its quotes or outside: they come from a file that was uploaded with one.
-
-    Raises:
-        ValueError: The header is missing, too long, not UTF-8, or has quotes that pandas never writes.
-    """
-    end = block.find(b"\n")
-    while end >= 0 and block.count(b'"', 0, end) % 2:
-        end = block.find(b"\n", end + 1)
-    head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
-    try:
-        text = head.decode().lstrip(_BOM)
-    except UnicodeDecodeError:
-        raise ValueError("the CSV's header is no UTF-8 text") from None
-    if row_of_stray_quote(text.removesuffix("\r").encode()) is not None:
-        raise ValueError("the CSV's header has a quote inside of a name, or one that nothing closes")
-    if "\0" in text:
-        # Python 3.10 cannot read it, and Polars 1 panics at such a name.
-        raise ValueError("the CSV's header has a NUL character")
-    try:
-        records = list(csv.reader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise ValueError(f"the CSV's header cannot be read: {error}") from None
-    # A bare carriage return ends a record for Python.
-    if len(records) != 1 or not records[0]:
-        raise ValueError("the CSV has no header")
-    first, *others = records[0]
-    return [first.lstrip(_BOM), *others], rest
 
 
 def _last_record_end(data: bytearray, start: int, stop: int, *, quoted: bool) -> int:

@@ -1,4 +1,8 @@
-"""Blocks of CSV bytes in pandas' dialect, as string columns."""
+"""The header and the blocks of a CSV in pandas' dialect, as columns of strings.
+
+If the header is missing, the first row is in its place, and nothing of it may be shown. So the names that were found
+are shown only if at least half of the declared ones are among them: a row may contain one by coincidence.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import polars as pl
@@ -19,10 +23,23 @@ from fdtcc_dagster.pandas_csv.blocks import (
     record_at,
     record_blocks,
     row_of_stray_quote,
-    split_header,
 )
+from fdtcc_dagster.redaction import listed
 
+_BOM = "\ufeff"
 _BARE_RETURN = re.compile(r"\r(?!\n)")
+
+
+class ColumnsError(ValueError):
+    """The columns of a CSV cannot be used, or are not the declared ones.
+
+    Attributes:
+        column: The name of one of them, unless it may be a row's value.
+    """
+
+    def __init__(self, message: str, column: str | None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class UnreadableError(Exception):
@@ -36,6 +53,76 @@ class UnreadableError(Exception):
     def __init__(self, reason: str, row: int | None) -> None:
         super().__init__(reason, row)
         self.reason, self.row = reason, row
+
+
+def split_header(block: bytes) -> tuple[list[str], bytes]:
+    """Split the header off the first block.
+
+    Args:
+        block: A block of whole records.
+
+    Returns:
+        The column names, and the bytes after the header. Byte order marks before the first name are not part of it,
+        inside its quotes or outside: they come from a file that was uploaded with one.
+
+    Raises:
+        ValueError: The header is missing, too long, not UTF-8, or has quotes that pandas never writes.
+    """
+    end = block.find(b"\n")
+    while end >= 0 and block.count(b'"', 0, end) % 2:
+        end = block.find(b"\n", end + 1)
+    head, rest = (block, b"") if end < 0 else (block[:end], block[end + 1 :])
+    try:
+        text = head.decode().lstrip(_BOM)
+    except UnicodeDecodeError:
+        raise ValueError("the CSV's header is no UTF-8 text") from None
+    if row_of_stray_quote(text.removesuffix("\r").encode()) is not None:
+        raise ValueError("the CSV's header has a quote inside of a name, or one that nothing closes")
+    if "\0" in text:
+        # Python 3.10 cannot read it, and Polars 1 panics at such a name.
+        raise ValueError("the CSV's header has a NUL character")
+    try:
+        records = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise ValueError(f"the CSV's header cannot be read: {error}") from None
+    # A bare carriage return ends a record for Python.
+    if len(records) != 1 or not records[0]:
+        raise ValueError("the CSV has no header")
+    first, *others = records[0]
+    return [first.lstrip(_BOM), *others], rest
+
+
+def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
+    """Check that column names are unique, and those of the schema if there is one.
+
+    Raises:
+        ColumnsError: They are not.
+    """
+    declared = [] if schema is None else list(schema)
+    known = set(declared)
+    is_header = bool(known) and 2 * len(known.intersection(found)) >= len(known)
+    first: dict[str, int] = {}
+    for number, name in enumerate(found, start=1):
+        if (other := first.setdefault(name, number)) != number:
+            named = f", {listed([name])}" if is_header else ""
+            raise ColumnsError(
+                f"columns {other} and {number} of the CSV have the same name{named}", name if is_header else None
+            )
+    if schema is None or known == first.keys():
+        return
+    missing, extra = [c for c in declared if c not in first], [c for c in found if c not in known]
+    if is_header:
+        raise ColumnsError(
+            f"the CSV's columns are not those of the schema: missing {listed(missing)}, not declared "
+            f"{listed(extra)}; adapt the schema to the dataset",
+            (missing or extra)[0],
+        )
+    raise ColumnsError(
+        f"the CSV's columns are not those of the schema: missing {listed(missing)}, which are {len(missing)} of "
+        f"{len(declared)}, and its first line has {len(extra)} others, which may be a row: adapt the schema, or have "
+        "the dataset written with a header",
+        missing[0],
+    )
 
 
 class RecordReader:

@@ -17,13 +17,12 @@ from polars.io.plugins import register_io_source
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.evidence import Evidence, is_lossy, lost_rows
 from fdtcc_dagster.interrupts import stoppable
-from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, LongRecordError, Readable, record_blocks, split_header
+from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES, LongRecordError, Readable, record_blocks
 from fdtcc_dagster.pandas_csv.cast import cast_block
-from fdtcc_dagster.pandas_csv.header import ColumnsError, check_columns
 from fdtcc_dagster.pandas_csv.inference import OtherTypesError, infer
 from fdtcc_dagster.pandas_csv.mismatch import ErrorContext
 from fdtcc_dagster.pandas_csv.parallel import ordered_map
-from fdtcc_dagster.pandas_csv.records import RecordReader
+from fdtcc_dagster.pandas_csv.records import ColumnsError, RecordReader, check_columns, split_header
 from fdtcc_dagster.window import Window
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from fdtcc_dagster.pandas_csv.blocks import (
     record_at,
     record_blocks,
     row_of_stray_quote,
-    split_header,
 )
 
 # The csv module of Python 3.10 reads no NUL.
@@ -89,28 +88,6 @@ def test_a_record_is_not_longer_than_allowed(longest: int) -> None:
     assert b"".join(read) == before
     # Nothing beyond it was read.
     assert stream.tell() <= len(before) + 2 * longest
-
-
-@pytest.mark.parametrize(
-    ("block", "names", "rest"),
-    [
-        (b"a,b\n1,2\n", ["a", "b"], b"1,2\n"),
-        (b"a,b\r\n1,2\r\n", ["a", "b"], b"1,2\r\n"),
-        (b"a,b", ["a", "b"], b""),
-        (b"\xef\xbb\xbfa\n\xef\xbb\xbf1\n", ["a"], b"\xef\xbb\xbf1\n"),
-        (b'"a\nb","c""d","e,f"\n1\n', ["a\nb", 'c"d', "e,f"], b"1\n"),
-        (b'""\n1\n', [""], b"1\n"),
-        ("ä, b \n".encode(), ["ä", " b "], b""),
-    ],
-)
-def test_header_is_taken_off(block: bytes, names: list[str], rest: bytes) -> None:
-    assert split_header(block) == (names, rest)
-
-
-@pytest.mark.parametrize("block", [b"", b"\n1\n", b"\r\n", b"\xff\n", b"a\rb\n", b"x" * 140_000])
-def test_what_is_no_header_is_refused(block: bytes) -> None:
-    with pytest.raises(ValueError, match=r"header|codec"):
-        split_header(block)
 
 
 def first_stray(block: bytes) -> int | None:
