@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
-
-from fdtcc_dagster.client.directories import expand_home
 
 logger = logging.getLogger(__name__)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*[\x21-\x7e]")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _OURS = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}
@@ -63,7 +59,7 @@ class Endpoint:
             raise ValueError("ca_file is for TLS: set secure=True, or leave ca_file out")
         # A copy that nobody changes after it was checked.
         object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
-        check_headers(self.headers)
+        _check_headers(self.headers)
         if self.headers and not self.secure:
             logger.warning(
                 "headers for %s are sent unencrypted: set secure=True, unless something else encrypts them", self
@@ -77,12 +73,12 @@ class Endpoint:
     @property
     def websocket_url(self) -> str:
         """The address of the WebSocket."""
-        return f"{'wss' if self.secure else 'ws'}://{self._authority}/fdtc-api/dataset/get"
+        return self._url("ws", "dataset/get")
 
     @property
     def health_url(self) -> str:
         """The address of the health endpoint."""
-        return f"{'https' if self.secure else 'http'}://{self._authority}/fdtc-api/"
+        return self._url("http")
 
     @property
     def identity(self) -> str:
@@ -91,8 +87,7 @@ class Endpoint:
 
     def download_url(self, transport: str, sha256: str) -> str:
         """The address of a snapshot, as `"csv"` or `"zip"`."""
-        scheme = "https" if self.secure else "http"
-        return f"{scheme}://{self._authority}/fdtc-api/dataset/download/{transport}/{sha256}"
+        return self._url("http", f"dataset/download/{transport}/{sha256}")
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -107,41 +102,15 @@ class Endpoint:
                 "the authorities to trust"
             ) from error
 
+    def _url(self, scheme: str, path: str = "") -> str:
+        return f"{scheme}{'s' if self.secure else ''}://{self._authority}/fdtc-api/{path}"
+
     @property
     def _authority(self) -> str:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def make_endpoint(
-    host: str,
-    port: int,
-    *,
-    secure: bool,
-    ca_file: str | Path | None,
-    headers: Mapping[str, str] | None,
-    bearer_token: str | None,
-) -> Endpoint:
-    """Make an endpoint from a client's arguments; see `FoundryDevToolsContainerClient`.
-
-    Raises:
-        ValueError: An argument is not valid; values of headers and the token are not shown.
-    """
-    if ca_file is not None and not isinstance(ca_file, (str, Path)):
-        raise ValueError(f"ca_file={ca_file!r} must be a path")
-    if headers is not None and not isinstance(headers, Mapping):
-        raise ValueError("headers must be a mapping of names to values")
-    all_headers = dict(headers or {})
-    if bearer_token is not None:
-        if not isinstance(bearer_token, str) or not _TOKEN.fullmatch(bearer_token):
-            raise ValueError("bearer_token must be text without spaces, line breaks and non-ASCII characters")
-        if any(str(name).lower() == "authorization" for name in all_headers):
-            raise ValueError("bearer_token is sent as the header Authorization, which is in headers too: give one")
-        all_headers["Authorization"] = f"Bearer {bearer_token}"
-    file = None if ca_file is None else str(expand_home("ca_file", ca_file))
-    return Endpoint(host, port, secure, file, all_headers)
-
-
-def check_headers(headers: Mapping[str, str]) -> None:
+def _check_headers(headers: Mapping[str, str]) -> None:
     """Refuse headers that cannot be sent as they are, or that would replace those of HTTP itself; no value is shown."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):

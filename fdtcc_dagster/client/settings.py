@@ -5,14 +5,17 @@ Why the defaults are so long: docs/protocol.md#the-handshake and docs/protocol.m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from fdtcc_dagster.client.endpoint import Endpoint, make_endpoint
+from fdtcc_dagster.client.directories import expand_home
+from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
 
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _POSITIVE = {
     "open_timeout": "seconds",
     "idle_timeout": "seconds",
@@ -61,15 +64,24 @@ class ClientSettings:
 
     @cached_property
     def endpoint(self) -> Endpoint:
-        """The container's address, and what a reverse proxy in front of it wants."""
-        return make_endpoint(
-            self.host,
-            self.port,
-            secure=self.secure,
-            ca_file=self.ca_file,
-            headers=self.headers,
-            bearer_token=self.bearer_token,
-        )
+        """The container's address, and what a reverse proxy in front of it wants.
+
+        Raises:
+            ValueError: A setting is not valid; values of headers and the token are not shown.
+        """
+        if self.ca_file is not None and not isinstance(self.ca_file, (str, Path)):
+            raise ValueError(f"ca_file={self.ca_file!r} must be a path")
+        if self.headers is not None and not isinstance(self.headers, Mapping):
+            raise ValueError("headers must be a mapping of names to values")
+        headers = dict(self.headers or {})
+        if self.bearer_token is not None:
+            if not isinstance(self.bearer_token, str) or not _TOKEN.fullmatch(self.bearer_token):
+                raise ValueError("bearer_token must be text without spaces, line breaks and non-ASCII characters")
+            if any(str(name).lower() == "authorization" for name in headers):
+                raise ValueError("bearer_token is sent as the header Authorization, which is in headers too: give one")
+            headers["Authorization"] = f"Bearer {self.bearer_token}"
+        ca_file = None if self.ca_file is None else str(expand_home("ca_file", self.ca_file))
+        return Endpoint(self.host, self.port, self.secure, ca_file, headers)
 
 
 def _is_number(value: object, *types: type) -> bool:
