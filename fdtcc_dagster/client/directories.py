@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 
 STATE_DIRECTORY = "FDTCC_STATE_DIRECTORY"
 """The environment variable that names the directory."""
@@ -43,15 +42,6 @@ def lock_directory() -> Path:
     """The directory of this machine's file locks: a home directory may be shared by several machines."""
     machine = re.sub(r"[^A-Za-z0-9_-]", "_", platform.node()) or "machine"
     return _made(state_directory() / f"locks-{machine}")
-
-
-def acquire(lock: FileLock) -> None:
-    """Lock a file of the lock directory, or raise `Timeout` at once.
-
-    If the directory was deleted, filelock would make it again with permissions that let others write to it.
-    """
-    lock_directory()
-    lock.acquire(blocking=False)
 
 
 def _made(directory: Path) -> Path:

@@ -23,7 +23,7 @@ class LocalEvidence:
     """Evidence in files of this user, beside the locks.
 
     Args:
-        container: The container, as `host:port`.
+        container: The container, as `Endpoint.identity` has it.
         dataset: The dataset's name.
     """
 

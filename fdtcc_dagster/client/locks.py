@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.clock import AwakeClock
-from fdtcc_dagster.client.directories import acquire, lock_directory
+from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.errors import IdleTimeoutError
 
 _POLL_SECONDS = 0.05
@@ -91,12 +91,11 @@ async def _acquire(
 ) -> None:
     # Only a change counts, by our own clock, and while we are running: what stops us stops the holder, too.
     clock = AwakeClock()
-    seen, since, waited = _last_heartbeat(heartbeat), clock(), 0.0
+    seen, since, waited = _changed_at(heartbeat), clock(), 0.0
     has_told = False
     while True:
         try:
-            # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
-            acquire(lock)
+            _try_to_acquire(lock)
             # A holder whose file was deleted still has heartbeats; the file that a killed one left has none.
             if waited >= min(timeout / 2, _LONGEST_PAUSE_SECONDS) or not _is_of_deleted_file(
                 heartbeat, Path(lock.lock_file)
@@ -109,8 +108,8 @@ async def _acquire(
             has_told = True
             await on_wait()
         waited = clock() - since
-        if _last_heartbeat(heartbeat) != seen:
-            seen, since, waited = _last_heartbeat(heartbeat), clock(), 0.0
+        if _changed_at(heartbeat) != seen:
+            seen, since, waited = _changed_at(heartbeat), clock(), 0.0
         elif waited >= (min(timeout, 2 * _HEARTBEAT_SECONDS) if seen and seen == queue.timed_out else timeout):
             queue.timed_out = seen
             raise _stopped(heartbeat, timeout)
@@ -126,15 +125,25 @@ async def _beat(heartbeat: Path, path: Path, locks: list[FileLock]) -> None:
         with suppress(OSError, Timeout):
             if _is_of_deleted_file(heartbeat, path):
                 lock = _lock(path)
-                acquire(lock)
+                _try_to_acquire(lock)
                 locks.append(lock)
-            elif _last_heartbeat(heartbeat) is not None:
+            elif _changed_at(heartbeat) is not None:
                 continue
             _write_heartbeat(heartbeat, path)
 
 
 def _lock(path: Path) -> FileLock:
     return FileLock(path, mode=0o600, thread_local=False)
+
+
+def _try_to_acquire(lock: FileLock) -> None:
+    """Acquire a lock, or raise `Timeout` at once.
+
+    Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
+    """
+    # If the directory was deleted, filelock would make it again with permissions that let others write to it.
+    lock_directory()
+    lock.acquire(blocking=False)
 
 
 def _write_heartbeat(heartbeat: Path, path: Path) -> None:
@@ -163,10 +172,10 @@ def _is_of_deleted_file(heartbeat: Path, path: Path) -> bool:
     return held is not None and held[1] != inode
 
 
-def _last_heartbeat(heartbeat: Path) -> int | None:
+def _changed_at(path: Path) -> int | None:
     try:
-        return heartbeat.stat().st_mtime_ns
-    except FileNotFoundError:
+        return path.stat().st_mtime_ns
+    except OSError:
         return None
 
 
@@ -194,7 +203,7 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
     handshake may take.
 
     Args:
-        container: The container, as `host:port`.
+        container: The container, as `Endpoint.identity` has it.
         limit: How many handshakes there may be at a time.
         timeout: Seconds that a handshake may take.
     """
@@ -216,19 +225,18 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
 
 async def _acquire_any(paths: list[Path], progress: Path, timeout: float) -> FileLock | None:
     """Lock one of the files; None if no handshake has begun or ended for longer than one may take."""
-    # By our own clock, and only while we are awake: what stops us stops the holders, too.
+    # Only a change counts, by our own clock, and while we are running, as for a dataset.
     clock = AwakeClock()
-    seen, since = _changed(progress), clock()
+    seen, since = _changed_at(progress), clock()
     while True:
         for path in paths:
-            lock = FileLock(path, mode=0o600, thread_local=False)
+            lock = _lock(path)
             with suppress(Timeout):
-                # Never blocking: this thread's event loop has other pulls to serve, and a cancellation to notice.
-                acquire(lock)
+                _try_to_acquire(lock)
                 return lock
         await asyncio.sleep(_POLL_SECONDS)
         waited = clock() - since
-        if (now := _changed(progress)) != seen:
+        if (now := _changed_at(progress)) != seen:
             seen, since = now, clock()
         elif waited >= timeout:
             return None
@@ -237,10 +245,3 @@ async def _acquire_any(paths: list[Path], progress: Path, timeout: float) -> Fil
 def _touch(progress: Path) -> None:
     with suppress(OSError):
         progress.touch(0o600)
-
-
-def _changed(progress: Path) -> int:
-    try:
-        return progress.stat().st_mtime_ns
-    except OSError:
-        return 0
