@@ -17,6 +17,7 @@ from fdtcc_dagster.interrupts import interruptibly, watch_stops
 from fdtcc_dagster.pandas_csv.mismatch import without_panics
 from fdtcc_dagster.storage import checksums
 from fdtcc_dagster.storage.object_store import is_local, put
+from fdtcc_dagster.storage.reading import Footer
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -123,12 +124,11 @@ def _write(
         interruptibly(lambda: _sink(df, file, target, said, options))
         # Open as well: of a path that begins with `~`, Polars makes another one.
         with part.open("rb") as readable:
-            written = pl.scan_parquet(readable)
-            rows, schema = int(written.select(pl.len()).collect().item()), written.collect_schema()
-        checksum = checksums.complete(part, rows)
+            footer = Footer.of(readable)
+        checksum = checksums.complete(part, footer.rows)
         if durable:
             _flush_to_disk(file.fileno(), target)
-    return Published(rows, schema, checksum)
+    return Published(footer.rows, footer.schema, checksum)
 
 
 def _sink(df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions) -> None:

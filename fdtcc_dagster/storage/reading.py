@@ -45,6 +45,13 @@ class Footer:
     schema: pl.Schema
     rows: int
 
+    @classmethod
+    def of(cls, file: IO[bytes]) -> Footer:
+        """Read it from an open file, which must be one and the same version for all of it."""
+        frame = pl.scan_parquet(file)
+        rows = int(frame.select(pl.len()).collect().item())
+        return cls(pl.read_parquet_metadata(file), frame.collect_schema(), rows)
+
 
 def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:
     """Read a Parquet file lazily, as it is now.
@@ -117,11 +124,8 @@ def footer_of(path: Path) -> Footer:
     """Read what a stored file says about itself."""
     # Where nothing is stored again, nobody else would remove what a killed run has left.
     remove_stale_files(path.parent)
-    # All of one file, which another run may be replacing.
     with path.open("rb") as file:
-        frame = pl.scan_parquet(file)
-        schema, rows = frame.collect_schema(), int(frame.select(pl.len()).collect().item())
-        return Footer(pl.read_parquet_metadata(file), schema, rows)
+        return Footer.of(file)
 
 
 def as_asked(frame: pl.LazyFrame, metadata: Mapping[str, Any]) -> pl.LazyFrame:
