@@ -1,7 +1,7 @@
 """The client of the Foundry DevTools Container: a conversation, then a verified download.
 
-It knows nothing of Dagster, and parses no CSV but in `Snapshot.scan`. It imports `pandas_csv` and the ground floor:
-`errors`, `window`, `redaction`, `evidence`, `interrupts`.
+It knows nothing of Dagster, and parses CSV by `pandas_csv` only. Besides that it imports the ground floor: `errors`,
+`window`, `redaction`, `evidence`.
 """
 
 from fdtcc_dagster.client.callbacks import PullObserver

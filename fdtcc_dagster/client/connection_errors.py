@@ -99,7 +99,7 @@ def is_malformed(error: Exception) -> bool:
     return not {"ClientResponseError", "ContentEncodingError"}.isdisjoint(map(_name, _chain(error)))
 
 
-def is_repeated(error: Exception) -> bool:
+def _is_repeated(error: Exception) -> bool:
     """Tell whether an answer of aiohttp or websockets cannot be read because of its headers, which a retry gets, too.
 
     What is wrong with a body or a status line may be wrong in this answer only.
@@ -225,7 +225,7 @@ async def lasting_failure(
         return None
     if status is not None and status != 200:
         return refused(endpoint, status, handshake=handshake)
-    return malformed(endpoint, error) if status is None or is_repeated(error) else None
+    return malformed(endpoint, error) if status is None or _is_repeated(error) else None
 
 
 async def _status(endpoint: Endpoint) -> int | None:

@@ -51,7 +51,7 @@ DamagedError = cast("type[Exception]", isal_zlib.error)
 
 async def download(
     settings: ClientSettings,
-    arriving: SpoolFile,
+    file: SpoolFile,
     *,
     transport: Transport = "csv",
     observer: PullObserver = UNOBSERVED,
@@ -61,8 +61,9 @@ async def download(
     Inflating, hashing and writing happen in a separate thread, beside the event loop.
 
     Args:
-        settings: All but `job_timeout`, `attempts` and `retry_delay` count here; times count while this process runs.
-        arriving: The spool file; it may be read in the meantime. The caller closes it after the last attempt.
+        settings: The address, `open_timeout`, `idle_timeout`, `transfer_timeout` and `max_bytes` count here; times
+            count while this process runs.
+        file: The spool file; it may be read in the meantime. The caller closes it after the last attempt.
         transport: `"csv"`, or `"zip"` to inflate while streaming; the hash is that of the inflated bytes.
         observer: Its `on_progress` is called about once a second.
 
@@ -74,22 +75,22 @@ async def download(
         DatasetRetrievalError: There are more than `max_bytes`.
         OSError: The file cannot be written, or would fill the disk.
     """
-    budget = DiskBudget(arriving.path.parent, settings.max_bytes)
-    url = settings.endpoint.download_url(transport, arriving.sha256)
-    inflater = None if transport == "csv" else Inflater(f"{arriving.sha256}.csv")
+    budget = DiskBudget(file.path.parent, settings.max_bytes)
+    url = settings.endpoint.download_url(transport, file.sha256)
+    inflater = None if transport == "csv" else Inflater(f"{file.sha256}.csv")
 
     def write(chunks: list[bytes]) -> None:
         for chunk in chunks:
             for data in [chunk] if inflater is None else inflater.feed(chunk):
-                budget.check(arriving.size + len(data))
-                arriving.write(data)
+                budget.check(file.size + len(data))
+                file.write(data)
 
     def finish() -> None:
         if inflater is not None:
             inflater.finish()
-        arriving.finish()
+        file.finish()
 
-    arriving.begin()
+    file.begin()
     try:
         async with aclosing(_body(settings, url, observer)) as body:
             await _write_beside(body, write, finish)

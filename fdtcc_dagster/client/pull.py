@@ -126,18 +126,17 @@ class Puller:
             rows, is_certain = pointer.announced_rows, conversation.has_announced
             if not is_certain and (known := ask.evidence.row_count(pointer.sha256)) and known.announced is not None:
                 rows, is_certain = known.announced, True
-            seconds = time.monotonic() - started
             return Announcement(
-                ask.name,
-                ask.window,
-                pointer.sha256,
-                rows,
-                pointer.origin,
-                requested_at,
-                ask.now(),
-                seconds,
-                ask.evidence,
-                is_certain or rows is None,
+                dataset=ask.name,
+                window=ask.window,
+                sha256=pointer.sha256,
+                announced_rows=rows,
+                origin=pointer.origin,
+                requested_at=requested_at,
+                announced_at=ask.now(),
+                seconds=time.monotonic() - started,
+                evidence=ask.evidence,
+                is_certain=is_certain or rows is None,
                 max_record_bytes=self.settings.max_record_bytes,
             )
 

@@ -149,11 +149,11 @@ class Snapshot(Announcement):
 def _source(opened: Callable[[], AbstractContextManager[Readable]], known: Announcement) -> CsvSource:
     return CsvSource(
         opened,
-        known.announced_rows,
-        known.dataset,
-        known.window,
-        known.sha256,
-        known.evidence,
-        known.is_certain,
-        known.max_record_bytes,
+        announced_rows=known.announced_rows,
+        dataset=known.dataset,
+        window=known.window,
+        sha256=known.sha256,
+        evidence=known.evidence,
+        is_certain=known.is_certain,
+        max_record_bytes=known.max_record_bytes,
     )

@@ -176,8 +176,8 @@ class SpoolFile:
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, arriving: SpoolFile, file: io.FileIO, version: int) -> None:
-        self._arriving, self._file, self._version = arriving, file, version
+    def __init__(self, spool_file: SpoolFile, file: io.FileIO, version: int) -> None:
+        self._spool_file, self._file, self._version = spool_file, file, version
         self._position = 0
 
     def readable(self) -> bool:
@@ -186,12 +186,12 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)
         begin = self._position
-        end = self._arriving.wait(begin + len(view), self._version)
+        end = self._spool_file.wait(begin + len(view), self._version)
         while self._position < end:
             size = self._file.readinto(view[self._position - begin : end - begin])
             if not size:
                 # Another attempt may have cut it off in the meantime.
-                self._arriving.wait(end, self._version)
+                self._spool_file.wait(end, self._version)
                 raise OSError(f"the file is shorter than its {end} bytes")
             self._position += size
         return end - begin

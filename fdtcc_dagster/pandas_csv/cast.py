@@ -17,8 +17,6 @@ from polars.datatypes import DataType
 from fdtcc_dagster.pandas_csv.cast_rules import Cast, cast_of, spelling_of, with_four_digit_years
 from fdtcc_dagster.pandas_csv.spelling import first_changed
 
-Function = Callable[[pl.Expr], pl.Expr]
-
 
 class CastError(Exception):
     """A value that does not fit.
@@ -74,15 +72,12 @@ def column_of(frame: pl.DataFrame, name: str) -> pl.Series:
     return frame[name].alias("")
 
 
-def transform(frame: pl.DataFrame, functions: Mapping[str, Function]) -> pl.DataFrame:
+def transform(frame: pl.DataFrame, functions: Mapping[str, Callable[[pl.Expr], pl.Expr]]) -> pl.DataFrame:
     """Apply functions of expressions to columns, all at once; columns without a function stay as they are."""
     # By number: not all versions of Polars have a selector that is literal.
     numbered = frame.clone()
     numbered.columns = [str(number) for number in range(frame.width)]
+    columns = {name: pl.col(str(number)) for number, name in enumerate(frame.columns)}
     return numbered.select(
-        functions.get(name, _unchanged)(pl.col(str(number))).alias(name) for number, name in enumerate(frame.columns)
+        (functions[name](column) if name in functions else column).alias(name) for name, column in columns.items()
     )
-
-
-def _unchanged(column: pl.Expr) -> pl.Expr:
-    return column

@@ -65,9 +65,7 @@ class CsvSource:
 
     def collect(self, overrides: Mapping[str, DataType]) -> pl.DataFrame:
         """Read all rows, with inferred types except for some columns; the errors are those of `scan` and its result."""
-        csv = self.typed(overrides=overrides)
-        with self.context.named(), csv.errors():
-            return csv.scan().collect()
+        return self._used(self.typed(overrides=overrides), lambda csv: csv.scan().collect())
 
     def typed(self, schema: pl.Schema | None = None, overrides: Mapping[str, DataType] | None = None) -> TypedCsv:
         """Find the types of all columns; if they are declared, only the header is read.
@@ -102,15 +100,12 @@ class CsvSource:
         """
         csv = self._guessed() if schema is None else self.typed(schema)
         try:
-            with self.context.named(), csv.errors():
-                return use(csv)
+            return self._used(csv, use)
         except Exception:
             # The error may have been wrapped on its way.
             if not isinstance(csv.error, OtherTypesError):
                 raise
-        csv = self.typed()
-        with self.context.named(), csv.errors():
-            return use(csv)
+        return self._used(self.typed(), use)
 
     @contextmanager
     def reader(self) -> Iterator[RecordReader]:
@@ -160,6 +155,10 @@ class CsvSource:
                 raise self.context.mismatch(str(error)) from error
             except ValueError as error:
                 raise self.context.mismatch(f"{error}; the dataset may be empty or not a table") from error
+
+    def _used(self, csv: TypedCsv, use: Callable[[TypedCsv], Result]) -> Result:
+        with self.context.named(), csv.errors():
+            return use(csv)
 
     def _guessed(self) -> TypedCsv:
         self._check_header(None)
