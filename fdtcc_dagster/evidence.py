@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fdtcc_dagster.errors import RowCountMismatchError
+from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.window import Window
 
 
@@ -122,9 +123,9 @@ def lost_rows(
     If it is not `rejected`, the number is that of a conversation whose connection was lost, and the error says so.
     """
     where = "" if dataset is None else f"dataset {dataset!r}, window {window}: "
-    seen = f"the container announced {announced} rows, but the CSV has {found}"
-    if announced is None:
-        seen = f"the CSV has {found} rows, but the container never records a dataset without rows"
+    seen = f"the CSV has {counted(found, 'row')}, but the container never records a dataset without rows"
+    if announced is not None:
+        seen = f"the container announced {counted(announced, 'row')}, but the CSV has {found}"
     if not rejected:
         seen += " (it did so before an earlier connection was lost, and named no number for this version)"
     advice = "raise its batch size or drop the column `id` from the dataset"

@@ -110,3 +110,8 @@ def shortened(texts: Sequence[str], separator: str, written: Callable[[str], str
     """Join the first ten texts, and count the others."""
     more = [f"and {len(texts) - _MOST_LISTED:,} more"] if len(texts) > _MOST_LISTED else []
     return separator.join([*map(written, texts[:_MOST_LISTED]), *more])
+
+
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something, such as `1 row` or `2 rows`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fdtcc_dagster.redaction import excerpt, listed, quoted, redact
+from fdtcc_dagster.redaction import counted, excerpt, listed, quoted, redact
 from fdtcc_dagster_tests.client.test_protocol import RID, SHA, UUID
 
 
@@ -81,3 +81,7 @@ def test_names_are_quoted_up_to_a_limit() -> None:
     assert quoted("x" * 1000) == f"'{'x' * 100}'…"
     assert listed(["a", "b"]) == "['a', 'b']"
     assert listed([str(number) for number in range(200_000)]).endswith("'9', and 199,990 more]")
+
+
+def test_one_thing_is_counted_in_the_singular() -> None:
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

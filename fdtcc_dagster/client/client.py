@@ -32,7 +32,7 @@ from fdtcc_dagster.client.spool_file import SpoolFile
 from fdtcc_dagster.errors import FdtccError, IdleTimeoutError, ProtocolError, ServiceConnectionLostError
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_overrides
 from fdtcc_dagster.pandas_csv.source import CsvSource
-from fdtcc_dagster.redaction import LOGGED, MOST_SHOWN, excerpt, redact
+from fdtcc_dagster.redaction import LOGGED, MOST_SHOWN, excerpt, listed, redact
 from fdtcc_dagster.window import Window
 
 logger = logging.getLogger("fdtcc_dagster.client")
@@ -297,7 +297,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         if message.get("type") == "update" and isinstance(accepted, list):
             unknown = [name for name in wanted if name not in accepted]
             if unknown:
-                await self._log_failure(f"the container does not know {unknown}, and leaves them out")
+                await self._log_failure(f"the container does not know, and leaves out, {listed(unknown)}")
 
     def _responder(
         self, outer_ws: OuterWebSocket | None, response_func: ResponseFunc | EllipsisType | None

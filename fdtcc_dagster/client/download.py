@@ -27,6 +27,7 @@ from fdtcc_dagster.errors import (
     ServiceConnectionLostError,
     ServiceUnavailableError,
 )
+from fdtcc_dagster.redaction import counted
 
 Transport = Literal["csv", "zip"]
 """How a snapshot travels: as it is, or as a ZIP whose one member is inflated while it streams."""
@@ -165,7 +166,7 @@ async def _body(settings: ClientSettings, url: str, observer: PullObserver) -> A
     def too_late() -> IdleTimeoutError:
         if clock() >= settings.transfer_timeout:
             return IdleTimeoutError(
-                f"the download did not end within {settings.transfer_timeout:g} s, after {received} bytes; "
+                f"the download did not end within {settings.transfer_timeout:g} s, after {counted(received, 'byte')}; "
                 "for a slow link, raise transfer_timeout or set transport='zip'"
             )
         return IdleTimeoutError(f"the container sent no bytes of the snapshot for {settings.idle_timeout:g} s")
@@ -215,7 +216,9 @@ async def _body(settings: ClientSettings, url: str, observer: PullObserver) -> A
                 if lasting is not None:
                     raise lasting from None
             seen = "the answer to the download is damaged" if damaged else "the connection ended inside the download"
-            raise ServiceConnectionLostError(f"{seen}, after {received} bytes ({type(error).__name__})") from None
+            raise ServiceConnectionLostError(
+                f"{seen}, after {counted(received, 'byte')} ({type(error).__name__})"
+            ) from None
 
 
 def _receive_more(transport: asyncio.Transport | None) -> None:

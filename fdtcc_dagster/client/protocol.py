@@ -25,7 +25,7 @@ from fdtcc_dagster.errors import (
     ServiceConnectionLostError,
     did_you_mean,
 )
-from fdtcc_dagster.redaction import MOST_SHOWN, excerpt, redact
+from fdtcc_dagster.redaction import MOST_SHOWN, counted, excerpt, redact
 from fdtcc_dagster.window import Window
 
 Message = dict[str, Any]
@@ -113,7 +113,9 @@ def parse_frame(data: str | bytes) -> Message:
         ProtocolError: The frame is binary, not JSON, or not an object.
     """
     if isinstance(data, bytes):
-        raise ProtocolError(f"the container sent a binary frame of {len(data)} bytes where JSON text was expected")
+        raise ProtocolError(
+            f"the container sent a binary frame of {counted(len(data), 'byte')} where JSON text was expected"
+        )
     try:
         # Very deep nesting ends in a RecursionError.
         message = json.loads(data)

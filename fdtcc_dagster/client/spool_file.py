@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fdtcc_dagster.errors import ChecksumMismatchError
+from fdtcc_dagster.redaction import counted
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -91,7 +92,7 @@ class SpoolFile:
         found = self._digest.hexdigest()
         if found != self.sha256:
             raise ChecksumMismatchError(
-                f"{self.size} bytes arrived with the SHA-256 {found}, but {self.sha256} was announced: "
+                f"{counted(self.size, 'byte')} arrived with the SHA-256 {found}, but {self.sha256} was announced: "
                 "truncated or altered on the way, or in the container; try again"
             )
         with self._changed:

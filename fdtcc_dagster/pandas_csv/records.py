@@ -24,7 +24,7 @@ from fdtcc_dagster.pandas_csv.blocks import (
     record_blocks,
     row_of_stray_quote,
 )
-from fdtcc_dagster.redaction import listed
+from fdtcc_dagster.redaction import counted, listed
 
 _BOM = "\ufeff"
 _BARE_RETURN = re.compile(r"\r(?!\n)")
@@ -119,8 +119,8 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
         )
     raise ColumnsError(
         f"the CSV's columns are not those of the schema: missing {listed(missing)}, which are {len(missing)} of "
-        f"{len(declared)}, and its first line has {len(extra)} others, which may be a row: adapt the schema, or have "
-        "the dataset written with a header",
+        f"{len(declared)}, and its first line has {counted(len(extra), 'other')}, which may be a row: adapt the "
+        "schema, or have the dataset written with a header",
         missing[0],
     )
 
@@ -182,10 +182,10 @@ class RecordReader:
         if (row := _undecodable_record(block)) is not None:
             return UnreadableError("is no UTF-8 text", row)
         width = len(self._strings)
-        row, fields = _ragged_record(block, width)
-        if row is None:
-            return UnreadableError(f"its records are not of {width} fields as pandas writes them", None)
-        return UnreadableError(f"has {fields} fields where the header has {width}", row)
+        if (ragged := _ragged_record(block, width)) is None:
+            return UnreadableError(f"its records are not of {counted(width, 'field')} as pandas writes them", None)
+        row, fields = ragged
+        return UnreadableError(f"has {counted(fields, 'field')} where the header has {width}", row)
 
 
 def _absent_character(block: bytes) -> str:
@@ -215,7 +215,7 @@ def _undecodable_record(block: bytes) -> int | None:
     return None
 
 
-def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, None]:
+def _ragged_record(block: bytes, width: int) -> tuple[int, int] | None:
     """The 1-based number within the block of the first record without `width` fields, and how many it has."""
     try:
         # To Python, a bare carriage return ends a record, too.
@@ -225,4 +225,4 @@ def _ragged_record(block: bytes, width: int) -> tuple[int, int] | tuple[None, No
                 return row, len(record)
     except (csv.Error, UnicodeDecodeError):
         pass
-    return None, None
+    return None

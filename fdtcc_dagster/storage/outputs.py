@@ -26,7 +26,7 @@ def of_each(keys: Sequence[str], obj: object) -> list[tuple[str, object]]:
     if not isinstance(obj, Mapping) or set(obj) != set(keys):
         has = f" with {', '.join(map(_named, obj)) or 'nothing'}" if isinstance(obj, Mapping) else ""
         raise ValueError(
-            f"this run has the partitions {', '.join(keys)}: return a dict with a frame for each of them and no other; "
+            f"this run is of {', '.join(keys)}: return a dict with a frame for each of these partitions and no other; "
             f"the output is a {type(obj).__name__}{has}"
         )
     return [(key, obj[key]) for key in keys]

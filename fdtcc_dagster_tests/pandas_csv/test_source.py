@@ -123,7 +123,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(write: Write, first: byt
 @pytest.mark.usefixtures("block_bytes")
 def test_record_of_another_width_is_refused_with_its_row(write: Write, data: bytes, row: int) -> None:
     with pytest.raises(
-        SchemaMismatchError, match=rf"'cars'.* row {row} has \d fields where the header has 2"
+        SchemaMismatchError, match=rf"'cars'.* row {row} has (1 field|\d fields) where the header has 2"
     ) as caught:
         rows(write(data), TEXTS)
     assert caught.value.row == row

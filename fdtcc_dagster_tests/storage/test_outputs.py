@@ -98,7 +98,7 @@ def test_a_dict_of_one_partition_is_that_partition(store: Store) -> None:
 @pytest.mark.parametrize(
     ("output", "keys", "text"),
     [
-        ({"2024-01-03": ONE}, [DAY], f"has the partitions {DAY}: return a dict with a frame for each of them and"),
+        ({"2024-01-03": ONE}, [DAY], f"is of {DAY}: return a dict with a frame for each of these partitions and no"),
         ({DAY: ONE, "2024-01-03": ONE}, [DAY], f"the output is a dict with {DAY}, 2024-01-03"),
         ({}, [DAY], "the output is a dict with nothing"),
         (ONE, [DAY, "2024-01-03"], "the output is a DataFrame"),
