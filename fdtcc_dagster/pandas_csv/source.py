@@ -168,7 +168,7 @@ class CsvSource:
 
     def _inferred(self, overrides: Mapping[str, DataType]) -> pl.Schema:
         with self.reader() as reader:
-            schema = infer(self.context.locate(ordered_map(reader.read, reader.blocks, len))).schema
+            schema = infer(self.context.locate(ordered_map(reader.read, reader.blocks))).schema
         for column, dtype in overrides.items():
             if column in schema:
                 schema[column] = dtype
@@ -246,7 +246,7 @@ class TypedCsv:
         rows = 0
         with self.source.reader() as reader:
             if n_rows is None:
-                typed = ordered_map(lambda block: self._cast(reader.read(block)[columns]), reader.blocks, len)
+                typed = ordered_map(lambda block: self._cast(reader.read(block)[columns]), reader.blocks)
             else:
                 typed = self._first_rows(reader, columns, n_rows)
             for frame in self.source.context.locate(typed):

@@ -1,4 +1,4 @@
-"""Work on several items at a time."""
+"""Work on several blocks at a time."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from fdtcc_dagster.pandas_csv import parallel
 from fdtcc_dagster.pandas_csv.parallel import ordered_map
 
 
-def test_results_come_in_the_order_of_the_items_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_come_in_the_order_of_the_blocks_from_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl, "thread_pool_size", lambda: 4)
     together = threading.Barrier(2, timeout=30)
 
-    def work(item: int) -> int:
+    def work(block: bytes) -> int:
         together.wait()
-        time.sleep(0.01 * (item % 2))
-        return -item
+        time.sleep(0.01 * (len(block) % 2))
+        return len(block)
 
-    assert list(ordered_map(work, range(8))) == [-item for item in range(8)]
+    assert list(ordered_map(work, map(bytes, range(8)))) == list(range(8))
 
 
 @pytest.mark.parametrize(("size", "taken_at_once"), [(0, 3), (20 << 20, 2), (100 << 20, 2)])
-def test_only_so_many_items_are_taken_as_are_worked_on(
+def test_only_so_many_blocks_are_taken_as_are_worked_on(
     monkeypatch: pytest.MonkeyPatch, size: int, taken_at_once: int
 ) -> None:
     """And fewer where they are large: one more is only held."""
     monkeypatch.setattr(pl, "thread_pool_size", lambda: 4)
     taken: list[int] = []
 
-    def items() -> Iterator[int]:
-        for item in range(100):
-            taken.append(item)
-            yield item
+    def blocks() -> Iterator[bytes]:
+        for number in range(100):
+            taken.append(number)
+            yield bytes(size)
 
-    results = ordered_map(str, items(), lambda _: size)
-    assert next(results) == "0"
+    results = ordered_map(len, blocks())
+    assert next(results) == size
     assert len(taken) == taken_at_once
 
 
 def test_what_is_raised_comes_after_the_results_before_it() -> None:
-    def work(item: int) -> int:
-        if item == 5:
+    def work(block: bytes) -> int:
+        if len(block) == 5:
             raise ValueError("five")
-        return item
+        return len(block)
 
-    results = ordered_map(work, range(50))
+    results = ordered_map(work, map(bytes, range(50)))
     assert list(islice(results, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="five"):
         next(results)
@@ -63,13 +63,13 @@ def test_work_that_waits_for_the_caller_s_thread_is_done_in_it(monkeypatch: pyte
     monkeypatch.setattr(parallel, "_TIMEOUT_SECONDS", 0.1)
     caller, ended = threading.get_ident(), threading.Event()
 
-    def work(item: int) -> int:
+    def work(block: bytes) -> int:
         if threading.get_ident() != caller:
             assert ended.wait(60)
-        return item
+        return len(block)
 
     try:
-        assert list(ordered_map(work, range(20))) == list(range(20))
+        assert list(ordered_map(work, map(bytes, range(20)))) == list(range(20))
     finally:
         ended.set()
 
