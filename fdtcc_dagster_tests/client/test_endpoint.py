@@ -122,14 +122,15 @@ def test_yaml_says_it_at_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST.", "127.0.0.1", "127.0.0.2", "::1", "[::1]", "::ffff:127.0.0.1"]
+    "host", ["localhost", "LOCALHOST.", "127.0.0.1", "127.0.1.2", "::1", "[::1]", "::ffff:127.0.0.1"]
 )
 def test_all_ways_to_write_this_machine_are_one(host: str) -> None:
-    assert identity_of(host, 8888) == "localhost:8888"
+    assert Endpoint(host, 8888).identity == identity_of(host, 8888) == "localhost:8888"
 
 
 def test_an_address_has_one_identity() -> None:
     assert identity_of("[2001:DB8:0::1]", 1) == identity_of("2001:db8::1", 1) != identity_of("2001:db8::2", 1)
+    assert identity_of("Container.example.com.", 1) == identity_of("container.example.com", 1) != "localhost:1"
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])

@@ -23,7 +23,6 @@ import pytest
 from fdtcc_dagster import FDTCC, IdleTimeoutError, ServiceUnavailableError
 from fdtcc_dagster.client import pull
 from fdtcc_dagster.client.directories import lock_directory
-from fdtcc_dagster.client.endpoint import Endpoint, identity_of
 from fdtcc_dagster.client.locks import exclusive, handshake
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
@@ -289,11 +288,3 @@ async def test_a_holder_that_is_stopped_or_killed_does_not_stop_the_others(stop:
         finally:
             process.kill()
     assert waited >= 1.0 or stop == signal.SIGKILL
-
-
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "127.0.0.1", "127.0.1.1", "::1", "localhost."], ids=lambda host: str(host)
-)
-def test_one_container_has_one_identity(host: str) -> None:
-    assert Endpoint(host, 8888).identity == identity_of("localhost", 8888)
-    assert identity_of("Container.example.com.", 1) == identity_of("container.example.com", 1) != identity_of(host, 1)
