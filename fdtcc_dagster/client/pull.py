@@ -266,20 +266,6 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_directory(directory: object) -> None:
-    """Check that a directory exists."""
-    if not isinstance(directory, (str, Path)):
-        raise ValueError(f"directory={directory!r} must be a path")
-    if not Path(directory).is_dir():
-        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
-
-
-def check_transport(transport: object) -> None:
-    """Check that a transport is one that we know."""
-    if transport not in ("csv", "zip"):
-        raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
-
-
 def _check_request(name: str, window: Window, missing_version: str, now: datetime) -> None:
     check_name(name)
     check_missing_version(missing_version)

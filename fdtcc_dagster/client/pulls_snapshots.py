@@ -8,7 +8,7 @@ from pathlib import Path
 from fdtcc_dagster.client.callbacks import UNOBSERVED, OnMessage, OnProgress, PullObserver
 from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.client.protocol import MissingVersion
-from fdtcc_dagster.client.pull import Puller, check_directory, check_transport
+from fdtcc_dagster.client.pull import Puller
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.window import Window
@@ -73,8 +73,8 @@ class PullsSnapshots:
             ProtocolError: It said something that its protocol does not know.
             OSError: The file cannot be written, or would fill the disk.
         """
-        check_directory(directory)
-        check_transport(transport)
+        _check_directory(directory)
+        _check_transport(transport)
         observer = PullObserver(on_message, on_progress, on_notice)
         announcement = await self.request(
             name,
@@ -130,5 +130,19 @@ class PullsSnapshots:
         Returns:
             The snapshot; its file belongs to the caller.
         """
-        check_transport(transport)
+        _check_transport(transport)
         return await self._puller.fetch(arriving, transport, observer)
+
+
+def _check_directory(directory: object) -> None:
+    """Check that a directory exists."""
+    if not isinstance(directory, (str, Path)):
+        raise ValueError(f"directory={directory!r} must be a path")
+    if not Path(directory).is_dir():
+        raise ValueError(f"directory={str(directory)!r} is not an existing directory")
+
+
+def _check_transport(transport: object) -> None:
+    """Check that a transport is one that we know."""
+    if transport not in ("csv", "zip"):
+        raise ValueError(f"transport={transport!r} must be 'csv' or 'zip'")
