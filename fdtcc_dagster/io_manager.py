@@ -93,7 +93,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
                 before stays.
 
         Raises:
-            dagster.Failure: The rows are not as declared or announced; the previous file stays.
+            dagster.Failure: The rows are not as declared or announced; the previous file stays. With Polars 1, the rows
+                of a LazyFrame that the asset has made by `Snapshot.scan` raise `polars.exceptions.ComputeError` with
+                the same text: see ADR 2.
             TypeError: The output is neither a Polars frame nor such a mapping.
             ValueError: The output is a mapping of other keys than the run's partitions; or the run has several, and the
                 output is no mapping; or its metadata have an option that cannot be followed.
