@@ -13,7 +13,7 @@ import polars as pl
 
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.metadata_keys import DECLARATION
+from fdtcc_dagster.metadata import DECLARATION
 from fdtcc_dagster.pandas_csv.schema import dtype_arguments
 from fdtcc_dagster.redaction import redact
 

@@ -14,7 +14,7 @@ from fdtcc_dagster.calendar.ticks import key_delay, tick_of
 from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import is_of_another
-from fdtcc_dagster.metadata_keys import ASSET_TAG, DECLARATION, WINDOW_TO
+from fdtcc_dagster.metadata import ASSET_TAG, DECLARATION, WINDOW_TO
 
 _RUN_KEY_TAG = "dagster/run_key"
 _INSTANT = dt.timedelta(microseconds=1)

@@ -16,7 +16,7 @@ from fdtcc_dagster.client.retry import is_retryable
 from fdtcc_dagster.dagster_internals import DagsterExecutionInterruptedError, note_interrupt
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import NotYetAvailableError, NoVersionInWindowError
-from fdtcc_dagster.metadata_keys import ERROR_CLASS
+from fdtcc_dagster.metadata import ERROR_CLASS
 from fdtcc_dagster.redaction import ERROR, excerpt
 
 _NOBODY_MAY_WRITE = frozenset(

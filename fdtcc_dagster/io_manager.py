@@ -19,8 +19,14 @@ from dagster_polars import PolarsParquetIOManager
 from fdtcc_dagster.dagster_internals import retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
-from fdtcc_dagster.metadata import column_metadata
-from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA, FILE_CHECKSUM, PARTITION_ROW_COUNT, ROW_COUNT, STORE_SECONDS
+from fdtcc_dagster.metadata import (
+    COLUMN_SCHEMA,
+    FILE_CHECKSUM,
+    PARTITION_ROW_COUNT,
+    ROW_COUNT,
+    STORE_SECONDS,
+    column_metadata,
+)
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.storage import checksums, object_store, reading
 from fdtcc_dagster.storage.object_store import is_local

@@ -1,4 +1,8 @@
-"""What Dagster records of a stored snapshot."""
+"""What is recorded of partitions: the names of metadata and tags, each written here only, and the values of metadata.
+
+Stored partitions and event logs have these names for years: one that changes makes what is recorded unreadable. The
+page on runs describes those that people see.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,69 @@ import polars as pl
 
 from fdtcc_dagster.client import Snapshot
 from fdtcc_dagster.client.snapshot import Announcement
-from fdtcc_dagster.metadata_keys import (
-    ANNOUNCED_ROWS,
-    COLUMN_COUNT,
-    COLUMN_SCHEMA,
-    ORIGIN,
-    OUTSIDE_WINDOW,
-    PULL_SECONDS,
-    ROWS_COUNTED,
-    SHA256,
-    SIZE_BYTES,
-    SLICE_ROWS,
-    SNAPSHOT_ROWS,
-    UNCHANGED,
-    WINDOW_FROM,
-    WINDOW_TO,
-)
 from fdtcc_dagster.pandas_csv.schema import dtype_name
 from fdtcc_dagster.redaction import redact
 from fdtcc_dagster.window import Window
+
+NAMESPACE = "foundry/"
+
+# Of a stored partition: its materialization.
+WINDOW_FROM = "foundry/window_from"
+WINDOW_TO = "foundry/window_to"
+ORIGIN = "foundry/origin"
+SHA256 = "foundry/sha256"
+SIZE_BYTES = "foundry/size_bytes"
+UNCHANGED = "foundry/unchanged"
+ROWS_COUNTED = "foundry/rows_counted"
+ANNOUNCED_ROWS = "foundry/announced_rows"
+OUTSIDE_WINDOW = "foundry/outside_window"
+SLICE_ROWS = "foundry/slice_rows"
+SNAPSHOT_ROWS = "foundry/snapshot_rows"
+PULL_SECONDS = "foundry/pull_seconds"
+STORE_SECONDS = "foundry/store_seconds"
+COLUMN_COUNT = "foundry/columns"
+FILE_CHECKSUM = "foundry/file_checksum"
+DECLARATION = "foundry/declaration"
+"""The digest of the declaration and its parts; in a file, the digest alone."""
+
+# Of a stored partition: its file. These, SHA256, SNAPSHOT_ROWS and DECLARATION are its provenance.
+DATASET = "foundry/dataset"
+"""A digest of the dataset's name."""
+SLICE = "foundry/slice"
+"""Which rows of the snapshot a slice has."""
+TYPES = "foundry/types"
+
+# Of a snapshot: the observations by which every run knows of it; with SHA256, ANNOUNCED_ROWS and WINDOW_FROM.
+FOUND_ROWS = "foundry/found_rows"
+ANNOUNCED_AT = "foundry/announced_at"
+CONTRADICTED = "foundry/contradicted"
+
+# Of a check, or of a run that failed.
+CHECKED_PARTITIONS = "foundry/partitions"
+FAILED_PARTITIONS = "foundry/failed_partitions"
+DIFFERENCES = "foundry/differences"
+BEFORE_START_OR_AFTER_END = "foundry/before_start_or_after_end"
+FORMER_PARTITIONS = "foundry/former_partitions"
+COMPARED_UP_TO = "foundry/compared_up_to"
+"""Up to which materialization the check of declarations has come."""
+NEWEST_PARTITION = "foundry/newest_partition"
+DUE_PARTITION = "foundry/due_partition"
+DUE_SINCE = "foundry/due_since"
+GRACE = "foundry/grace"
+ERROR_CLASS = "foundry/error"
+
+# The tag of a run that a schedule or a sensor has requested.
+ASSET_TAG = "foundry/asset"
+"""The asset's key: a run key alone names the dataset, not who declares it."""
+
+# Dagster's own.
+COLUMN_SCHEMA = "dagster/column_schema"
+ROW_COUNT = "dagster/row_count"
+PARTITION_ROW_COUNT = "dagster/partition_row_count"
+
+# Dagster's own, of a run: its partitions.
+_KEY = "dagster/partition"
+_FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 _MOST_COLUMN_CHARACTERS = 500_000
 
@@ -118,3 +166,14 @@ def _metadata(
     if snapshot.announced_rows is not None:
         metadata[ANNOUNCED_ROWS] = dg.MetadataValue.int(snapshot.announced_rows)
     return metadata
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags of a run of several partitions."""
+    return {_FIRST: first, _LAST: last}
+
+
+def first_and_last(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first and the last partition key of a run, which may be the same; None if it has none."""
+    first, last = (tags.get(tag, tags.get(_KEY)) for tag in (_FIRST, _LAST))
+    return None if first is None or last is None else (first, last)

@@ -13,7 +13,7 @@ from fdtcc_dagster.checks.redeclared import redeclared_dues
 from fdtcc_dagster.dagster_internals import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
-from fdtcc_dagster.run_tags import first_and_last
+from fdtcc_dagster.metadata import first_and_last
 from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 

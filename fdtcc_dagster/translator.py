@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from fdtcc_dagster.metadata import column_schema
-from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA
+from fdtcc_dagster.metadata import COLUMN_SCHEMA, column_schema
 from fdtcc_dagster.names import asset_key_of
 
 if TYPE_CHECKING:

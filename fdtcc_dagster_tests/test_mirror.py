@@ -23,7 +23,6 @@ ELSEWHERE = {
     "pandas_csv/mismatch.py": "pandas_csv/test_source.py",
     "pandas_csv/spelling.py": "pandas_csv/test_cast.py",
     "resource.py": "client/test_settings.py",
-    "run_tags.py": "test_sensors.py",
     "sandbox/blobs.py": "sandbox/test_server.py",
     "sandbox/fault_hooks.py": "sandbox/test_faults.py",
     "time_column.py": "ingest/test_slices.py",

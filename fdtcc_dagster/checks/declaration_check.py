@@ -14,7 +14,7 @@ from fdtcc_dagster.checks.results import Result
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.ingest.recorded import Recorded, not_compared
-from fdtcc_dagster.metadata_keys import (
+from fdtcc_dagster.metadata import (
     BEFORE_START_OR_AFTER_END,
     COMPARED_UP_TO,
     DECLARATION,

@@ -10,7 +10,7 @@ from fdtcc_dagster.arguments import flag, members
 from fdtcc_dagster.checks.results import Result, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.materializations import Materializations
-from fdtcc_dagster.metadata_keys import FAILED_PARTITIONS, FILE_CHECKSUM
+from fdtcc_dagster.metadata import FAILED_PARTITIONS, FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.storing import VerifiesPartitions

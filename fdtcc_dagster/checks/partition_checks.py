@@ -15,8 +15,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
-from fdtcc_dagster.metadata import column_schema
-from fdtcc_dagster.metadata_keys import (
+from fdtcc_dagster.metadata import (
     ANNOUNCED_ROWS,
     CHECKED_PARTITIONS,
     DIFFERENCES,
@@ -26,6 +25,7 @@ from fdtcc_dagster.metadata_keys import (
     GRACE,
     NEWEST_PARTITION,
     SLICE_ROWS,
+    column_schema,
 )
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened

@@ -19,7 +19,7 @@ from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.instance import use_demo_instance
 from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
 from fdtcc_dagster.errors import NoVersionInWindowError
-from fdtcc_dagster.metadata_keys import ORIGIN, PARTITION_ROW_COUNT, SHA256
+from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256
 
 _PAST_PARTITIONS = 4
 

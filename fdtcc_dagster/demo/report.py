@@ -9,7 +9,7 @@ import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.runs import PartitionRun
-from fdtcc_dagster.metadata_keys import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
+from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
 _COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
 

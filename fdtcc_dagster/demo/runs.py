@@ -12,7 +12,7 @@ import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.definitions import defs
-from fdtcc_dagster.run_tags import range_tags
+from fdtcc_dagster.metadata import range_tags
 from fdtcc_dagster.window import Window
 
 # Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.

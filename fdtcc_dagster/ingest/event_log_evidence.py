@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, is_lossy
-from fdtcc_dagster.metadata_keys import ANNOUNCED_AT, ANNOUNCED_ROWS, CONTRADICTED, FOUND_ROWS, SHA256, WINDOW_FROM
+from fdtcc_dagster.metadata import ANNOUNCED_AT, ANNOUNCED_ROWS, CONTRADICTED, FOUND_ROWS, SHA256, WINDOW_FROM
 from fdtcc_dagster.window import Window
 
 _PAGE = 1000

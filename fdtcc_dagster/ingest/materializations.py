@@ -10,8 +10,7 @@ import dagster as dg
 
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.recorded import Recorded, last_comparison, read_recorded
-from fdtcc_dagster.metadata_keys import COLUMN_SCHEMA, PARTITION_ROW_COUNT, ROW_COUNT
-from fdtcc_dagster.run_tags import first_and_last
+from fdtcc_dagster.metadata import COLUMN_SCHEMA, PARTITION_ROW_COUNT, ROW_COUNT, first_and_last
 
 # The last is the name that Dagster's own managers of database tables use.
 _ROW_COUNTS = (PARTITION_ROW_COUNT, ROW_COUNT, "row_count")

@@ -8,7 +8,7 @@ from fdtcc_dagster.declaration import dataset_digest, declaration_of, is_of_anot
 from fdtcc_dagster.errors import SliceOutgrownError
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.slices import Slices
-from fdtcc_dagster.metadata_keys import (
+from fdtcc_dagster.metadata import (
     DATASET,
     DECLARATION,
     NAMESPACE,

@@ -27,8 +27,7 @@ from fdtcc_dagster.ingest.overlap import fetch_and_read
 from fdtcc_dagster.ingest.provenance import check_slice, is_same, provenance_of, slice_rows_before
 from fdtcc_dagster.ingest.run_log import PullLog, as_shown, megabytes
 from fdtcc_dagster.ingest.slices import Slices, cut
-from fdtcc_dagster.metadata import slice_metadata, snapshot_metadata
-from fdtcc_dagster.metadata_keys import PARTITION_ROW_COUNT, SNAPSHOT_ROWS
+from fdtcc_dagster.metadata import PARTITION_ROW_COUNT, SNAPSHOT_ROWS, slice_metadata, snapshot_metadata
 from fdtcc_dagster.pandas_csv.source import TypedCsv
 from fdtcc_dagster.redaction import ERROR, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource

@@ -13,7 +13,7 @@ from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.dagster_internals import last_passed, latest_materializations
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.metadata_keys import (
+from fdtcc_dagster.metadata import (
     COLUMN_SCHEMA,
     COMPARED_UP_TO,
     DECLARATION,

@@ -26,7 +26,7 @@ from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observatio
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
-from fdtcc_dagster.metadata_keys import FAILED_PARTITIONS
+from fdtcc_dagster.metadata import FAILED_PARTITIONS
 from fdtcc_dagster.redaction import ERROR, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, ChecksPlaces, StoresPartitions

@@ -20,7 +20,7 @@ from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.ingest.provenance import is_same, provenance_of
-from fdtcc_dagster.metadata_keys import SNAPSHOT_ROWS
+from fdtcc_dagster.metadata import SNAPSHOT_ROWS
 from fdtcc_dagster.sandbox import faults
 from fdtcc_dagster.storing import StoredPartition
 from fdtcc_dagster_tests.site import Site, failure_of, materializations
