@@ -17,8 +17,13 @@ from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
 from fdtcc_dagster.names import check_asset_key, step_name
 from fdtcc_dagster.resource import check_container
-from fdtcc_dagster.targets import check_dataset, check_distinct_keys, checked_translator, remember
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import (
+    FoundryDatasetTranslator,
+    check_dataset,
+    check_distinct_keys,
+    checked_translator,
+    remember,
+)
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 """Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""

@@ -17,8 +17,13 @@ from fdtcc_dagster.calendar.ticks import exact_cron, waits
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.redaction import shortened
-from fdtcc_dagster.targets import FoundryTarget, checked_translator, datasets_in, targets_of
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import (
+    FoundryDatasetTranslator,
+    FoundryTarget,
+    checked_translator,
+    datasets_in,
+    targets_of,
+)
 
 logger = logging.getLogger(__name__)
 

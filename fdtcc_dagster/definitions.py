@@ -23,8 +23,7 @@ from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.resource import FoundryContainerResource, check_resource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
-from fdtcc_dagster.targets import checked_translator
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, checked_translator
 
 if TYPE_CHECKING:
     from fdtcc_dagster.io_manager import FoundryParquetIOManager

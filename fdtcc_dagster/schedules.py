@@ -21,8 +21,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.targets import FoundryTarget, Target, targets_of
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, targets_of
 
 _ONE_SECOND = dt.timedelta(seconds=1)
 _AT_A_TICK = 10  # partitions of one dataset; more than one only while clocks are set back

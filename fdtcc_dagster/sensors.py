@@ -14,8 +14,7 @@ from fdtcc_dagster.dagster_internals import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.metadata import first_and_last
-from fdtcc_dagster.targets import FoundryTarget, Target, check_assets_exist, targets_of
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, check_assets_exist, targets_of
 
 _SENSOR_TAG = "dagster/sensor_name"
 _Missing = tuple[dg.AssetKey, Due, dg.TimeWindowPartitionsDefinition]

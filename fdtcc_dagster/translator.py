@@ -1,16 +1,26 @@
-"""The translator: from a dataset to the asset that represents it in Dagster."""
+"""Which asset represents a dataset: the one that the translator names, or one that was built and may have a new key."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, get_args
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from fdtcc_dagster.arguments import instance_of, members
+from fdtcc_dagster.dagster_internals import AssetLoaderTypes
+from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.metadata import COLUMN_SCHEMA, column_schema
-from fdtcc_dagster.names import asset_key_of
+from fdtcc_dagster.names import asset_key_of, check_asset_key
 
-if TYPE_CHECKING:
-    from fdtcc_dagster.dataset import FoundryDataset
+FoundryTarget: TypeAlias = FoundryDataset | AssetLoaderTypes
+"""A dataset; or an asset, of whatever kind `load_assets_from_modules` finds."""
+
+Target = tuple[FoundryDataset, dg.AssetKey]
+
+# An asset that Dagster makes of another one, with a prefix before its key, still has the same op.
+_datasets: WeakKeyDictionary[object, FoundryDataset] = WeakKeyDictionary()
 
 
 class FoundryDatasetTranslator:
@@ -37,3 +47,90 @@ class FoundryDatasetTranslator:
             kinds={"foundry", "polars"},
             metadata={COLUMN_SCHEMA: column_schema(dataset.schema)} if dataset.schema else None,
         )
+
+
+def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:
+    """Note which dataset an asset represents, whatever key it gets later."""
+    _datasets[asset.node_def] = dataset
+
+
+def datasets_in(datasets: object) -> list[FoundryTarget]:
+    """The members of a list of datasets; refuses what is not a list."""
+    return members("datasets", datasets, "FoundryDataset")
+
+
+def check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = FoundryDataset) -> None:
+    """Check that a member of a list of datasets is one."""
+    name = f"datasets[{number}]"
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r} is no FoundryDataset: give FoundryDataset({value!r}, schedule, start)")
+    if isinstance(value, Mapping):
+        raise ValueError(f"{name} is a dictionary, and no FoundryDataset: give FoundryDataset(**it)")
+    instance_of(name, value, kinds, "FoundryDataset")
+
+
+def checked_translator(translator: FoundryDatasetTranslator | None) -> FoundryDatasetTranslator:
+    """The translator, or the default one; refuses what is not a translator, such as a class."""
+    if translator is None:
+        return FoundryDatasetTranslator()
+    instance_of("translator", translator, FoundryDatasetTranslator, "FoundryDatasetTranslator")
+    return translator
+
+
+def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTranslator | None) -> list[Target]:
+    """Find the datasets and the keys of their assets; assets that `build_foundry_assets` did not make are left out.
+
+    Raises:
+        ValueError: Something is neither; there are assets, but none of `build_foundry_assets`; or a part of a key
+            cannot be a file's name.
+    """
+    translator = checked_translator(translator)
+    given = datasets_in(targets)
+    found = []
+    for number, target in enumerate(given):
+        check_dataset(number, target, (FoundryDataset, *get_args(AssetLoaderTypes)))
+        if isinstance(target, FoundryDataset):
+            found.append((target, check_asset_key(translator.get_asset_spec(target).key)))
+        elif isinstance(target, dg.AssetsDefinition) and (dataset := _dataset_of(target)) is not None:
+            found.append((dataset, check_asset_key(target.key)))
+    if given and not found:
+        raise ValueError("none of these is a FoundryDataset or an asset that build_foundry_assets has made")
+    return found
+
+
+def check_distinct_keys(targets: Iterable[Target]) -> None:
+    """Make sure that no two datasets are represented by one asset.
+
+    Raises:
+        ValueError: Two have the same asset key.
+    """
+    names: dict[dg.AssetKey, str] = {}
+    for dataset, key in targets:
+        if key in names:
+            raise ValueError(
+                f"the datasets {names[key]!r} and {dataset.name!r} have the same asset key "
+                f"{key.to_user_string()!r}: give one of them another asset_key"
+            )
+        names[key] = dataset.name
+
+
+def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iterable[Target]) -> None:
+    """Check that the code location has assets with the keys that a sensor or check was built with.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: A dataset's asset has another key.
+    """
+    if repository is None:
+        return
+    keys = {_dataset_of(asset): key for key, asset in repository.assets_defs_by_key.items()}
+    for dataset, key in targets:
+        if key not in repository.assets_defs_by_key and (present := keys.get(dataset)) is not None:
+            raise dg.DagsterInvalidDefinitionError(
+                f"dataset {dataset.name!r}: there is no asset {key.to_user_string()!r}; its asset got the key "
+                f"{present.to_user_string()!r} after it was built. Give the assets instead of the datasets to "
+                "build_foundry_checks, build_foundry_schedules and build_foundry_sensor"
+            )
+
+
+def _dataset_of(asset: dg.AssetsDefinition) -> FoundryDataset | None:
+    return _datasets.get(asset.node_def) if asset.is_executable else None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
 import pytest
@@ -11,7 +13,9 @@ from fdtcc_dagster import (
     FoundryDatasetTranslator,
     Schedule,
     build_foundry_assets,
+    build_foundry_checks,
     build_foundry_definitions,
+    build_foundry_file_checks,
     build_foundry_schedules,
 )
 
@@ -96,3 +100,19 @@ def test_keys_that_look_alike_have_steps_of_their_own() -> None:
     dg.Definitions.validate_loadable(
         dg.Definitions(assets, resources={"foundry_container": FoundryContainerResource()})
     )
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        build_foundry_assets,
+        build_foundry_checks,
+        build_foundry_file_checks,
+        partial(build_foundry_definitions, resource=FoundryContainerResource()),
+    ],
+)
+def test_two_datasets_with_one_asset_key_are_refused(build: Callable[[Sequence[FoundryDataset]], object]) -> None:
+    datasets = [FoundryDataset(name, WEEKLY, "2026-01-01") for name in ("sales.orders", "Sales/Orders")]
+    said = "the datasets 'sales.orders' and 'Sales/Orders' have the same asset key 'sales/orders': give one of them"
+    with pytest.raises(ValueError, match=said):
+        build(datasets)

@@ -14,8 +14,7 @@ from fdtcc_dagster.metadata import FAILED_PARTITIONS, FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.storing import VerifiesPartitions
-from fdtcc_dagster.targets import check_dataset, check_distinct_keys, checked_translator
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, check_dataset, check_distinct_keys, checked_translator
 
 FILE_INTACT = "foundry_file_intact"
 

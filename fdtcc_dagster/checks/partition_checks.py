@@ -29,8 +29,13 @@ from fdtcc_dagster.metadata import (
 )
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.redaction import shortened
-from fdtcc_dagster.targets import FoundryTarget, check_assets_exist, check_distinct_keys, targets_of
-from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.translator import (
+    FoundryDatasetTranslator,
+    FoundryTarget,
+    check_assets_exist,
+    check_distinct_keys,
+    targets_of,
+)
 
 ROW_COUNT_ANNOUNCED = "foundry_row_count_announced"
 ROW_COUNT_CHANGE = "foundry_row_count_change"
