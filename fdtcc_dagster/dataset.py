@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from polars.datatypes import DataType
 
 from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
@@ -20,8 +21,25 @@ from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
-from fdtcc_dagster.time_column import TimeColumn, check_time_dtype
 from fdtcc_dagster.window import Window
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """The column that says to which slice a row belongs.
+
+    Attributes:
+        name: The column's name. It holds datetimes (without a zone they are UTC), dates, or ISO 8601 strings of
+            either. A date is its midnight in UTC, unless the column is declared as Date.
+        timezone: The zone in whose midnights declared dates begin.
+        allow_nulls: Whether rows without a time may be left out of all slices.
+        complete_history: Whether the dataset keeps all its rows, so that there were none before its earliest time.
+    """
+
+    name: str
+    timezone: str = "UTC"
+    allow_nulls: bool = False
+    complete_history: bool = False
 
 
 @dataclass(frozen=True, init=False)
@@ -209,6 +227,22 @@ class FoundryDataset:
             )
         # In UTC, because datetimes of one zone are compared by their wall clocks, also where those go back.
         return Window(bounds.start.astimezone(dt.timezone.utc), bounds.end.astimezone(dt.timezone.utc))
+
+
+def check_time_dtype(name: str, dtype: DataType | None) -> None:
+    """Make sure that a column can be a time column.
+
+    Args:
+        name: The column's name.
+        dtype: Its type, or None where there is no such column.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if dtype is None:
+        raise ValueError(f"time_column={name!r} is no column of the schema")
+    if not isinstance(dtype, (pl.Datetime, pl.Date, pl.String)):
+        raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
 
 
 def _checked_start(
