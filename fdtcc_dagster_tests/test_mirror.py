@@ -10,7 +10,6 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "fdtcc_dagster"
 ELSEWHERE = {
     "arguments.py": "test_set_up.py",
-    "automation_state.py": "test_automation.py",
     "components/foundry_datasets": "components/test_yaml.py",
     "dagster_internals.py": "test_background.py",
     "demo": "test_demo.py",
