@@ -17,7 +17,6 @@ ELSEWHERE = {
     "failures.py": "ingest/test_step.py",
     "ingest/materializations.py": "test_due.py",
     "ingest/pull.py": "ingest/test_step.py",
-    "ingest/recorded.py": "checks/test_declaration_check.py",
     "pandas_csv/cast_rules.py": "pandas_csv/test_cast.py",
     "pandas_csv/mismatch.py": "pandas_csv/test_source.py",
     "pandas_csv/spelling.py": "pandas_csv/test_cast.py",

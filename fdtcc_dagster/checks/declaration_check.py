@@ -13,7 +13,7 @@ from fdtcc_dagster.checks.redeclared import compare, excluded_windows, is_beyond
 from fdtcc_dagster.checks.results import Result
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.ingest.recorded import Recorded, not_compared
+from fdtcc_dagster.ingest.materializations import Recorded, not_compared
 from fdtcc_dagster.metadata import (
     BEFORE_START_OR_AFTER_END,
     COMPARED_UP_TO,

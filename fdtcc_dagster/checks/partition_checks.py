@@ -13,8 +13,7 @@ from fdtcc_dagster.checks.declaration_check import declaration_result
 from fdtcc_dagster.checks.results import Result, compare_columns, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
-from fdtcc_dagster.ingest.materializations import Materializations
-from fdtcc_dagster.ingest.recorded import DECLARATION_CHECK
+from fdtcc_dagster.ingest.materializations import DECLARATION_CHECK, Materializations
 from fdtcc_dagster.metadata import (
     ANNOUNCED_ROWS,
     CHECKED_PARTITIONS,

@@ -18,7 +18,7 @@ from fdtcc_dagster.checks.results import compare_columns
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import Declaration, declaration_of, is_of_another
 from fdtcc_dagster.due import Due
-from fdtcc_dagster.ingest.recorded import Recorded, read_recorded
+from fdtcc_dagster.ingest.materializations import Recorded, read_recorded
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.window import Window
 

@@ -25,7 +25,7 @@ from fdtcc_dagster.checks.declaration_check import declaration_result
 from fdtcc_dagster.checks.partition_checks import DECLARATION, build_foundry_checks
 from fdtcc_dagster.checks.redeclared import compare
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.ingest.recorded import Recorded, read_recorded
+from fdtcc_dagster.ingest.materializations import Recorded, read_recorded
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster.translator import FoundryDatasetTranslator
@@ -345,7 +345,7 @@ def test_what_was_recorded_after_runs_were_deleted_is_compared(
     site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite gives the ids of the deleted events to the next ones."""
-    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    monkeypatch.setattr("fdtcc_dagster.ingest.materializations._LATECOMERS", 0)
     site.pull(declared(), WEEK)
     assert site.check(declared()).passed
     for run in site.instance.get_runs():
@@ -358,7 +358,7 @@ def test_what_was_recorded_after_runs_were_deleted_is_compared(
 def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
     site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    monkeypatch.setattr("fdtcc_dagster.ingest.materializations._LATECOMERS", 0)
     site.pull(declared(time_column="made"), WEEK[:2])
     later = declared(start=WEEK[2])
     site.pull(later, WEEK[2:4])
@@ -406,7 +406,7 @@ def test_the_ui_shows_which_partitions_are_stale_and_why(site: Declarations, tmp
 def test_only_the_latest_materialization_of_each_partition_is_read_in_few_queries(
     site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fdtcc_dagster.ingest.recorded._LATECOMERS", 0)
+    monkeypatch.setattr("fdtcc_dagster.ingest.materializations._LATECOMERS", 0)
     days = [(MONDAY + dt.timedelta(days=day)).date().isoformat() for day in range(120)]
     for _ in range(3):
         for number, day in enumerate(days):
