@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "fdtcc_dagster"
 ELSEWHERE = {
     "arguments.py": "test_set_up.py",
-    "components/foundry_datasets": "components/test_yaml.py",
+    "components": "components/test_yaml.py",
     "dagster_internals.py": "test_background.py",
     "demo": "test_demo.py",
     "evidence.py": "client/test_local_evidence.py",

@@ -3,6 +3,6 @@
 They turn YAML into the objects that users declare in Python, and may import everything but `demo`.
 """
 
-from fdtcc_dagster.components.foundry_datasets import FoundryDatasetsComponent
+from fdtcc_dagster.components.component import FoundryDatasetsComponent
 
 __all__ = ["FoundryDatasetsComponent"]

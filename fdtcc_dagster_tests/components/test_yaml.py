@@ -37,12 +37,12 @@ from fdtcc_dagster.automation import (
 )
 from fdtcc_dagster.checks.partition_checks import DECLARATION, build_foundry_checks
 from fdtcc_dagster.components import FoundryDatasetsComponent
-from fdtcc_dagster.components.foundry_datasets.models import PARTITIONS_DEFS
-from fdtcc_dagster.components.foundry_datasets.scaffolder import (
+from fdtcc_dagster.components.models import PARTITIONS_DEFS
+from fdtcc_dagster.components.scaffolder import (
     FoundryDatasetsScaffolder,
     FoundryDatasetsScaffolderParams,
 )
-from fdtcc_dagster.components.foundry_datasets.yaml_types import to_timedelta
+from fdtcc_dagster.components.yaml_types import to_timedelta
 from fdtcc_dagster.sensors import build_foundry_sensor
 
 _OPTIONS = ["automation", "schedules", "conditions", "sensor", "checks", "freshness"]

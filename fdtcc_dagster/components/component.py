@@ -14,13 +14,11 @@ from pydantic import BaseModel, Field, ValidationInfo, create_model, field_valid
 
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY
 from fdtcc_dagster.client.directories import expand_home
-from fdtcc_dagster.components.foundry_datasets import models
-from fdtcc_dagster.components.foundry_datasets.scaffolder import FoundryDatasetsScaffolder
-from fdtcc_dagster.components.foundry_datasets.secrets import leave_to_the_run, refuse_secrets
-from fdtcc_dagster.components.foundry_datasets.sharing import check_resources
-from fdtcc_dagster.components.foundry_datasets.signatures import descriptions_of
-from fdtcc_dagster.components.foundry_datasets.templates import Environment, is_template, render
-from fdtcc_dagster.components.foundry_datasets.yaml_types import OrTemplate, Yaml, yaml_of
+from fdtcc_dagster.components import models
+from fdtcc_dagster.components.models import descriptions_of
+from fdtcc_dagster.components.resources import check_resources, leave_to_the_run, refuse_secrets
+from fdtcc_dagster.components.scaffolder import FoundryDatasetsScaffolder
+from fdtcc_dagster.components.yaml_types import Environment, OrTemplate, Yaml, is_template, render, yaml_of
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
