@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -12,16 +13,15 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.demo import report
 from fdtcc_dagster.demo.container import demo_home, prepare_versions
 from fdtcc_dagster.demo.datasets import available_refreshes, is_live, was_missed
 from fdtcc_dagster.demo.definitions import datasets, slices
-from fdtcc_dagster.demo.instance import use_demo_instance
-from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back
+from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back, use_demo_instance
 from fdtcc_dagster.errors import NoVersionInWindowError
-from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256
+from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
 _PAST_PARTITIONS = 4
+_COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,17 +70,17 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
     newest: list[PartitionRun] = []
     now = datetime.now(timezone.utc)
     for dataset in datasets:
-        report.print_heading(dataset)
+        _print_heading(dataset)
         for partition_key, origin in partitions_to_show(dataset, now):
             run = materialize(dataset, partition_key, instance)
-            report.print_run(run)
+            _print_run(run)
             wrong += _complaints(run, origin)
         if run.error is None:
             newest.append(run)
     wrong += _show_slices(instance, now)
     for run in newest:
         rows = read_back(run, instance)
-        report.print_head(run, rows)
+        _print_head(run, rows)
         stored = rows.select(pl.len()).collect().item()
         if stored != run.metadata[PARTITION_ROW_COUNT]:
             wrong.append(f"{run.dataset.name}, partition {run.partition_key}: {stored} rows were read back")
@@ -89,11 +89,11 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
 
 def _show_slices(instance: dg.DagsterInstance, now: datetime) -> list[str]:
     """Backfill the newest weeks of `flights` from one snapshot, print them, and return what was not as promised."""
-    report.print_heading(slices, name="flights_by_week")
+    _print_heading(slices, name="flights_by_week")
     newest = available_refreshes(slices, now)[-_PAST_PARTITIONS:-1]
     runs = materialize_slices(slices, [refresh.date().isoformat() for refresh in newest], instance)
     for run in runs:
-        report.print_run(run)
+        _print_run(run)
     pulls = {run.metadata.get(SHA256) for run in runs}
     failed = [f"slice {run.partition_key}: {run.error}" for run in runs if run.error is not None]
     return failed + ([] if len(pulls) == 1 else [f"the slices were cut from {len(pulls)} snapshots, not from one"])
@@ -109,6 +109,37 @@ def _complaints(run: PartitionRun, origin: str | None) -> list[str]:
         expected, as_expected = origin, seen == origin
     where = f"{run.dataset.name}, partition {run.partition_key}"
     return [] if as_expected else [f"{where}: expected {expected}, seen {seen}"]
+
+
+def _print_heading(dataset: FoundryDataset, name: str | None = None) -> None:
+    """Print what a table of partitions is about, and its head."""
+    print(f"\n{name or dataset.name}: {dataset.description}")
+    print(_COLUMNS.format("partition", "window (UTC)", "origin", "rows", "CSV bytes", "SHA-256"))
+
+
+def _print_run(run: PartitionRun) -> None:
+    """Print a partition's line, or what it failed with."""
+    window = f"{_utc(run.window.from_dt)} to {_utc(run.window.to_dt)}"
+    if run.error is None:
+        rows = f"{run.metadata[PARTITION_ROW_COUNT]:,}"
+        # What is stored already is not downloaded again.
+        size = "unchanged" if UNCHANGED in run.metadata else f"{run.metadata[SIZE_BYTES]:,}"
+        sha256 = run.metadata[SHA256]
+        print(_COLUMNS.format(run.partition_key, window, run.metadata[ORIGIN], rows, size, sha256))
+        return
+    print(_COLUMNS.format(run.partition_key, window, "failed", "-", "-", run.error[0]))
+    print(textwrap.fill(run.error[1], 110, initial_indent=" " * 14, subsequent_indent=" " * 14))
+
+
+def _print_head(run: PartitionRun, rows: pl.LazyFrame) -> None:
+    """Print the first rows of a partition that was read back."""
+    print(f"\n{run.dataset.name}, partition {run.partition_key}, read back from Parquet:")
+    with pl.Config(tbl_cols=8, tbl_width_chars=120, tbl_hide_dataframe_shape=True):
+        print(rows.head(3).collect())
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant.astimezone(timezone.utc):%Y-%m-%d %H:%M}"
 
 
 if __name__ == "__main__":

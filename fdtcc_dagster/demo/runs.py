@@ -1,22 +1,32 @@
-"""One Dagster run for a partition, and what it recorded."""
+"""The demo's own Dagster instance, which `make demo` and `make dev` share, and its runs."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.demo.container import demo_home
 from fdtcc_dagster.demo.definitions import defs
 from fdtcc_dagster.metadata import range_tags
 from fdtcc_dagster.window import Window
 
 # Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_SETTINGS = """\
+# Written by the demo. Runs, events and the Parquet files of this instance are in this directory.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,21 @@ class PartitionRun:
     window: Window
     metadata: Mapping[str, Any]
     error: tuple[str, str] | None
+
+
+def use_demo_instance() -> Path:
+    """Make the demo's instance that of this process and its children; its settings send nothing to anybody.
+
+    Returns:
+        Its directory, `dagster` in the demo's.
+    """
+    home = demo_home() / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_SETTINGS, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
 
 
 def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.DagsterInstance) -> PartitionRun:
