@@ -14,6 +14,7 @@ from fdtcc_dagster.dagster_internals import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.metadata import first_and_last
+from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, check_assets_exist, targets_of
 
 _SENSOR_TAG = "dagster/sensor_name"
@@ -83,7 +84,9 @@ def build_foundry_sensor(
         unfinished = _unfinished_runs(context.instance)
         free = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
         if free <= 0:
-            yield dg.SkipReason(f"{max_runs - free} runs of {name} are queued or running; {max_runs} at a time may be.")
+            yield dg.SkipReason(
+                f"Queued or running: {counted(max_runs - free, 'run')} of {name}; {max_runs} at a time may be."
+            )
             return
         missing = _missing(context.instance, targets, now, lookback, redeclared=redeclared)
         requests = 0
@@ -96,7 +99,7 @@ def build_foundry_sensor(
         if not missing:
             yield dg.SkipReason(_why_nothing([dataset for dataset, _ in targets], now))
         elif not requests:
-            yield dg.SkipReason(f"Runs are working on all partitions that are missing, which are {len(missing)}.")
+            yield dg.SkipReason(f"Runs are working on all that is missing: {counted(len(missing), 'partition')}.")
 
     return foundry_sensor
 

@@ -172,7 +172,7 @@ def test_what_a_run_is_working_on_is_not_requested(instance: dg.DagsterInstance,
     watched.run(status, {first: day(-9), last: day(-1)}, [dg.AssetKey("staff")])
     assert watched.evaluate() == [("staff", day(0)), ("orders", day(-1)), ("orders", day(-2))]
     watched.run(status, {first: day(-9), last: day(0)})  # a job that materializes everything
-    assert watched.skips() == "Runs are working on all partitions that are missing, which are 6."
+    assert watched.skips() == "Runs are working on all that is missing: 6 partitions."
 
 
 def test_other_peoples_partitions_do_not_disturb(instance: dg.DagsterInstance) -> None:
@@ -366,7 +366,7 @@ def test_years_of_missing_history_of_300_datasets_never_flood(tmp_path: Path) ->
         evaluated = dt.datetime.now(UTC).timestamp()
         second, why = evaluate()
         assert second == []
-        assert why == "7 runs of foundry_sensor are queued or running; 7 at a time may be."
+        assert why == "Queued or running: 7 runs of foundry_sensor; 7 at a time may be."
 
         for run in first[:5]:
             instance.report_run_failed(run)

@@ -22,7 +22,7 @@ from fdtcc_dagster.metadata import (
     FAILED_PARTITIONS,
     FORMER_PARTITIONS,
 )
-from fdtcc_dagster.redaction import shortened
+from fdtcc_dagster.redaction import counted, shortened
 from fdtcc_dagster.window import Window
 
 _MOST_ROWS = 200
@@ -62,23 +62,19 @@ def declaration_result(dataset: FoundryDataset, recorded: Mapping[str, Recorded]
     if failed:
         named = [f"{key} {why}" for key, why in failed.items()]
         texts.append(
-            f"{len(failed)} of {len(recorded)} partitions do not fit the declaration: {shortened(named, '; ')}"
+            f"Not as declared: {len(failed)} of {counted(len(recorded), 'partition')}: {shortened(named, '; ')}"
         )
     if gaps:
         texts.append(f"Gaps between the slices: {shortened(gaps, '; ')}")
     if overlaps:
         texts.append(f"Rows that are stored twice: {shortened(overlaps, '; ')}")
     if comparison.unknown:
-        unknown = shortened(comparison.unknown, ", ")
-        texts.append(f"No window is recorded of {len(comparison.unknown)} partitions: {unknown}")
+        texts.append(f"No window is recorded of {shortened(comparison.unknown, ', ')}")
     if not texts:
         fit = len(recorded) - len(comparison.beyond) - len(comparison.former)
-        texts.append(f"{fit} of {len(recorded)} partitions fit the declaration")
+        texts.append(f"As declared: {fit} of {counted(len(recorded), 'partition')}")
     if comparison.former:
-        texts.append(
-            f"{len(comparison.former)} partitions have keys that are none any more, remove their files: "
-            f"{shortened(comparison.former, ', ')}"
-        )
+        texts.append(f"Keys that no longer exist, remove their files: {shortened(comparison.former, ', ')}")
     passed, certain = not (rows or comparison.unknown), bool(rows)
     if passed:
         newest = max(recorded.values(), key=lambda record: record.storage_id)

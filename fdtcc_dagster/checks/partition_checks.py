@@ -27,7 +27,7 @@ from fdtcc_dagster.metadata import (
     column_schema,
 )
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.redaction import shortened
+from fdtcc_dagster.redaction import counted, shortened
 from fdtcc_dagster.translator import (
     FoundryDatasetTranslator,
     FoundryTarget,
@@ -210,19 +210,20 @@ class _Plan:
     def _row_count_announced(self, materializations: Materializations, partition: str) -> Result:
         rows = materializations.rows(partition)
         announced = materializations.value(partition, ANNOUNCED_ROWS)
-        expected, of = materializations.value(partition, SLICE_ROWS), "the slice has"
+        expected, of = materializations.value(partition, SLICE_ROWS), "rows of the slice"
         if expected is None:
-            expected, of = announced, "the container announced"
+            expected, of = announced, "announced by the container"
         if expected is not None and rows is None:
             return missing(partition, _NO_ROWS)
+        text = f"{partition}: rows stored: {rows}, {of}: {expected}"
         if expected is not None and rows != expected:
-            return Result(passed=False, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+            return Result(passed=False, text=text)
         if announced is None:
             return missing(
                 partition,
                 "the container announced no number of rows for this version, so nobody knows whether some are missing",
             )
-        return Result(passed=True, text=f"{partition}: {rows} rows are stored, {of} {expected}")
+        return Result(passed=True, text=text)
 
     def _row_count_change(self, materializations: Materializations, partition: str) -> Result:
         previous = materializations.previous(partition)
@@ -235,7 +236,7 @@ class _Plan:
         percent = f"{(rows - before) / before:+.1%}" if before else "from none"
         return Result(
             abs(rows - before) <= limit * before,
-            f"{partition}: {rows} rows, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
+            f"{partition}: {counted(rows, 'row')}, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
         )
 
     def _schema_declared(self, materializations: Materializations, partition: str) -> Result:

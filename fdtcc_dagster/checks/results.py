@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from fdtcc_dagster.redaction import quoted, shortened
+from fdtcc_dagster.redaction import counted, quoted, shortened
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def compare_columns(
     if stored is None or expected is None:
         return missing(partition if stored is None else str(previous), "no columns were recorded")
     before, now = _types(expected), _types(stored)
-    source = previous or "declared"
+    of = "declared" if previous is None else f"in {previous}"
     differences = tuple(
         {
             "partition": partition,
             "column": name,
-            "compared with": source,
+            "compared with": previous or "declared",
             "expected": before.get(name, "absent"),
             "stored": now.get(name, "absent"),
         }
@@ -62,9 +62,9 @@ def compare_columns(
         if before.get(name) != now.get(name)
     )
     if not differences:
-        return Result(passed=True, text=f"{partition}: the {len(now)} columns are those of {source}")
+        return Result(passed=True, text=f"{partition}: {counted(len(now), 'column')}, as {of}")
     named = [f"{quoted(row['column'])} is {row['stored']} instead of {row['expected']}" for row in differences]
-    text = f"{partition}, compared with {source}: {shortened(named, ', ')}"
+    text = f"{partition}, not as {of}: {shortened(named, ', ')}"
     return Result(passed=False, text=text, differences=differences)
 
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, is_lossy
 from fdtcc_dagster.metadata import ANNOUNCED_AT, ANNOUNCED_ROWS, CONTRADICTED, FOUND_ROWS, SHA256, WINDOW_FROM
+from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.window import Window
 
 _PAGE = 1000
@@ -92,7 +93,7 @@ class EventLogEvidence:
         """See `Evidence`."""
         self._local.announce(sha256, rows)
         if self._announced(sha256) != RowCount(rows):
-            text = f"The container announced {rows} rows for the snapshot {sha256[:12]}…"
+            text = f"The container announced {counted(rows, 'row')} for the snapshot {sha256[:12]}…"
             self._observe(text, {SHA256: sha256, ANNOUNCED_ROWS: rows})
 
     def count(self, sha256: str, announced: int | None, found: int) -> None:
@@ -102,7 +103,11 @@ class EventLogEvidence:
         was_rejected = before is not None and before.rejected
         if before == RowCount(announced, found) or (not lossy and (announced is None or not was_rejected)):
             return
-        text = f"The container announced {announced} rows" if announced is not None else "A version is never empty"
+        text = (
+            f"The container announced {counted(announced, 'row')}"
+            if announced is not None
+            else "A version is never empty"
+        )
         then = "refused from now on" if lossy else "good again"
         self._observe(
             f"{text}, and {found} were found in the snapshot {sha256[:12]}…, which is {then}",
@@ -139,7 +144,7 @@ class EventLogEvidence:
 
     def _observe_pending(self, pending: PendingCount, then: str) -> None:
         self._observe(
-            f"The container announced {pending.rows} rows, {then}",
+            f"The container announced {counted(pending.rows, 'row')}, {then}",
             {
                 ANNOUNCED_ROWS: pending.rows,
                 WINDOW_FROM: dg.MetadataValue.timestamp(pending.from_dt),

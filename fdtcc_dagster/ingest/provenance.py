@@ -7,6 +7,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import dataset_digest, declaration_of, is_of_another
 from fdtcc_dagster.errors import SliceOutgrownError
 from fdtcc_dagster.ingest.materializations import Materializations
+from fdtcc_dagster.ingest.run_log import in_rows
 from fdtcc_dagster.ingest.slices import Slices
 from fdtcc_dagster.metadata import (
     DATASET,
@@ -95,8 +96,9 @@ def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int |
             window=window,
         )
     if before is not None and slices.counts[key] < before and not refetch:
+        rows = in_rows(slices.counts[key])
         raise SliceOutgrownError(
-            f"{where}: the snapshot has {slices.counts[key]:,} rows of this window, but {before:,} were stored before. "
+            f"{where}: the snapshot has {rows} of this window, but {before:,} were stored before. "
             "Nothing was replaced, so rows that were deleted or got a later time in Foundry are kept. To accept fewer, "
             "materialize the partition with refetch: true in the run's configuration",
             dataset=dataset.name,

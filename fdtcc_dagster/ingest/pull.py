@@ -25,11 +25,11 @@ from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.overlap import fetch_and_read
 from fdtcc_dagster.ingest.provenance import check_slice, is_same, provenance_of, slice_rows_before
-from fdtcc_dagster.ingest.run_log import PullLog, as_shown, megabytes
+from fdtcc_dagster.ingest.run_log import PullLog, as_shown, in_rows, megabytes
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import PARTITION_ROW_COUNT, SNAPSHOT_ROWS, slice_metadata, snapshot_metadata
 from fdtcc_dagster.pandas_csv.source import TypedCsv
-from fdtcc_dagster.redaction import ERROR, excerpt
+from fdtcc_dagster.redaction import ERROR, counted, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import StoredPartition, StoresPartitions
 from fdtcc_dagster.window import Window
@@ -198,14 +198,17 @@ class PartitionsPull:
         try:
             # Waiting for each other within a run is not logged.
             async with conversation:
-                announcement = await client.request(
-                    self.dataset.name,
-                    batch.window.from_dt,
-                    batch.window.to_dt,
-                    missing_version="raise" if self.dataset.time else self.dataset.missing_version,
-                    evidence=self.evidence(only),
-                    observer=observer,
-                )
+                try:
+                    announcement = await client.request(
+                        self.dataset.name,
+                        batch.window.from_dt,
+                        batch.window.to_dt,
+                        missing_version="raise" if self.dataset.time else self.dataset.missing_version,
+                        evidence=self.evidence(only),
+                        observer=observer,
+                    )
+                finally:
+                    report(told.end)
             for key in batch.keys:
                 # Only now: another run may have stored or removed it while the container was asked.
                 stored = None if self.refetch else self._stored(key)
@@ -226,7 +229,6 @@ class PartitionsPull:
             for key in left:
                 report(partial(self._failed, key, error))
         finally:
-            report(told.end)
             shutil.rmtree(directory, ignore_errors=True)
 
     async def _fetch(
@@ -298,7 +300,7 @@ class PartitionsPull:
             check_slice(self.dataset, key, slices, before, refetch=self.refetch)
             replaced = "" if before is None else f" in place of {before:,}"
             if self.store is None:
-                self.log.info(f"Cut {slices.counts[key]:,} rows{replaced} from a snapshot of {slices.rows:,}")
+                self.log.info(f"Cut {in_rows(slices.counts[key])}{replaced} from a snapshot of {slices.rows:,}")
             else:
                 stored.update(self._store(key, rows, snapshot, {SNAPSHOT_ROWS: str(slices.rows)}))
                 self._log_stored(key, stored, snapshot, replaced)
@@ -321,14 +323,14 @@ class PartitionsPull:
     def _plan(self, batches: Sequence[Batch]) -> str:
         first = batches[0]
         if self.dataset.time is not None:
-            slices = f"once for {len(first.keys)} slices, as of {first.window.from_dt} or later"
+            slices = f"once for {counted(len(first.keys), 'slice')}, as of {first.window.from_dt} or later"
             return f"Pulling {self.dataset.name!r} {slices}"
-        what = f"window {first.window}" if len(batches) == 1 else f"{len(batches)} partitions"
+        what = f"window {first.window}" if len(batches) == 1 else counted(len(batches), "partition")
         return f"Pulling {self.dataset.name!r}, {what}"
 
     def _log_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, replaced: str = "") -> None:
         rows = stored.get(PARTITION_ROW_COUNT)
-        what = f"{rows:,} rows" if isinstance(rows, int) else "the rows"
+        what = in_rows(rows) if isinstance(rows, int) else "the rows"
         of = "" if self.dataset.time is None else "a snapshot of "
         size = f"{megabytes(snapshot.size_bytes)} MB of CSV"
         self.log.info(f"{self._prefix(key)}Stored {what}{replaced} (from {of}{size})")

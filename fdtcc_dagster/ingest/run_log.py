@@ -68,9 +68,9 @@ class PullLog:
         self._log.log(logging.WARNING if failed else logging.INFO, text)
 
     def end(self) -> None:
-        """At the end of the pull, write how many messages were left out since the last one that was written."""
+        """At the end of the conversation, write how many messages were left out since the last one that was written."""
         if self._left_out:
-            self._log.info(f"{self._prefix}{self._left_out:,} messages were left out")
+            self._log.info(f"{self._prefix}Messages of the container that are not shown: {self._left_out:,}")
             self._left_out = 0
 
     def _is_shown(self, now: float) -> bool:
@@ -97,3 +97,8 @@ def megabytes(size_bytes: float) -> str:
     """Format bytes as megabytes, with few digits."""
     size = size_bytes / 1e6
     return f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"
+
+
+def in_rows(number: int) -> str:
+    """Format a number of rows: `1 row`, `250,000 rows`."""
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"

@@ -20,6 +20,7 @@ from fdtcc_dagster.errors import FdtccError, RowCountMismatchError, SchemaMismat
 from fdtcc_dagster.pandas_csv.cast import column_of
 from fdtcc_dagster.pandas_csv.cast_rules import read_instants
 from fdtcc_dagster.pandas_csv.source import CsvSource, TypedCsv
+from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.window import Window
 
 _HELD_BYTES = 48 << 20
@@ -120,18 +121,19 @@ def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter, *, declared: boo
         unread += instants.null_count() - nulls
         cutter.take(block, instants)
     if unread:
-        raise _mismatch(source, time, f"{unread} rows have text that is no ISO 8601 time")
+        raise _mismatch(source, time, f"{counted(unread, 'row')} with text that is no ISO 8601 time")
     if untimed and not time.allow_nulls:
         raise _mismatch(
             source,
             time,
-            f"{untimed} of {rows} rows have no time, and belong to no slice; allow_null_times=True leaves them out",
+            f"no time in {untimed} of {counted(rows, 'row')}: these belong to no slice; allow_null_times=True leaves "
+            "them out",
         )
     cutter.flush()
     if (found := sum(cutter.counts.values()) + cutter.outside + untimed) != rows:
         raise RowCountMismatchError(
-            f"dataset {source.dataset!r}: the slices, with {cutter.outside} rows outside of them and {untimed} "
-            f"without a time, have {found} rows, but the snapshot has {rows}",
+            f"dataset {source.dataset!r}: the slices have {counted(found, 'row')}, with {cutter.outside} outside of "
+            f"them and {untimed} without a time, but the snapshot has {rows}",
             dataset=source.dataset,
             window=source.window,
         )

@@ -105,7 +105,7 @@ def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Decl
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description is not None
     assert found.description.startswith(
-        "1 of 7 partitions do not fit the declaration: 2026-01-05 holds "
+        "Not as declared: 1 of 7 partitions: 2026-01-05 holds "
         "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00) and not "
         "[2026-01-05T00:00:00+00:00, 2026-01-06T00:00:00+00:00). Rows that are stored twice: "
         "[2026-01-06T00:00:00+00:00, 2026-01-07T00:00:00+00:00) in 2026-01-05 and 2026-01-06; "
@@ -115,7 +115,7 @@ def test_weekly_becomes_daily_and_no_row_stays_stored_twice_unnoticed(site: Decl
     site.pull(daily, WEEK[:1])
     assert site.rows(WEEK) == [24] * 7
     assert site.status(daily, WEEK) == [FRESH] * 7
-    assert site.check(daily).description == "7 of 7 partitions fit the declaration."
+    assert site.check(daily).description == "As declared: 7 of 7 partitions."
 
 
 def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Declarations) -> None:
@@ -127,9 +127,9 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Declarations) -
     found = site.check(weekly)
     assert not found.passed
     assert found.severity == dg.AssetCheckSeverity.ERROR
-    former = f"6 partitions have keys that are none any more, remove their files: {', '.join(WEEK[1:])}."
+    former = f"Keys that no longer exist, remove their files: {', '.join(WEEK[1:])}."
     assert found.description == (
-        "1 of 8 partitions do not fit the declaration: 2026-01-05 holds "
+        "Not as declared: 1 of 8 partitions: 2026-01-05 holds "
         "[2026-01-05T00:00:00+00:00, 2026-01-06T00:00:00+00:00) and not "
         "[2026-01-05T00:00:00+00:00, 2026-01-12T00:00:00+00:00). Gaps between the slices: "
         f"[2026-01-06T00:00:00+00:00, 2026-01-12T00:00:00+00:00) after 2026-01-05 before 2026-01-12. {former}"
@@ -139,7 +139,7 @@ def test_daily_becomes_weekly_and_no_row_is_gone_unnoticed(site: Declarations) -
     # Dagster never forgets partitions, so the check always names keys that no longer exist, without failing.
     for _ in range(2):
         found = site.check(weekly)
-        assert (found.passed, found.description) == (True, f"2 of 8 partitions fit the declaration. {former}")
+        assert (found.passed, found.description) == (True, f"As declared: 2 of 8 partitions. {former}")
         assert found.metadata["foundry/former_partitions"].value == WEEK[1:]
 
 
@@ -257,14 +257,14 @@ def test_partitions_of_another_dataset_under_the_same_key_are_noticed_and_replac
     found = site.check(visits)
     assert found.description is not None
     assert found.description.startswith(
-        "2 of 2 partitions do not fit the declaration: 2026-01-05 is of another Foundry dataset; "
+        "Not as declared: 2 of 2 partitions: 2026-01-05 is of another Foundry dataset; "
     )
     assert site.status(visits, WEEK[:2]) == [STALE] * 2
     site.pull(visits, WEEK[:1])  # although it has fewer rows
     assert site.rows(WEEK[:2]) == [12, 24]
     site.file(WEEK[1]).unlink()  # now only the event log knows
     site.pull(visits, WEEK[1:2])
-    assert site.check(visits).description == "2 of 2 partitions fit the declaration."
+    assert site.check(visits).description == "As declared: 2 of 2 partitions."
 
 
 def test_what_an_older_version_stored_is_stored_again_and_then_says_its_declaration(site: Declarations) -> None:
@@ -431,10 +431,10 @@ def test_only_the_latest_materialization_of_each_partition_is_read_in_few_querie
     assert compare(declared(), recorded).differences == {}
     assert read_recorded(site.instance, KEY, [days[1], "2020-01-01"]) == {days[1]: recorded[days[1]]}
     # Where the check has passed, only what is newer is read.
-    assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
+    assert site.check(declared()).description == "As declared: 120 of 120 partitions."
     site.pull(declared(), days[:2])
     asked.clear()
-    assert site.check(declared()).description == "120 of 120 partitions fit the declaration."
+    assert site.check(declared()).description == "As declared: 120 of 120 partitions."
     assert 2 in asked
     assert not any(limit > 2 for limit in asked)
     asked.clear()

@@ -144,7 +144,7 @@ def test_all_checks_run_in_one_step_beside_the_asset_and_pass(store: Store) -> N
     assert {name: (found[name].passed, found[name].blocking) for name in found} == {
         name: (True, name not in (FRESHNESS, DECLARATION)) for name in ALL
     }
-    assert found[ROW_COUNT_ANNOUNCED].description == f"{TODAY}: 4 rows are stored, the container announced 4"
+    assert found[ROW_COUNT_ANNOUNCED].description == f"{TODAY}: rows stored: 4, announced by the container: 4"
     assert {event.step_key for event in result.all_events if event.is_step_success} == {
         "sales__orders",
         "foundry_checks__sales__orders",
@@ -169,7 +169,7 @@ def test_the_previous_partition_is_the_one_before_it_in_time_not_the_one_materia
         first: [f"{first}: no earlier partition is stored"] * 2,
         second: [
             f"{second}: 11 rows, and {first} has 10 (+10.0%; allowed are ±50.0%)",
-            f"{second}: the 2 columns are those of {first}",
+            f"{second}: 2 columns, as in {first}",
         ],
     }
     # Executed alone, the checks look at the latest partition in time order, which was the first to be materialized.
@@ -178,7 +178,7 @@ def test_the_previous_partition_is_the_one_before_it_in_time_not_the_one_materia
     assert found[ROW_COUNT_CHANGE].description == f"{third}: 2 rows, and {second} has 11 (-81.8%; allowed are ±50.0%)"
     assert (
         found[SCHEMA_CHANGE].description
-        == f"{third}, compared with {second}: 'name' is absent instead of String, 'surname' is String instead of absent"
+        == f"{third}, not as in {second}: 'name' is absent instead of String, 'surname' is String instead of absent"
     )
     assert found[SCHEMA_CHANGE].severity == WARN
 
@@ -243,7 +243,7 @@ def test_another_number_of_rows_than_announced_is_an_error(instance: dg.DagsterI
     found = run_alone(instance, dataset(), ROW_COUNT_ANNOUNCED)
     assert set(found) == {ROW_COUNT_ANNOUNCED}
     assert (found[ROW_COUNT_ANNOUNCED].passed, found[ROW_COUNT_ANNOUNCED].severity) == (False, ERROR)
-    assert found[ROW_COUNT_ANNOUNCED].description == f"{DAYS[0]}: 4 rows are stored, the container announced 5"
+    assert found[ROW_COUNT_ANNOUNCED].description == f"{DAYS[0]}: rows stored: 4, announced by the container: 5"
 
 
 def test_a_slice_must_have_its_own_rows_not_all_that_were_announced(instance: dg.DagsterInstance) -> None:
@@ -252,7 +252,7 @@ def test_a_slice_must_have_its_own_rows_not_all_that_were_announced(instance: dg
     assert run_alone(instance, of, ROW_COUNT_ANNOUNCED)[ROW_COUNT_ANNOUNCED].passed
     record(instance, DAYS[1], {"row_count": 4, "foundry/slice_rows": 5, "foundry/announced_rows": 9})
     found = run_alone(instance, of, ROW_COUNT_ANNOUNCED)[ROW_COUNT_ANNOUNCED]
-    assert (found.passed, found.description) == (False, f"{DAYS[1]}: 4 rows are stored, the slice has 5")
+    assert (found.passed, found.description) == (False, f"{DAYS[1]}: rows stored: 4, rows of the slice: 5")
 
 
 @pytest.mark.parametrize("name", ["dagster/partition_row_count", "dagster/row_count", "row_count"])

@@ -58,16 +58,16 @@ def test_a_snapshot_of_any_refresh_of_its_date_fits() -> None:
 
 def test_a_slice_that_is_not_stored_is_no_gap_and_what_lies_before_the_start_is_left_alone() -> None:
     stored = {WEEK[0]: record(hours(0, 24)), WEEK[1]: record(hours(24, 48)), WEEK[4]: record(hours(96, 120))}
-    assert declaration_result(declared(), stored).text == "3 of 3 partitions fit the declaration."
+    assert declaration_result(declared(), stored).text == "As declared: 3 of 3 partitions."
     later = declaration_result(declared(start=WEEK[1]), stored)
-    assert (later.passed, later.text) == (True, "2 of 3 partitions fit the declaration.")
+    assert (later.passed, later.text) == (True, "As declared: 2 of 3 partitions.")
     assert later.metadata["foundry/before_start_or_after_end"] == WEEK[0]
 
 
 def test_nothing_can_be_told_of_what_others_recorded() -> None:
     found = declaration_result(declared(), {WEEK[0]: replace(record(hours(0, 24)), window=None)})
     assert (found.passed, found.certain) == (False, False)
-    assert found.text == "No window is recorded of 1 partitions: 2026-01-05."
+    assert found.text == "No window is recorded of 2026-01-05."
     assert not declaration_result(declared(), {}).certain
 
 
