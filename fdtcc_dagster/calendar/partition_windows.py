@@ -168,14 +168,7 @@ def refresh_partitions(**arguments: Any) -> dg.TimeWindowPartitionsDefinition:
 
 def without_exclusions(definition: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPartitionsDefinition:
     """The plain definition of all ticks, also those that are excluded."""
-    return dg.TimeWindowPartitionsDefinition(
-        start=definition.start_ts,
-        end=definition.end_ts,
-        fmt=definition.fmt,
-        timezone=definition.timezone,
-        end_offset=definition.end_offset,
-        cron_schedule=definition.cron_schedule,
-    )
+    return dg.TimeWindowPartitionsDefinition(**_ticks(definition))
 
 
 def with_refresh_windows(definition: dg.PartitionsDefinition | None) -> dg.TimeWindowPartitionsDefinition:
@@ -215,15 +208,19 @@ def lengths(definition: dg.TimeWindowPartitionsDefinition, count: int) -> list[f
 
 @lru_cache(maxsize=1024)
 def _rebuilt(definition: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPartitionsDefinition:
-    return refresh_partitions(
-        start=definition.start_ts,
-        end=definition.end_ts,
-        fmt=definition.fmt,
-        timezone=definition.timezone,
-        end_offset=definition.end_offset,
-        cron_schedule=definition.cron_schedule,
-        exclusions=definition.exclusions,
-    )
+    return refresh_partitions(**_ticks(definition), exclusions=definition.exclusions)
+
+
+def _ticks(definition: dg.TimeWindowPartitionsDefinition) -> dict[str, Any]:
+    """The arguments of a definition without its exclusions."""
+    return {
+        "start": definition.start_ts,
+        "end": definition.end_ts,
+        "fmt": definition.fmt,
+        "timezone": definition.timezone,
+        "end_offset": definition.end_offset,
+        "cron_schedule": definition.cron_schedule,
+    }
 
 
 def _widened(subset: Any) -> Any:

@@ -341,6 +341,19 @@ def test_an_excluded_tick_is_no_gap(cron: str) -> None:
     assert "Gaps" in declaration_result(holiday, stored | {WEEK[0]: record(short, holiday)}).text
 
 
+def limits_of_queries(site: Declarations) -> list[int]:
+    """How many materializations each query asks for, from now on."""
+    asked: list[int] = []
+    fetch = site.instance.event_log_storage.fetch_materializations
+
+    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
+        asked.append(limit)
+        return fetch(records_filter, limit, *more, **named)
+
+    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    return asked
+
+
 def test_what_was_recorded_after_runs_were_deleted_is_compared(
     site: Declarations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,14 +375,7 @@ def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
     site.pull(declared(time_column="made"), WEEK[:2])
     later = declared(start=WEEK[2])
     site.pull(later, WEEK[2:4])
-    asked: list[int] = []
-    fetch = site.instance.event_log_storage.fetch_materializations
-
-    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
-        asked.append(limit)
-        return fetch(records_filter, limit, *more, **named)
-
-    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    asked = limits_of_queries(site)
     for expected in ([4], [1], [1]):  # the first reads all of them
         asked.clear()
         assert site.check(later).passed
@@ -417,14 +423,7 @@ def test_only_the_latest_materialization_of_each_partition_is_read_in_few_querie
                 "foundry/slice_rows": dg.MetadataValue.int(24),
             }
             site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=day, metadata=metadata))
-    asked: list[int] = []
-    fetch = site.instance.event_log_storage.fetch_materializations
-
-    def counted(records_filter: Any, limit: int, *more: Any, **named: Any) -> Any:
-        asked.append(limit)
-        return fetch(records_filter, limit, *more, **named)
-
-    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    asked = limits_of_queries(site)
     recorded = read_recorded(site.instance, KEY)
     assert sorted(recorded) == days
     assert asked == [120]

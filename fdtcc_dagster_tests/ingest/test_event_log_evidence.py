@@ -71,6 +71,16 @@ def observations(site: Site) -> list[dg.AssetObservation]:
     return [observation for observation in found if observation is not None]
 
 
+def observe_rows(site: Site, sha256: str, *, announced: int, found: int) -> None:
+    """Record what another machine has found."""
+    metadata: dict[str, Any] = {
+        "foundry/sha256": sha256,
+        "foundry/announced_rows": announced,
+        "foundry/found_rows": found,
+    }
+    site.instance.report_runless_asset_event(dg.AssetObservation(ASSET, partition=KEY, metadata=metadata))
+
+
 @pytest.mark.parametrize("dataset", [SNAPSHOTS, SLICES], ids=["snapshot", "slice"])
 def test_a_version_that_has_lost_rows_is_refused_by_every_later_run(site: Site, dataset: FoundryDataset) -> None:
     assert LOST in failure_of(run(site, dataset))
@@ -131,13 +141,7 @@ def test_a_stored_partition_that_is_unchanged_makes_its_version_good_again(site:
     site.container.set_live(NAME, "id,at\n1,2026-01-01\n")
     assert run(site, SNAPSHOTS).success
     (_, sha256) = site.container.versions(NAME)[-1]
-    site.instance.report_runless_asset_event(
-        dg.AssetObservation(
-            ASSET,
-            partition=KEY,
-            metadata={"foundry/sha256": sha256, "foundry/announced_rows": 2, "foundry/found_rows": 1},
-        )
-    )
+    observe_rows(site, sha256, announced=2, found=1)
     requests = len(site.container.requests)
     for asked in (2, 3):
         assert run(site, SNAPSHOTS).success
@@ -149,13 +153,7 @@ def test_what_another_machine_has_found_out_since_counts_more_than_what_this_one
     site.container.inject(NAME, faults.AnnouncedRows(2))
     assert "announced 2 rows" in failure_of(run(site, SNAPSHOTS, another_machine=False))
     (_, sha256) = site.container.versions(NAME)[-1]
-    site.instance.report_runless_asset_event(
-        dg.AssetObservation(
-            ASSET,
-            partition=KEY,
-            metadata={"foundry/sha256": sha256, "foundry/announced_rows": 1, "foundry/found_rows": 1},
-        )
-    )
+    observe_rows(site, sha256, announced=1, found=1)
     requests = len(site.container.requests)
     assert run(site, SNAPSHOTS).success
     assert len(site.container.requests) == requests + 1

@@ -46,11 +46,7 @@ class PlainIOManager(FoundryParquetIOManager):
     """Keeps the rows, and not where they come from."""
 
     def store_partition(
-        self,
-        asset_key: dg.AssetKey,
-        partition_key: str,
-        frame: pl.LazyFrame,
-        provenance: Mapping[str, str] | None = None,
+        self, asset_key: dg.AssetKey, partition_key: str, frame: pl.LazyFrame, *provenance: Any
     ) -> dict[str, Any]:
         return super().store_partition(asset_key, partition_key, frame)
 

@@ -70,6 +70,18 @@ def files_in(directory: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(directory))
 
 
+def watching(site: Site) -> tuple[FoundryParquetIOManager, list[int]]:
+    """An IO manager, and how many spool files there were whenever it stored a partition."""
+    spooled: list[int] = []
+
+    class Watching(FoundryParquetIOManager):
+        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
+            spooled.append(files_in(site.spool))
+            return super().store_partition(asset_key, partition_key, *arguments)
+
+    return Watching(base_dir=str(site.parquet)), spooled
+
+
 @pytest.fixture
 def site(site: Site) -> Site:
     for day in DAYS:
@@ -160,16 +172,9 @@ def test_a_single_partition_is_retried_by_the_same_rules(site: Site) -> None:
 
 
 def test_conversations_follow_one_another_and_the_spool_stays_bounded(site: Site) -> None:
-    most = 0
-
-    class Watching(FoundryParquetIOManager):
-        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
-            nonlocal most
-            most = max(most, files_in(site.spool))
-            return super().store_partition(asset_key, partition_key, *arguments)
-
-    assert run(site, DAYS, io_manager=Watching(base_dir=str(site.parquet)), max_concurrency=2).success
-    assert 1 <= most <= 2
+    io_manager, spooled = watching(site)
+    assert run(site, DAYS, io_manager=io_manager, max_concurrency=2).success
+    assert 1 <= max(spooled) <= 2
     assert site.container.max_conversations == {NAME: 1}
 
 
@@ -250,19 +255,12 @@ def test_the_spool_of_a_long_backfill_of_small_partitions_stays_bounded(site: Si
     days = [(TODAY - timedelta(days=back)).isoformat() for back in range(39, 9, -1)]
     for day in days:
         site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), csv_of(day))
-    most = 0
-
-    class Watching(FoundryParquetIOManager):
-        def store_partition(self, asset_key: dg.AssetKey, partition_key: str, *arguments: Any) -> dict[str, Any]:
-            nonlocal most
-            most = max(most, files_in(site.spool))
-            return super().store_partition(asset_key, partition_key, *arguments)
-
     dataset = FoundryDataset(NAME, DAILY, TODAY - timedelta(days=120), {"id": "Int64"})
-    result = run(site, days, dataset=dataset, io_manager=Watching(base_dir=str(site.parquet)), max_concurrency=3)
+    io_manager, spooled = watching(site)
+    result = run(site, days, dataset=dataset, io_manager=io_manager, max_concurrency=3)
     assert result.success
     assert sorted(stored(site)) == days
-    assert 1 <= most <= 3
+    assert 1 <= max(spooled) <= 3
 
 
 @pytest.mark.timeout(60)
