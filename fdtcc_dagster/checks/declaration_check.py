@@ -10,7 +10,7 @@ import dagster as dg
 
 from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.checks.redeclared import compare, excluded_windows, is_beyond, slice_windows
-from fdtcc_dagster.checks.results import Result
+from fdtcc_dagster.checks.results import MOST_ROWS, NOTHING_STORED, Result
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.ingest.materializations import Recorded, not_compared
@@ -24,8 +24,6 @@ from fdtcc_dagster.metadata import (
 )
 from fdtcc_dagster.redaction import counted, shortened
 from fdtcc_dagster.window import Window
-
-_MOST_ROWS = 200
 
 _Span = tuple[tuple[dt.datetime, dt.datetime], str]
 """The bounds of a window and its partition; without one where that is not stored."""
@@ -43,7 +41,7 @@ def declaration_result(dataset: FoundryDataset, recorded: Mapping[str, Recorded]
         longer exist. These alone are no failure, because no run can repair them.
     """
     if not recorded:
-        return Result(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+        return NOTHING_STORED
     comparison = compare(dataset, recorded)
     gaps, overlaps = ([], []) if dataset.time is None else _gaps_and_overlaps(dataset, recorded)
     today, failed = declaration_of(dataset), comparison.differences
@@ -52,12 +50,12 @@ def declaration_result(dataset: FoundryDataset, recorded: Mapping[str, Recorded]
     rows += [{"what": "gap", "partition": "", "why": text} for text in gaps]
     rows += [{"what": "overlap", "partition": "", "why": text} for text in overlaps]
     if rows:
-        metadata[DIFFERENCES] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:_MOST_ROWS]])
-        metadata[FAILED_PARTITIONS] = list(failed)[:_MOST_ROWS]
+        metadata[DIFFERENCES] = dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:MOST_ROWS]])
+        metadata[FAILED_PARTITIONS] = list(failed)[:MOST_ROWS]
     if comparison.beyond:
         metadata[BEFORE_START_OR_AFTER_END] = shortened(comparison.beyond, ", ")
     if comparison.former:
-        metadata[FORMER_PARTITIONS] = comparison.former[:_MOST_ROWS]
+        metadata[FORMER_PARTITIONS] = comparison.former[:MOST_ROWS]
     texts = []
     if failed:
         named = [f"{key} {why}" for key, why in failed.items()]

@@ -2,17 +2,16 @@
 
 # No postponed annotations here: Dagster reads those of a check's function.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
 from fdtcc_dagster.arguments import flag, members
-from fdtcc_dagster.checks.results import Result, missing
+from fdtcc_dagster.checks.results import Result, altogether, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.materializations import Materializations
-from fdtcc_dagster.metadata import FAILED_PARTITIONS, FILE_CHECKSUM
+from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.redaction import shortened
 from fdtcc_dagster.storing import VerifiesPartitions
 from fdtcc_dagster.translator import FoundryDatasetTranslator, check_dataset, check_distinct_keys, checked_translator
 
@@ -83,7 +82,8 @@ def _build_check(
                 newer = Materializations(context.instance, check.asset_key, dataset)
                 result = _verify(io_manager, newer, check.asset_key, partition)
             results[partition] = result
-        return _result(results)
+        result = altogether(results, f"All {len(results)} files are as they were stored.")
+        return result.reported(check.asset_key, FILE_INTACT, is_error=True)
 
     return check_files
 
@@ -105,21 +105,3 @@ def _verify(io_manager: object, materializations: Materializations, key: dg.Asse
         return Result(passed=False, text=f"{partition}: {text}; materialize it again")
     what = "it was read to its end, and has no checksum" if checksum is None else f"its checksum is {checksum}"
     return Result(passed=True, text=f"{partition}: {what}")
-
-
-def _result(results: Mapping[str, Result]) -> dg.AssetCheckResult:
-    failed = {partition: result for partition, result in results.items() if not result.passed}
-    shown = [result.text for result in (failed or results).values()]
-    if not results:
-        text = "No partition is stored: there is nothing to read."
-    elif failed or len(results) == 1:
-        text = shortened(shown, "; ")
-    else:
-        text = f"All {len(results)} files are as they were stored."
-    is_error = any(result.certain for result in failed.values())
-    return dg.AssetCheckResult(
-        passed=bool(results) and not failed,
-        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=text,
-        metadata={FAILED_PARTITIONS: list(failed)} if failed else {},
-    )

@@ -10,17 +10,15 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.checks.declaration_check import declaration_result
-from fdtcc_dagster.checks.results import Result, compare_columns, missing
+from fdtcc_dagster.checks.results import Result, altogether, compare_columns, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
 from fdtcc_dagster.ingest.materializations import DECLARATION_CHECK, Materializations
 from fdtcc_dagster.metadata import (
     ANNOUNCED_ROWS,
     CHECKED_PARTITIONS,
-    DIFFERENCES,
     DUE_PARTITION,
     DUE_SINCE,
-    FAILED_PARTITIONS,
     GRACE,
     NEWEST_PARTITION,
     SLICE_ROWS,
@@ -56,7 +54,7 @@ _ALWAYS_ERRORS = {ROW_COUNT_ANNOUNCED, SCHEMA_DECLARED, DECLARATION}
 # These say nothing of the partitions of a run.
 _OF_THE_WHOLE = {FRESHNESS, DECLARATION}
 _NO_ROWS = "the IO manager recorded no number of rows"
-_MOST_DUE, _MOST_ROWS = 10, 200
+_MOST_DUE = 10
 
 Clock = Callable[[], datetime]
 
@@ -168,19 +166,9 @@ class _Plan:
                 if name == FRESHNESS
                 else self._of_partitions(name, materializations, partitions)
             )
-        is_error = result.certain and (name in self.blocking or name in _ALWAYS_ERRORS)
-        return dg.AssetCheckResult(
-            passed=result.passed,
-            asset_key=self.key,
-            check_name=name,
-            severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-            description=result.text,
-            metadata=result.metadata,
-        )
+        return result.reported(self.key, name, is_error=name in self.blocking or name in _ALWAYS_ERRORS)
 
     def _of_partitions(self, name: str, materializations: Materializations, partitions: Sequence[str]) -> Result:
-        if not partitions:
-            return Result(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
         find = {
             ROW_COUNT_ANNOUNCED: self._row_count_announced,
             ROW_COUNT_CHANGE: self._row_count_change,
@@ -193,19 +181,9 @@ class _Plan:
             else missing(partition, "not stored")
             for partition in partitions
         }
-        failed = {partition: result for partition, result in results.items() if not result.passed}
-        metadata: dict[str, Any] = {CHECKED_PARTITIONS: shortened(partitions, ", ")}
-        if failed:
-            metadata[FAILED_PARTITIONS] = list(failed)
-        differences = [dg.TableRecord(dict(row)) for result in failed.values() for row in result.differences]
-        if differences:
-            metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:_MOST_ROWS])
-        if failed or len(results) == 1:
-            text = shortened([result.text for result in (failed or results).values()], "; ")
-        else:
-            text = f"All {len(results)} partitions pass."
-        certain = not failed or any(result.certain for result in failed.values())
-        return Result(not failed, text, certain, metadata)
+        result = altogether(results, f"All {len(results)} partitions pass.")
+        checked = {CHECKED_PARTITIONS: shortened(partitions, ", ")} if partitions else {}
+        return replace(result, metadata={**checked, **result.metadata})
 
     def _row_count_announced(self, materializations: Materializations, partition: str) -> Result:
         rows = materializations.rows(partition)

@@ -8,7 +8,11 @@ from typing import Any
 
 import dagster as dg
 
+from fdtcc_dagster.metadata import DIFFERENCES, FAILED_PARTITIONS
 from fdtcc_dagster.redaction import counted, quoted, shortened
+
+MOST_ROWS = 200
+"""How many rows a table in a check's metadata has at most."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,39 @@ class Result:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     differences: tuple[Mapping[str, str], ...] = ()
 
+    def reported(self, key: dg.AssetKey, name: str, *, is_error: bool) -> dg.AssetCheckResult:
+        """The result for Dagster; if it is not certain, a failure is a warning."""
+        return dg.AssetCheckResult(
+            passed=self.passed,
+            asset_key=key,
+            check_name=name,
+            severity=dg.AssetCheckSeverity.ERROR if is_error and self.certain else dg.AssetCheckSeverity.WARN,
+            description=self.text,
+            metadata=self.metadata,
+        )
+
+
+NOTHING_STORED = Result(passed=False, text="No partition is stored: there is nothing to check.", certain=False)
+
 
 def missing(partition: str, what: str) -> Result:
     """A partition that cannot be judged, and why."""
     return Result(passed=False, text=f"{partition}: {what}", certain=False)
+
+
+def altogether(results: Mapping[str, Result], all_pass: str) -> Result:
+    """The result for several partitions: of those that failed, or else `all_pass`."""
+    if not results:
+        return NOTHING_STORED
+    failed = {partition: result for partition, result in results.items() if not result.passed}
+    metadata: dict[str, Any] = {FAILED_PARTITIONS: list(failed)} if failed else {}
+    differences = [dg.TableRecord(dict(row)) for result in failed.values() for row in result.differences]
+    if differences:
+        metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:MOST_ROWS])
+    told = failed or (results if len(results) == 1 else {})
+    text = shortened([result.text for result in told.values()], "; ") if told else all_pass
+    certain = not failed or any(result.certain for result in failed.values())
+    return Result(not failed, text, certain, metadata)
 
 
 def compare_columns(
