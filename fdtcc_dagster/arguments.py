@@ -19,11 +19,10 @@ def members(name: str, value: object, of: str) -> list[Any]:
     raise ValueError(f"{name}={shown(value)} must be a list of {of}, also where it has a single one")
 
 
-def whole_number(name: str, value: object, least: int) -> int:
+def whole_number(name: str, value: object, least: int) -> None:
     """Check that a value is an integer of at least `least`."""
-    if type(value) is int and value >= least:
-        return value
-    raise ValueError(f"{name}={shown(value)} is not allowed; give a whole number of at least {least}")
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name}={shown(value)} is not allowed; give a whole number of at least {least}")
 
 
 def flag(name: str, value: object) -> None:

@@ -8,22 +8,16 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from fdtcc_dagster.arguments import instance_of, members, whole_number
+from fdtcc_dagster.arguments import instance_of, whole_number
 from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
-from fdtcc_dagster.names import check_asset_key, step_name
+from fdtcc_dagster.names import step_name
 from fdtcc_dagster.resource import check_container
-from fdtcc_dagster.translator import (
-    FoundryDatasetTranslator,
-    check_dataset,
-    check_distinct_keys,
-    checked_translator,
-    remember,
-)
+from fdtcc_dagster.translator import FoundryDatasetTranslator, described, remember
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 """Two more attempts of a run's step, after 30 and 60 seconds, for failures that may pass by themselves."""
@@ -86,15 +80,9 @@ def build_foundry_assets(
         whole_number("max_partitions_per_run", max_partitions_per_run, 1)
     if retry_policy is not None:
         instance_of("retry_policy", retry_policy, dg.RetryPolicy, "dagster.RetryPolicy")
-    translator = checked_translator(translator)
-    described = []
-    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
-        check_dataset(number, dataset)
-        described.append((dataset, translator.get_asset_spec(dataset)))
-    check_distinct_keys((dataset, check_asset_key(spec.key)) for dataset, spec in described)
     return [
         _build_asset(dataset, spec, io_manager_key, max_partitions_per_run, pool, retry_policy)
-        for dataset, spec in described
+        for dataset, spec in described(datasets, translator)
     ]
 
 

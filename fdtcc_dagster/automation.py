@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from fdtcc_dagster.arguments import instance_of, whole_number
+from fdtcc_dagster.arguments import instance_of, members, whole_number
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import exact_cron, waits
 from fdtcc_dagster.dagster_internals import (
@@ -29,7 +29,6 @@ from fdtcc_dagster.translator import (
     FoundryDatasetTranslator,
     FoundryTarget,
     checked_translator,
-    datasets_in,
     targets_of,
 )
 
@@ -212,7 +211,7 @@ def build_foundry_automation_sensors(
         backfill. A warning names conditions that are evaluated slowly, because `foundry_automation_condition` is not
         the left-most operand of their `&`.
     """
-    datasets = datasets_in(datasets)
+    datasets = members("datasets", datasets, "FoundryDataset")
     keys = [key for _, key in targets_of(datasets, translator)]
     _warn_of_long(datasets, checked_translator(translator))
     sensors = []

@@ -54,12 +54,24 @@ def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:
     _datasets[asset.node_def] = dataset
 
 
-def datasets_in(datasets: object) -> list[FoundryTarget]:
-    """The members of a list of datasets; refuses what is not a list."""
-    return members("datasets", datasets, "FoundryDataset")
+def described(
+    datasets: object, translator: FoundryDatasetTranslator | None
+) -> list[tuple[FoundryDataset, dg.AssetSpec]]:
+    """Find the specs of the datasets' assets.
+
+    Raises:
+        ValueError: Something is no dataset, two have the same asset key, or a part of a key cannot be a file's name.
+    """
+    translator = checked_translator(translator)
+    found = []
+    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
+        _check_dataset(number, dataset)
+        found.append((dataset, translator.get_asset_spec(dataset)))
+    check_distinct_keys((dataset, check_asset_key(spec.key)) for dataset, spec in found)
+    return found
 
 
-def check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = FoundryDataset) -> None:
+def _check_dataset(number: int, value: object, kinds: type | tuple[type, ...] = FoundryDataset) -> None:
     """Check that a member of a list of datasets is one."""
     name = f"datasets[{number}]"
     if isinstance(value, str):
@@ -85,10 +97,10 @@ def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTrans
             cannot be a file's name.
     """
     translator = checked_translator(translator)
-    given = datasets_in(targets)
+    given = members("datasets", targets, "FoundryDataset")
     found = []
     for number, target in enumerate(given):
-        check_dataset(number, target, (FoundryDataset, *get_args(AssetLoaderTypes)))
+        _check_dataset(number, target, (FoundryDataset, *get_args(AssetLoaderTypes)))
         if isinstance(target, FoundryDataset):
             found.append((target, check_asset_key(translator.get_asset_spec(target).key)))
         elif isinstance(target, dg.AssetsDefinition) and (dataset := _dataset_of(target)) is not None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from fdtcc_dagster.arguments import flag, members
+from fdtcc_dagster.arguments import flag
 from fdtcc_dagster.checks.results import Result, altogether, missing
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.metadata import FILE_CHECKSUM
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.storing import VerifiesPartitions
-from fdtcc_dagster.translator import FoundryDatasetTranslator, check_dataset, check_distinct_keys, checked_translator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, described
 
 FILE_INTACT = "foundry_file_intact"
 
@@ -51,13 +51,9 @@ def build_foundry_file_checks(
         ValueError: Two datasets have the same asset key, or an argument is not one of these.
     """
     flag("blocking", blocking)
-    translator = checked_translator(translator)
-    targets = []
-    for number, dataset in enumerate(members("datasets", datasets, "FoundryDataset")):
-        check_dataset(number, dataset)
-        targets.append((dataset, translator.get_asset_spec(dataset).key))
-    check_distinct_keys(targets)
-    return [_build_check(dataset, key, io_manager_key, blocking) for dataset, key in targets]
+    return [
+        _build_check(dataset, spec.key, io_manager_key, blocking) for dataset, spec in described(datasets, translator)
+    ]
 
 
 def _build_check(
