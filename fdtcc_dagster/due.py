@@ -14,7 +14,7 @@ from fdtcc_dagster.calendar.ticks import key_delay, tick_of
 from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import is_of_another
-from fdtcc_dagster.metadata import ASSET_TAG, DECLARATION, WINDOW_TO
+from fdtcc_dagster.metadata import ASSET_TAG, DECLARATION, WINDOW_TO, values_of
 
 _RUN_KEY_TAG = "dagster/run_key"
 _INSTANT = dt.timedelta(microseconds=1)
@@ -94,25 +94,14 @@ def is_there(
     since = {due.partition_key: due.since.timestamp() for due in dues}
     # The newest first. A partition that is hidden behind this many others is asked for a second time, and no more.
     for record in instance.fetch_materializations(filters, limit=100).records:
-        key = record.partition_key
-        if key is not None and _pulled_since(record, since[key]) and not _is_of_another(dataset, record):
-            there[key] = True
+        key, metadata = record.partition_key, values_of(record.asset_materialization)
+        if key is None or is_of_another(dataset, metadata.get(DECLARATION)):
+            continue
+        # The window says it exactly: a run may have begun with an earlier refresh of the date, and ended after this
+        # one.
+        window_to = metadata.get(WINDOW_TO)
+        there[key] |= window_to > since[key] if isinstance(window_to, float) else record.timestamp >= since[key]
     return there
-
-
-def _pulled_since(record: dg.EventLogRecord, since: float) -> bool:
-    materialization = record.asset_materialization
-    window_to = None if materialization is None else materialization.metadata.get(WINDOW_TO)
-    # The window says it exactly: a run may have begun with an earlier refresh of the date, and ended after this one.
-    if isinstance(window_to, dg.TimestampMetadataValue):
-        return window_to.value > since
-    return record.timestamp >= since
-
-
-def _is_of_another(dataset: FoundryDataset, record: dg.EventLogRecord) -> bool:
-    materialization = record.asset_materialization
-    declared = None if materialization is None else materialization.metadata.get(DECLARATION)
-    return declared is not None and is_of_another(dataset, declared.value)
 
 
 def runs_requested(

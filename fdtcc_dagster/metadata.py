@@ -81,6 +81,11 @@ _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_
 _MOST_COLUMN_CHARACTERS = 500_000
 
 
+def values_of(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict[str, Any]:
+    """The values of an event's metadata by name."""
+    return {} if event is None else {name: value.value for name, value in event.metadata.items()}
+
+
 def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
     """Write a Polars schema as Dagster shows it; a RID or uuid in a name is not shown."""
     return dg.TableSchema(

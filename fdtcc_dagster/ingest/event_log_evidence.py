@@ -11,7 +11,15 @@ from typing import Any
 import dagster as dg
 
 from fdtcc_dagster.evidence import Evidence, PendingCount, RowCount, is_lossy
-from fdtcc_dagster.metadata import ANNOUNCED_AT, ANNOUNCED_ROWS, CONTRADICTED, FOUND_ROWS, SHA256, WINDOW_FROM
+from fdtcc_dagster.metadata import (
+    ANNOUNCED_AT,
+    ANNOUNCED_ROWS,
+    CONTRADICTED,
+    FOUND_ROWS,
+    SHA256,
+    WINDOW_FROM,
+    values_of,
+)
 from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.window import Window
 
@@ -174,7 +182,7 @@ class EventLogEvidence:
         partitions = None if self._is_slice or self._partition is None else [self._partition]
         filters = dg.AssetRecordsFilter(asset_key=self._asset_key, asset_partitions=partitions)
         for record in self._instance.fetch_materializations(filters, limit=_RECENT).records:
-            metadata = _values(record.asset_materialization)
+            metadata = values_of(record.asset_materialization)
             rows = metadata.get(ANNOUNCED_ROWS)
             if metadata.get(SHA256) == sha256 and isinstance(rows, int):
                 return RowCount(rows)
@@ -200,7 +208,7 @@ class EventLogEvidence:
 
 
 def _observed(record: dg.EventLogRecord) -> Observed:
-    return Observed(record.partition_key, record.timestamp, _values(record.event_log_entry.asset_observation))
+    return Observed(record.partition_key, record.timestamp, values_of(record.event_log_entry.asset_observation))
 
 
 def _pending_of(observed: Observed) -> PendingCount | None:
@@ -209,10 +217,6 @@ def _pending_of(observed: Observed) -> PendingCount | None:
         return None
     contradicted = observed.metadata.get(CONTRADICTED) is True
     return PendingCount(rows, _utc(begin), _utc(announced_at), contradicted)
-
-
-def _values(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict[str, Any]:
-    return {} if event is None else {name: value.value for name, value in event.metadata.items()}
 
 
 def _utc(timestamp: float) -> datetime:

@@ -25,6 +25,7 @@ from fdtcc_dagster.metadata import (
     WINDOW_FROM,
     WINDOW_TO,
     first_and_last,
+    values_of,
 )
 from fdtcc_dagster.window import Window
 
@@ -92,7 +93,7 @@ class Materializations:
 
     def __init__(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, dataset: FoundryDataset) -> None:
         self.instance, self._asset_key, self._dataset = instance, asset_key, dataset
-        self._metadata: dict[str, Mapping[str, dg.MetadataValue[Any]]] = {}
+        self._metadata: dict[str, Mapping[str, Any]] = {}
 
     @cached_property
     def stored(self) -> set[str]:
@@ -133,10 +134,8 @@ class Materializations:
         if partition not in self._metadata:
             records_filter = dg.AssetRecordsFilter(asset_key=self._asset_key, asset_partitions=[partition])
             records = self.instance.fetch_materializations(records_filter, limit=1).records
-            materialization = records[0].asset_materialization if records else None
-            self._metadata[partition] = materialization.metadata if materialization else {}
-        found = self._metadata[partition].get(name)
-        return None if found is None else found.value
+            self._metadata[partition] = values_of(records[0].asset_materialization if records else None)
+        return self._metadata[partition].get(name)
 
     def rows(self, partition: str) -> int | None:
         """The number of stored rows, under any name that IO managers use for it."""
@@ -183,7 +182,7 @@ def read_recorded(
         records_filter = dg.AssetRecordsFilter(asset_key=asset_key, storage_ids=chunk)
         for record in instance.fetch_materializations(records_filter, limit=len(chunk)).records:
             if record.asset_materialization is not None and record.partition_key is not None:
-                metadata = record.asset_materialization.metadata
+                metadata = values_of(record.asset_materialization)
                 found[record.partition_key] = _recorded(record.storage_id, record.timestamp, metadata)
     return found
 
@@ -217,19 +216,16 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value.data if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, Mapping) else {}
 
 
-def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, dg.MetadataValue[Any]]) -> Recorded:
-    def value(name: str) -> object:
-        return None if (found := metadata.get(name)) is None else found.value
-
-    columns, declaration = value(COLUMN_SCHEMA), value(DECLARATION)
+def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, Any]) -> Recorded:
+    columns, declaration = metadata.get(COLUMN_SCHEMA), metadata.get(DECLARATION)
     parts = declaration if isinstance(declaration, Mapping) else {}
     digest = parts.get("digest")
     return Recorded(
         storage_id,
         timestamp,
         _window(metadata.get(WINDOW_FROM), metadata.get(WINDOW_TO)),
-        value(SLICE_ROWS) is not None,
-        value(OUTSIDE_WINDOW) is True,
+        metadata.get(SLICE_ROWS) is not None,
+        metadata.get(OUTSIDE_WINDOW) is True,
         columns if isinstance(columns, dg.TableSchema) else None,
         digest if isinstance(digest, str) else None,
         parts,
@@ -237,9 +233,9 @@ def _recorded(storage_id: int, timestamp: float, metadata: Mapping[str, dg.Metad
 
 
 def _window(start: object, end: object) -> Window | None:
-    if not isinstance(start, dg.TimestampMetadataValue) or not isinstance(end, dg.TimestampMetadataValue):
+    if not isinstance(start, float) or not isinstance(end, float):
         return None
     try:
-        return Window(dt.datetime.fromtimestamp(start.value, UTC), dt.datetime.fromtimestamp(end.value, UTC))
+        return Window(dt.datetime.fromtimestamp(start, UTC), dt.datetime.fromtimestamp(end, UTC))
     except (ValueError, OverflowError, OSError):
         return None
