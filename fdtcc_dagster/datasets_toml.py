@@ -21,7 +21,7 @@ from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.names import asset_key_of, distinguished
-from fdtcc_dagster.redaction import redact
+from fdtcc_dagster.redaction import quoted, redact, shortened
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -183,7 +183,4 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _known(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(redact(name)) for name in names[:10]) + (
-        f" and {len(names) - 10} more" if len(names) > 10 else ""
-    )
-    return f"there are {shown}" if names else "there are none"
+    return f"there are {shortened(names, ', ', quoted)}" if names else "there are none"

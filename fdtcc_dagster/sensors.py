@@ -81,7 +81,7 @@ def build_foundry_sensor(
     def foundry_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         check_assets_exist(context.repository_def, targets)
         now = dt.datetime.now(UTC)
-        unfinished = _unfinished_runs(context.instance)
+        unfinished = context.instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
         free = max_runs - sum(run.tags.get(_SENSOR_TAG) == name for run in unfinished)
         if free <= 0:
             yield dg.SkipReason(
@@ -131,10 +131,6 @@ def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:
     if dataset.schedule is None or dataset.time is not None:
         return False
     return not dataset.window(due.partition_key, now).contains(now)
-
-
-def _unfinished_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    return instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
 
 
 def _works_on(

@@ -16,7 +16,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.container import demo_home, prepare_versions
 from fdtcc_dagster.demo.datasets import available_refreshes, is_live, was_missed
 from fdtcc_dagster.demo.definitions import datasets, slices
-from fdtcc_dagster.demo.runs import PartitionRun, materialize, materialize_slices, read_back, use_demo_instance
+from fdtcc_dagster.demo.runs import PartitionRun, materialize, read_back, use_demo_instance
 from fdtcc_dagster.errors import NoVersionInWindowError
 from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
@@ -72,7 +72,7 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
     for dataset in datasets:
         _print_heading(dataset)
         for partition_key, origin in partitions_to_show(dataset, now):
-            run = materialize(dataset, partition_key, instance)
+            (run,) = materialize(dataset, [partition_key], instance)
             _print_run(run)
             wrong += _complaints(run, origin)
         if run.error is None:
@@ -91,7 +91,7 @@ def _show_slices(instance: dg.DagsterInstance, now: datetime) -> list[str]:
     """Backfill the newest weeks of `flights` from one snapshot, print them, and return what was not as promised."""
     _print_heading(slices, name="flights_by_week")
     newest = available_refreshes(slices, now)[-_PAST_PARTITIONS:-1]
-    runs = materialize_slices(slices, [refresh.date().isoformat() for refresh in newest], instance)
+    runs = materialize(slices, [refresh.date().isoformat() for refresh in newest], instance)
     for run in runs:
         _print_run(run)
     pulls = {run.metadata.get(SHA256) for run in runs}

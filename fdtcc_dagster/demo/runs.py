@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,7 +14,7 @@ import polars as pl
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.demo.container import demo_home
 from fdtcc_dagster.demo.definitions import defs
-from fdtcc_dagster.metadata import range_tags
+from fdtcc_dagster.metadata import range_tags, values_of
 from fdtcc_dagster.window import Window
 
 # Dagster's own account of the run is in the instance, for the UI; on the console it would bury the table.
@@ -31,14 +30,14 @@ nux:
 
 @dataclass(frozen=True)
 class PartitionRun:
-    """The result of a run of one partition.
+    """The result of a run, for one of its partitions.
 
     Attributes:
         dataset: The dataset.
         partition_key: The partition.
         window: The requested window.
-        metadata: The materialization's metadata by name, empty if the run failed.
-        error: The name of the error's class and its message, or None if the run succeeded.
+        metadata: The values of the materialization's metadata by name, empty if the partition failed.
+        error: The name of the error's class and its message, or None if the partition was materialized.
     """
 
     dataset: FoundryDataset
@@ -48,60 +47,36 @@ class PartitionRun:
     error: tuple[str, str] | None
 
 
-def use_demo_instance() -> Path:
-    """Make the demo's instance that of this process and its children; its settings send nothing to anybody.
-
-    Returns:
-        Its directory, `dagster` in the demo's.
-    """
+def use_demo_instance() -> None:
+    """Make the demo's instance that of this process and its children; its settings send nothing to anybody."""
     home = demo_home() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
         settings.write_text(_SETTINGS, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
-    return home
 
 
-def materialize(dataset: FoundryDataset, partition_key: str, instance: dg.DagsterInstance) -> PartitionRun:
-    """Materialize a partition in a run of its own, and return what the run recorded, also if it failed."""
+def materialize(dataset: FoundryDataset, keys: Sequence[str], instance: dg.DagsterInstance) -> list[PartitionRun]:
+    """Materialize partitions in one run, as a backfill does, and return what it recorded, also if it failed."""
+    several = len(keys) > 1
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        asset_selection=[dg.AssetKey(dataset.name)],
-        partition_key=partition_key,
-        instance=instance,
-        run_config=_QUIET,
-        raise_on_error=False,
-    )
-    metadata: Mapping[str, Any] = {}
-    for event in result.get_asset_materialization_events():
-        recorded = event.materialization.metadata
-        metadata = {**metadata, **{name: value.value for name, value in recorded.items()}}
-    failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
-    error = None if result.success else _root(failures[0] if failures else None)
-    return PartitionRun(dataset, partition_key, dataset.window(partition_key), metadata, error)
-
-
-def materialize_slices(
-    dataset: FoundryDataset, partition_keys: Sequence[str], instance: dg.DagsterInstance
-) -> list[PartitionRun]:
-    """Materialize several partitions of the demo's slices in one run, as a backfill does; return what it recorded."""
-    assert dataset.asset_key is not None  # noqa: S101  the demo's slices have one
-    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        asset_selection=[dataset.asset_key],
-        tags=range_tags(partition_keys[0], partition_keys[-1]),
+        asset_selection=[dataset.asset_key or dg.AssetKey(dataset.name)],
+        partition_key=None if several else keys[0],
+        tags=range_tags(keys[0], keys[-1]) if several else None,
         instance=instance,
         run_config=_QUIET,
         raise_on_error=False,
     )
     recorded = {
-        event.materialization.partition: {name: value.value for name, value in event.materialization.metadata.items()}
+        event.materialization.partition: values_of(event.materialization)
         for event in result.get_asset_materialization_events()
     }
     failures = [event.step_failure_data.error for event in result.get_step_failure_events()]
     error = None if result.success else _root(failures[0] if failures else None)
     return [
         PartitionRun(dataset, key, dataset.window(key), recorded.get(key, {}), None if key in recorded else error)
-        for key in partition_keys
+        for key in keys
     ]
 
 
