@@ -161,7 +161,7 @@ class FoundryDataset:
         if self.schedule is None or self.start is None:
             assert self._own_partitions_def is not None  # noqa: S101  checked at construction
             return self._own_partitions_def
-        return build_partitions_def(self.schedule, self.start, over=self.time is not None)
+        return build_partitions_def(self.schedule, self.start, slices=self.time is not None)
 
     def window(self, partition_key: str, now: dt.datetime | None = None) -> Window:
         """The window of a partition: of the pull of its snapshot, or of its rows' times where it is a slice.

@@ -67,8 +67,8 @@ def dataset_digest(dataset: FoundryDataset) -> str:
 
 def is_of_another(dataset: FoundryDataset, recorded: object) -> bool:
     """Tell whether a recorded declaration is of another Foundry dataset; False if it recorded no dataset."""
-    said = recorded.get("dataset") if isinstance(recorded, Mapping) else None
-    return said is not None and said != dataset_digest(dataset)
+    digest = recorded.get("dataset") if isinstance(recorded, Mapping) else None
+    return digest is not None and digest != dataset_digest(dataset)
 
 
 def _calendar(schedule: Schedule) -> str:

@@ -31,7 +31,7 @@ _NO_BUFFER, _ONE_DAY, _LONGEST_GAP = dt.timedelta(0), dt.timedelta(days=1), dt.t
 
 
 def build_partitions_def(
-    schedule: Schedule, start: dt.date, horizon: dt.date | None = None, *, over: bool = False
+    schedule: Schedule, start: dt.date, horizon: dt.date | None = None, *, slices: bool = False
 ) -> dg.TimeWindowPartitionsDefinition:
     """One partition for each date, from `start` on, that has a refresh.
 
@@ -45,8 +45,8 @@ def build_partitions_def(
         horizon: The date before which all keys lie, for calendars that one cron string cannot express. If None, it is
             2040-01-01, or ten years after a later start. The keys of all other calendars have no end; they are compared
             with the calendar up to this date.
-        over: Whether a key exists only when the next date with a refresh has come, as slices need it. If dates had to
-            be excluded, it is the next tick of the cron without exclusions, which may be earlier.
+        slices: Whether the partitions are slices: then a key exists only when the next date with a refresh has come. If
+            dates had to be excluded, it is the next tick of the cron without exclusions, which may be earlier.
 
     Returns:
         The definition, in the schedule's zone; each window reaches from its key's midnight to the next key's.
@@ -58,7 +58,7 @@ def build_partitions_def(
     until = max(_HORIZON, start + 3660 * _ONE_DAY) if horizon is None else horizon
     if until <= start:
         raise ScheduleError(f"horizon={until} is not later than start={start}")
-    return _build(frozenset(schedule.refreshs), schedule.timezone, start, until, over)
+    return _build(frozenset(schedule.refreshs), schedule.timezone, start, until, slices)
 
 
 def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | None = None) -> Window:
@@ -137,7 +137,7 @@ def slice_window(schedule: Schedule, partition_key: str) -> Window:
 
 @lru_cache(maxsize=1024)
 def _build(
-    rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date, over: bool
+    rules: frozenset[Refresh], timezone: str, start: dt.date, horizon: dt.date, slices: bool
 ) -> dg.TimeWindowPartitionsDefinition:
     schedule = Schedule(rules, timezone=timezone)
     cron, exact = superset(rules)
@@ -155,13 +155,13 @@ def _build(
             fmt=KEY_FORMAT,
             timezone=timezone,
             cron_schedule=cron.render("0", "0"),
-            end_offset=0 if over else 1,
+            end_offset=0 if slices else 1,
         )
     # Dagster counts a window only when it is over, and it is over at the next tick, excluded or not. So a second tick
     # a minute later makes a key appear on its date; with `end_offset=1` instead, a future key would exist already.
     excluded, near_changes = ticks & ~refreshed, years.near_changes(dagster_zone(timezone))
     exclusions: list[str | dt.datetime] = []
-    if not over:
+    if not slices:
         # Dagster reads a cron of days and one of every day in two ways, which differ where midnight comes twice.
         repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(near_changes))
         # Older versions of Dagster fail at a cron among the exclusions where clocks show midnight twice.
@@ -175,7 +175,7 @@ def _build(
         end=dt.datetime.combine(end, _MIDNIGHT),
         fmt=KEY_FORMAT,
         timezone=timezone,
-        cron_schedule=cron.render("0" if over else "0,1", "0"),
+        cron_schedule=cron.render("0" if slices else "0,1", "0"),
         exclusions=exclusions,
     )
 

@@ -62,8 +62,8 @@ def altogether(results: Mapping[str, Result], all_pass: str) -> Result:
     differences = [dg.TableRecord(dict(row)) for result in failed.values() for row in result.differences]
     if differences:
         metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:MOST_ROWS])
-    told = failed or (results if len(results) == 1 else {})
-    text = shortened([result.text for result in told.values()], "; ") if told else all_pass
+    shown = failed or (results if len(results) == 1 else {})
+    text = shortened([result.text for result in shown.values()], "; ") if shown else all_pass
     certain = not failed or any(result.certain for result in failed.values())
     return Result(not failed, text, certain, metadata)
 

@@ -133,7 +133,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """The model of the YAML's attributes, whose errors point at their line."""
-        derived, said = super().model(), descriptions_of(FoundryDatasetsComponent)
+        derived, descriptions = super().model(), descriptions_of(FoundryDatasetsComponent)
         texts = {field.name for field in dataclasses.fields(cls) if _may_be_text(field.type)}
         fields: dict[str, Any] = {}
         for name, field in derived.model_fields.items():
@@ -143,7 +143,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             if len(kinds) != 1 or options[-1] is not str:
                 continue
             if isinstance(yaml_of(kinds[0]), Yaml):
-                fields[name] = (kinds[0], Field(field.default, description=said.get(name)))
+                fields[name] = (kinds[0], Field(field.default, description=descriptions.get(name)))
             elif name not in texts:  # a subclass's
                 kind, others = kinds[0], (NoneType,) if NoneType in options else ()
                 if get_origin(kind) is Sequence:  # Dagster cannot repeat pydantic's error about text instead of it

@@ -83,13 +83,13 @@ def model_of(
     # The underscores, because `schema` is an attribute of all models.
     fields: dict[str, Any] = {f"{name}_": (kind, Field(alias=name)) for name, kind in more.items()}
     for function, signature in zip(functions, signatures, strict=True):
-        said = descriptions_of(function)
+        descriptions = descriptions_of(function)
         for argument in signature.values():
             form = _form_of(argument)
             needed = argument.default is argument.empty and NoneType not in yaml_of(form).others
             needed = needed and all(argument.name in other for other in signatures)
             default: dict[str, Any] = {} if needed else {"default_factory": NoneType}
-            field = Field(**default, alias=argument.name, description=said.get(argument.name))
+            field = Field(**default, alias=argument.name, description=descriptions.get(argument.name))
             if argument.name != without:
                 fields.setdefault(f"{argument.name}_", (form, field))
     return create_model(name, __base__=base, __doc__=(functions[0].__doc__ or "").partition("\n")[0], **fields)

@@ -44,10 +44,10 @@ def is_same(dataset: FoundryDataset, key: str, stored: StoredPartition, announce
     """Tell whether a stored partition is what would be stored from a snapshot, so that it need not be stored again."""
     if dataset.schema is not None and stored.schema != dataset.schema:
         return False
-    said = {name: value for name, value in stored.provenance.items() if name.startswith(NAMESPACE)}
-    snapshot_rows = said.pop(SNAPSHOT_ROWS, None)
+    ours = {name: value for name, value in stored.provenance.items() if name.startswith(NAMESPACE)}
+    snapshot_rows = ours.pop(SNAPSHOT_ROWS, None)
     # Exactly: a slice must not count as the whole snapshot.
-    if said != provenance_of(dataset, key, announcement):
+    if ours != provenance_of(dataset, key, announcement):
         return False
     return announcement.announced_rows in (None, int(snapshot_rows or stored.rows))
 

@@ -188,11 +188,11 @@ class PartitionsPull:
     ) -> None:
         """Request a batch's snapshot, and download it for the keys for which it is not stored already."""
         only = batch.keys[0] if len(batch.keys) == 1 else None
-        told = PullLog(self.log, "" if only is None else self._prefix(only))
+        pull_log = PullLog(self.log, "" if only is None else self._prefix(only))
         observer = PullObserver(
-            on_message=lambda message: report(partial(told.message, as_shown(message))),
-            on_progress=lambda size, total: report(partial(told.progress, size, total)),
-            on_notice=lambda message: report(partial(told.notice, as_shown(message))),
+            on_message=lambda message: report(partial(pull_log.message, as_shown(message))),
+            on_progress=lambda size, total: report(partial(pull_log.progress, size, total)),
+            on_notice=lambda message: report(partial(pull_log.notice, as_shown(message))),
         )
         left = list(batch.keys)
         try:
@@ -208,7 +208,7 @@ class PartitionsPull:
                         observer=observer,
                     )
                 finally:
-                    report(told.end)
+                    report(pull_log.end)
             for key in batch.keys:
                 # Only now: another run may have stored or removed it while the container was asked.
                 stored = None if self.refetch else self._stored(key)
