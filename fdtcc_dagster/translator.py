@@ -38,9 +38,10 @@ class FoundryDatasetTranslator:
             underscores an underscore. So "foundry.hr.monthly_closings" is `foundry/hr/monthly_closings`, and
             "Größe (raw)" is `groesse_raw`. If that leaves something out, as for "数据", eight hex digits follow.
         """
+        what = "snapshot" if dataset.time is None else "slice"
         return dg.AssetSpec(
             key=dataset.asset_key or asset_key_of(dataset.name),
-            description=dataset.description or f"The Foundry dataset {dataset.name!r}, one snapshot for each refresh.",
+            description=dataset.description or f"The Foundry dataset {dataset.name!r}, one {what} in each partition.",
             group_name=dataset.group_name,
             owners=list(dataset.owners or ()),
             tags=dict(dataset.tags or {}),

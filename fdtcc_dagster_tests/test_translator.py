@@ -102,6 +102,13 @@ def test_keys_that_look_alike_have_steps_of_their_own() -> None:
     )
 
 
+@pytest.mark.parametrize(("time_column", "what"), [(None, "snapshot"), ("at", "slice")])
+def test_the_description_says_what_a_partition_is(time_column: str | None, what: str) -> None:
+    dataset = FoundryDataset("orders", WEEKLY, "2026-01-01", time_column=time_column)
+    spec = FoundryDatasetTranslator().get_asset_spec(dataset)
+    assert spec.description == f"The Foundry dataset 'orders', one {what} in each partition."
+
+
 @pytest.mark.parametrize(
     "build",
     [
