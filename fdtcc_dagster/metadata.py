@@ -180,5 +180,7 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 def first_and_last(tags: Mapping[str, str]) -> tuple[str, str] | None:
     """The first and the last partition key of a run, which may be the same; None if it has none."""
-    first, last = (tags.get(tag, tags.get(_KEY)) for tag in (_FIRST, _LAST))
+    if (key := tags.get(_KEY)) is not None:  # as in Dagster, it counts more than a range
+        return key, key
+    first, last = tags.get(_FIRST), tags.get(_LAST)
     return None if first is None or last is None else (first, last)

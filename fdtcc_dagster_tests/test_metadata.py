@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 import fdtcc_dagster
 from fdtcc_dagster import metadata
-from fdtcc_dagster.metadata import column_metadata, column_schema
+from fdtcc_dagster.metadata import column_metadata, column_schema, first_and_last, range_tags
 
 PACKAGE = Path(fdtcc_dagster.__file__).parent
 KEYS = {name: value for name, value in vars(metadata).items() if re.fullmatch("[A-Z][A-Z0-9_]+", name)}
@@ -39,6 +40,20 @@ def test_no_other_module_writes_a_name_of_metadata() -> None:
 
 def test_each_name_is_there_once() -> None:
     assert len(set(KEYS.values())) == len(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({}, None),
+        ({"dagster/partition": "2026-01-05"}, ("2026-01-05", "2026-01-05")),
+        (range_tags("2026-01-05", "2026-01-07"), ("2026-01-05", "2026-01-07")),
+        ({**range_tags("2026-01-05", "2026-01-07"), "dagster/partition": "2026-01-06"}, ("2026-01-06", "2026-01-06")),
+        ({"dagster/asset_partition_range_start": "2026-01-05"}, None),
+    ],
+)
+def test_a_run_has_one_partition_or_a_range_or_none(tags: Mapping[str, str], expected: tuple[str, str] | None) -> None:
+    assert first_and_last(tags) == expected
 
 
 def test_columns_that_are_too_many_for_an_event_are_counted() -> None:

@@ -63,9 +63,17 @@ class Step:
 
         Raises:
             dagster.Failure: There is no snapshot; some partitions failed, which it names with their causes, and the
-                others are stored and recorded; or the run has several partitions, and its IO manager stores one.
+                others are stored and recorded; the run has several partitions, and its IO manager stores one; or its
+                range has none.
         """
         keys = self.context.partition_keys
+        if not keys:
+            first, last = self.context.partition_key_range
+            raise dg.Failure(
+                f"dataset {self.dataset.name!r}: no partition lies between {first} and {last}: a range begins with the "
+                "earlier one",
+                allow_retries=False,
+            )
         store = self.io_manager if isinstance(self.io_manager, StoresPartitions) else None
         if store is None and len(keys) > 1:
             raise dg.Failure(

@@ -97,6 +97,12 @@ def test_a_store_that_nobody_can_write_to_is_not_tried_again(site: Site, days: l
     assert site.container.requests == []  # nor is anything pulled for it
 
 
+def test_a_range_that_begins_with_the_later_partition_says_so(site: Site) -> None:
+    result = site.run(DATASET, [DAYS[3], DAYS[1]])
+    said = f"no partition lies between {DAYS[3]} and {DAYS[1]}: a range begins with the earlier one"
+    assert said in (step_failure(result).user_failure_data.description or "")
+
+
 def test_a_range_is_one_run_in_which_each_partition_has_its_own_metadata_and_data_version(site: Site) -> None:
     result = run(site, DAYS)
     assert result.success
