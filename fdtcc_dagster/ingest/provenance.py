@@ -79,7 +79,7 @@ def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int |
         SliceOutgrownError: The window begins before the snapshot, and the dataset has no `complete_history`; or the
             slice would replace one of more rows.
     """
-    assert dataset.time is not None  # noqa: S101  told by the caller
+    assert dataset.time is not None  # noqa: S101  checked by the caller
     window = dataset.window(key)
     where = f"dataset {dataset.name!r}, slice {key}, window {window}"
     if key in slices.outgrown and not dataset.time.complete_history:
@@ -107,5 +107,5 @@ def check_slice(dataset: FoundryDataset, key: str, slices: Slices, before: int |
 
 
 def _rows_of_slice(dataset: FoundryDataset, key: str) -> str:
-    assert dataset.time is not None  # noqa: S101  told by the caller
+    assert dataset.time is not None  # noqa: S101  checked by the caller
     return f"{dataset.time.name} in {dataset.window(key)}, dates in {dataset.time.timezone}"

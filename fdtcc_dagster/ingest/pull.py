@@ -264,7 +264,7 @@ class PartitionsPull:
     def _store(
         self, key: str, rows: pl.LazyFrame, announcement: Announcement, more: Mapping[str, str] | None = None
     ) -> Mapping[str, Any]:
-        assert self.store is not None  # noqa: S101  told by the caller
+        assert self.store is not None  # noqa: S101  checked by the caller
         provenance = {**provenance_of(self.dataset, key, announcement), **(more or {})}
         return self.store.store_partition(self.asset_key, key, rows, provenance)
 

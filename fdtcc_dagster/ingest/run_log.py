@@ -40,7 +40,7 @@ class PullLog:
     def __init__(self, log: dg.DagsterLogManager, prefix: str = "") -> None:
         self._log = log
         self._prefix = prefix
-        self._began = self._alive = self._told = time.monotonic()
+        self._began = self._keepalive_at = self._progress_at = time.monotonic()
         self._downloading: float | None = None
         self._shown = self._left_out = 0
         self._shown_at = self._began
@@ -53,8 +53,8 @@ class PullLog:
         """Write a message of the container."""
         now = time.monotonic()
         if message.get("type") == "keepalive":
-            if now - self._alive >= _KEEPALIVE_SECONDS:
-                self._alive = now
+            if now - self._keepalive_at >= _KEEPALIVE_SECONDS:
+                self._keepalive_at = now
                 minutes = (now - self._began) / 60
                 self._write({**message, "success": True}, "container: ", f" ({minutes:.0f} minutes so far)")
         elif self._is_shown(now):
@@ -85,9 +85,9 @@ class PullLog:
         now = time.monotonic()
         if self._downloading is None:
             # Progress is told a second after the first bytes.
-            self._downloading = self._told = now - 1.0
-        if now - self._told >= _PROGRESS_SECONDS:
-            self._told = now
+            self._downloading = self._progress_at = now - 1.0
+        if now - self._progress_at >= _PROGRESS_SECONDS:
+            self._progress_at = now
             rate = size_bytes / (now - self._downloading)
             percent = f" ({min(size_bytes * 100 // total_bytes, 99)}%)" if total_bytes else ""
             self._log.info(f"{self._prefix}{megabytes(size_bytes)} MB{percent} arrived, {megabytes(rate)} MB/s")
