@@ -15,7 +15,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
-from fdtcc_dagster.names import step_name
+from fdtcc_dagster.names import pool_name, step_name
 from fdtcc_dagster.resource import check_container
 from fdtcc_dagster.translator import FoundryDatasetTranslator, described, remember
 
@@ -65,7 +65,8 @@ def build_foundry_assets(
             `fdtcc_dagster.storing.StoresPartitions`, or of any IO manager that stores LazyFrames. The last must store
             the rows while it handles the output: their file is removed when the step ends.
         max_partitions_per_run: How many partitions of a backfill share a run; None: all of them.
-        pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs.
+        pool: The Dagster pool of the assets' steps, which limits how many of them run at a time in all runs; or
+            `"per_dataset"`, a pool `foundry_<name>` for each Foundry dataset. See docs/scaling.md.
         retry_policy: When a step is retried. Failures that cannot pass by themselves are not retried, and neither is a
             run that is terminated.
 
@@ -116,7 +117,7 @@ def _build_asset(
         partitions_def=dataset.partitions_def,
         backfill_policy=backfill_policy,
         required_resource_keys={"foundry_container", io_manager_key},
-        pool=pool,
+        pool=pool_name(dataset.name) if pool == "per_dataset" else pool,
         retry_policy=retry_policy,
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:

@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import dagster as dg
 
 # `ConfigurableResource.configure_at_launch` and similar functions return these, and a run's resources may be such.
-from dagster._config.pythonic_config.io_manager import ConfigurableIOManagerFactory
+from dagster._config.pythonic_config.io_manager import (
+    ConfigurableIOManagerFactory,
+    ConfigurableIOManagerFactoryResourceDefinition,
+)
 from dagster._config.pythonic_config.resource import ConfigurableResourceFactoryResourceDefinition, PartialResource
 
 # `&` makes the first, and evaluations keep the others: `AllOf` writes less of them.
@@ -60,6 +63,7 @@ __all__ = [
     "AutomationConditionNodeCursor",
     "CheckError",
     "ConfigurableIOManagerFactory",
+    "ConfigurableIOManagerFactoryResourceDefinition",
     "ConfigurableResourceFactoryResourceDefinition",
     "DagsterExecutionInterruptedError",
     "DefaultPartitionsSubset",

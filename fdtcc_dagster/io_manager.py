@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
+from pydantic import ConfigDict, Field
 
-from fdtcc_dagster.dagster_internals import retry_policy_of
+from fdtcc_dagster.dagster_internals import ConfigurableIOManagerFactoryResourceDefinition, retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import (
@@ -28,6 +29,7 @@ from fdtcc_dagster.metadata import (
     column_metadata,
 )
 from fdtcc_dagster.names import check_asset_key
+from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options, with_values
 from fdtcc_dagster.storage import checksums, object_store, reading
 from fdtcc_dagster.storage.object_store import is_local
 from fdtcc_dagster.storage.outputs import frame_of, of_each
@@ -49,11 +51,21 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     log.
 
     `base_dir` is a directory, or the URL of a place in S3, Google's or Azure's object store; by default the storage
-    directory of the Dagster instance. `storage_options` are those of the object store's fsspec implementation.
+    directory of the Dagster instance. `storage_options` are those of the object store's fsspec implementation; secrets
+    among them, at any depth, are given as `dg.EnvVar`.
     """
 
     # Older versions of dagster-polars declare it as a field, and lose its value.
     extension: ClassVar[str | None] = ".parquet"  # type: ignore[misc]  # a field in UPathIOManager
+    cloud_storage_options: Mapping[str, Any] | None = Field(
+        default=None,
+        alias="storage_options",
+        description="Options of the object store's fsspec implementation; secrets among them are EnvVars.",
+        repr=False,
+    )
+
+    # A misspelled option must not be passed over, and an error must not show what stands where a secret should.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     def __init__(self, **data: Any) -> None:
         if isinstance(data.get("base_dir"), Path):
@@ -63,6 +75,21 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         if self.base_dir is not None and not isinstance(self.base_dir, dg.EnvVar):
             object_store.check_place(self.base_dir)
 
+    def get_resource_definition(  # type: ignore[override]  # as in dagster's own class
+        self,
+    ) -> ConfigurableIOManagerFactoryResourceDefinition:
+        """Give Dagster the definition, of which it stores the configuration and shows it in its UI.
+
+        Returns:
+            The definition.
+
+        Raises:
+            dagster.DagsterInvalidDefinitionError: A secret of `storage_options` is not an `EnvVar`.
+        """
+        options = {"storage_options": secret_options(self.cloud_storage_options)}
+        refuse_plain_secrets("FoundryParquetIOManager", options)
+        return super().get_resource_definition()
+
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Open the store.
 
@@ -70,7 +97,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             context: Dagster's context of the resource.
 
         Raises:
-            ValueError: Partitions cannot be replaced as a whole in `base_dir`, or a storage option is not known.
+            ValueError: Partitions cannot be replaced as a whole in `base_dir`, a storage option is not known, or its
+                environment variable is not set.
             ImportError: The package of the object store is not installed.
         """
         if self.base_dir is not None:
@@ -84,7 +112,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             self._base_path = UPath(os.path.expanduser(self._base_path.path))
         else:
             # A listing that is kept does not show what other processes have stored since.
-            options = {"use_listings_cache": False, **self.storage_options}
+            options = {"use_listings_cache": False, **with_values(self.cloud_storage_options or {})}
             self._base_path = UPath(str(self.base_dir), **options)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:

@@ -87,5 +87,11 @@ def step_name(key: dg.AssetKey) -> str:
     return f"{name}_{_digest(key.to_string())}"
 
 
+def pool_name(dataset: str) -> str:
+    """Name the pool of a dataset, which all assets of that dataset share: `foundry_orders` for `orders`."""
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", dataset)
+    return f"foundry_{plain}" if plain == dataset else f"foundry_{plain}_{_digest(dataset)}"
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -25,32 +25,11 @@ from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.spool import spool_directory
 from fdtcc_dagster.dagster_internals import ConfigurableResourceFactoryResourceDefinition, PartialResource
 from fdtcc_dagster.evidence import Evidence
+from fdtcc_dagster.secrets import refuse_plain_secrets
 from fdtcc_dagster.window import Window
 
-SECRETS = ("bearer_token", "headers")
+SECRETS = ("bearer_token", "headers", "lock_database")
 """The fields whose values are shown nowhere."""
-
-
-def refuse_plain_secrets(
-    bearer_token: object, headers: Mapping[str, object], is_reference: Callable[[object], bool]
-) -> None:
-    """Check that the token and the headers are not secrets themselves.
-
-    Args:
-        bearer_token: The token; None if there is none.
-        headers: The headers.
-        is_reference: Tells whether a value only says where the secret is.
-
-    Raises:
-        dagster.DagsterInvalidDefinitionError: One is a secret itself, which is not shown.
-    """
-    for name, value in {"bearer_token": bearer_token, **{f"headers[{n!r}]": v for n, v in headers.items()}}.items():
-        if value is not None and not is_reference(value):
-            raise dg.DagsterInvalidDefinitionError(
-                f"{name} of FoundryContainerResource is a secret, and Dagster stores and shows what it is given: "
-                'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
-                "that environment variable where runs are executed"
-            )
 
 
 def check_resource(resource: object) -> None:
@@ -159,6 +138,13 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         default={}, description="Other headers that the proxy wants; each value an EnvVar, as the token.", repr=False
     )
 
+    lock_database: str | None = Field(
+        default=None,
+        description="The URL of a Postgres database that keeps the pulls of several machines apart: an EnvVar, as it "
+        "has a password.",
+        repr=False,
+    )
+
     @field_validator("host", mode="before")
     @classmethod
     def _check_host(cls, host: object) -> object:
@@ -199,7 +185,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         Raises:
             dagster.DagsterInvalidDefinitionError: A secret is not an `EnvVar`, so its value would be in there.
         """
-        refuse_plain_secrets(self.bearer_token, self.headers, lambda value: isinstance(value, dg.EnvVar))
+        refuse_plain_secrets("FoundryContainerResource", {name: getattr(self, name) for name in SECRETS})
         return super().get_resource_definition()
 
     _spools: list[Path] = PrivateAttr(default_factory=list)

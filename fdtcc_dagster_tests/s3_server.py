@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +12,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import boto3  # type: ignore[import-untyped]
+import dagster as dg
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
+SECRET_VARIABLE = "FDTCC_TESTS_STORE_SECRET"  # noqa: S105 (a name)
+os.environ[SECRET_VARIABLE] = SECRET
 
 Answer = Callable[[dict[str, Any]], int | None]
 """Given a request's WSGI environment: None lets the server answer; a status is the answer instead."""
@@ -44,7 +48,7 @@ class S3Server:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"key": KEY, "secret": SECRET, "endpoint_url": self.endpoint}
+        return {"key": KEY, "secret": dg.EnvVar(SECRET_VARIABLE), "endpoint_url": self.endpoint}
 
     @property
     def base_dir(self) -> str:

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "resource.py": "client/test_settings.py",
     "sandbox/blobs.py": "sandbox/test_server.py",
     "sandbox/fault_hooks.py": "sandbox/test_faults.py",
+    "secrets.py": "security/test_secrets.py",
 }
 """Modules, and packages of one public face, that are tested by what uses them."""
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

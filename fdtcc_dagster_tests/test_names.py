@@ -21,10 +21,11 @@ from fdtcc_dagster import (
     build_foundry_schedules,
     build_foundry_sensor,
 )
-from fdtcc_dagster.names import check_asset_key
+from fdtcc_dagster.names import check_asset_key, pool_name
 from fdtcc_dagster_tests.fuzz import examples
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
+DAILY = Schedule([{"cycle": "daily", "time": "02:00:00"}])
 DAYS = dg.DailyPartitionsDefinition("2026-01-01")
 # All of them share the file of a/b.
 SHARED = [
@@ -119,3 +120,14 @@ def test_keys_that_are_allowed_have_places_of_their_own(one: list[str], other: l
         places.append(Path("/store").joinpath(*key).resolve())
     assert (places[0] == places[1]) == (one == other)
     assert all(place.is_relative_to("/store") for place in places)
+
+
+def test_each_dataset_has_a_pool_of_its_own() -> None:
+    names = ["orders", "sales.orders", "my orders", "my_orders", "Größe"]
+    datasets = [FoundryDataset(name, DAILY, "2026-01-01", asset_key=f"asset{n}") for n, name in enumerate(names)]
+    pools = [asset.op.pool for asset in build_foundry_assets(datasets, pool="per_dataset")]
+    assert pools[:4] == ["foundry_orders", pool_name("sales.orders"), pool_name("my orders"), "foundry_my_orders"]
+    assert len(set(pools)) == len(names)
+    twice = [FoundryDataset("orders", DAILY, "2026-01-01", asset_key=key) for key in ("a", "b")]
+    assert {asset.op.pool for asset in build_foundry_assets(twice, pool="per_dataset")} == {"foundry_orders"}
+    assert {asset.op.pool for asset in build_foundry_assets(twice, pool="foundry")} == {"foundry"}

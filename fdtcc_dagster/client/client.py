@@ -73,6 +73,10 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         max_handshakes: How many handshakes with the container there may be at a time, in all processes of this user on
             this machine; the others wait. The container spends 1.5 seconds of processor time on each, and drops one
             that takes 10 seconds.
+        lock_database: The URL of a Postgres database, such as `postgresql://user:password@host:5432/database`, that
+            keeps the pulls of several machines apart: then no two of them converse with the container about one
+            dataset at a time, and `max_handshakes` is the limit of all of them. All must give the container by the same
+            host and port. None: each machine for itself. See docs/scaling.md.
         max_record_bytes: Bytes of one record of a snapshot's CSV beyond which reading it fails: a record is held in
             memory as a whole.
 
@@ -101,6 +105,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
         max_bytes: int = ClientSettings.max_bytes,
         max_handshakes: int = ClientSettings.max_handshakes,
         max_record_bytes: int = ClientSettings.max_record_bytes,
+        lock_database: str | None = ClientSettings.lock_database,
     ) -> None:
         check_missing_version(missing_version)
         settings = ClientSettings(
@@ -119,6 +124,7 @@ class FoundryDevToolsContainerClient(PullsSnapshots):
             max_bytes=max_bytes,
             max_handshakes=max_handshakes,
             max_record_bytes=max_record_bytes,
+            lock_database=lock_database,
         )
         self.host = settings.endpoint.host
         self.port = port

@@ -1,7 +1,8 @@
 """Locks between all threads and processes of a user on this machine: one conversation per dataset, few handshakes.
 
 Two requests for one dataset at once can corrupt it: see docs/protocol.md#two-requests-at-once. So there is one
-conversation per dataset at a time. Runs on several machines are kept apart by a Dagster pool.
+conversation per dataset at a time. Several machines are kept apart by a database of locks where one is given: see
+`fdtcc_dagster.client.database_lock`.
 
 The holder of a lock writes a heartbeat every second. Others wait for the lock as long as there are heartbeats, however
 long the queue is; they time out if the holder is stopped or hangs. A lock belongs to a file and not to its name, and
@@ -27,6 +28,7 @@ from weakref import WeakKeyDictionary
 from filelock import FileLock, Timeout
 
 from fdtcc_dagster.client.clock import AwakeClock
+from fdtcc_dagster.client.database_lock import Check, database_lock
 from fdtcc_dagster.client.directories import lock_directory
 from fdtcc_dagster.errors import IdleTimeoutError
 
@@ -50,8 +52,12 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, _Queue]] = Weak
 
 @asynccontextmanager
 async def exclusive(
-    container: str, dataset: str, on_wait: Callable[[], Awaitable[None]], timeout: float
-) -> AsyncIterator[None]:
+    container: str,
+    dataset: str,
+    on_wait: Callable[[], Awaitable[None]],
+    timeout: float,
+    database: str | None = None,
+) -> AsyncIterator[Check]:
     """Hold the lock for conversations with one container about one dataset.
 
     Args:
@@ -59,9 +65,14 @@ async def exclusive(
         dataset: The dataset's name.
         on_wait: Called once if another pull holds the lock.
         timeout: How many seconds to wait for a holder in another process that has no heartbeat.
+        database: The database of locks.
+
+    Yields:
+        What raises if the lock was lost; to be called when the result is there.
 
     Raises:
         IdleTimeoutError: The holder has had no heartbeat for so long.
+        ServiceUnavailableError: The database cannot be used.
     """
     path = _lock_path(container, dataset)
     queue = _queues.setdefault(asyncio.get_running_loop(), {}).setdefault(path, _Queue())
@@ -76,7 +87,11 @@ async def exclusive(
             _write_heartbeat(heartbeat, path)
             beating = asyncio.create_task(_beat(heartbeat, path, locks))
             try:
-                yield
+                if database is None:
+                    yield lambda: None
+                else:
+                    async with database_lock(database, [f"{container}/{dataset}"], timeout, on_wait) as check:
+                        yield check
             finally:
                 beating.cancel()
                 with suppress(OSError):
@@ -196,7 +211,7 @@ _places: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Semaphor
 
 
 @asynccontextmanager
-async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator[None]:
+async def handshake(container: str, limit: int, timeout: float, database: str | None = None) -> AsyncIterator[None]:
     """Hold one of the places for a handshake.
 
     Waiting lasts as long as others complete their handshakes. A holder that is stopped counts for no longer than a
@@ -206,6 +221,7 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
         container: The container, as `Endpoint.identity` has it.
         limit: How many handshakes there may be at a time.
         timeout: Seconds that a handshake may take.
+        database: The database of locks.
     """
     places = _places.setdefault(asyncio.get_running_loop(), {})
     stem = f"{hashlib.sha256(container.encode()).hexdigest()}.handshake"
@@ -216,7 +232,12 @@ async def handshake(container: str, limit: int, timeout: float) -> AsyncIterator
         lock = await _acquire_any(paths, progress, timeout)
         _touch(progress)
         try:
-            yield
+            if database is None:
+                yield
+            else:
+                names = [f"{container}/handshake-{number}" for number in range(limit)]
+                async with database_lock(database, names, timeout):
+                    yield
         finally:
             if lock is not None:
                 lock.release()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdtcc_dagster.client.callbacks import UNOBSERVED, Log, PullObserver, call
+from fdtcc_dagster.client.database_lock import Check
 from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.local_evidence import LocalEvidence
 from fdtcc_dagster.client.locks import exclusive
@@ -84,13 +85,14 @@ class Puller:
         _check_request(name, window, missing_version, ask.now())
         with _located(name, window):
             # The lock is kept between attempts: the job that one has left behind may still run.
-            async with self.exclusive(name, observer):
+            async with self.exclusive(name, observer) as check:
                 pending = ask.evidence.pending(window)
                 announcement, now = await self._ask(ask, window, pending), ask.now()
                 if (doubt := _doubt(announcement, pending)) and window.contains(now):
                     await self._notice(observer, f"{doubt}; the container is asked to pull anew")
                     # In a window that begins now it has no version yet: it counts the rows and pulls them.
                     announcement = await self._ask(ask, Window(now, window.to_dt), None)
+                check()
         if (rejected := _rejection(announcement)) is not None:
             announced = announcement.announced_rows if rejected.announced is None else rejected.announced
             raise lost_rows(name, window, announcement.sha256, announced, rejected.found or 0)
@@ -242,14 +244,14 @@ class Puller:
         message = {"type": "client", "success": success, "message": redact(text)}
         await call(self.settings.idle_timeout, observer.on_notice, message)
 
-    def exclusive(self, name: str, observer: PullObserver = UNOBSERVED) -> AbstractAsyncContextManager[None]:
+    def exclusive(self, name: str, observer: PullObserver = UNOBSERVED) -> AbstractAsyncContextManager[Check]:
         """Hold the lock of a dataset; see `fdtcc_dagster.client.locks`."""
 
         async def on_wait() -> None:
             await self._notice(observer, f"Waiting for another pull of {name!r} to end", success=True)
 
         timeout = max(self.settings.idle_timeout, _LEAST_LOCK_TIMEOUT)
-        return exclusive(self.settings.endpoint.identity, name, on_wait, timeout)
+        return exclusive(self.settings.endpoint.identity, name, on_wait, timeout, self.settings.lock_database)
 
 
 def check_name(name: object) -> str:

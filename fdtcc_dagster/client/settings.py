@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from fdtcc_dagster.client.database_lock import check_database
 from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.pandas_csv.blocks import MAX_RECORD_BYTES
@@ -50,6 +51,7 @@ class ClientSettings:
     max_bytes: int = 64 << 30
     max_handshakes: int = 2
     max_record_bytes: int = MAX_RECORD_BYTES
+    lock_database: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.endpoint  # noqa: B018  an address that cannot be used is refused before any work
@@ -59,6 +61,8 @@ class ClientSettings:
                 raise ValueError(f"{name}={value!r} must be a positive number of {unit}")
         if not (_is_number(self.attempts, int) and self.attempts >= 1):
             raise ValueError(f"attempts={self.attempts!r} must be an integer of at least 1")
+        if self.lock_database is not None:
+            check_database(self.lock_database)
         if not (_is_number(self.retry_delay, int, float) and self.retry_delay >= 0):
             raise ValueError(f"retry_delay={self.retry_delay!r} must be a number of seconds that is not negative")
 

@@ -48,7 +48,7 @@ async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]
     docs/protocol.md#the-first-terminal-frame-decides and docs/protocol.md#keepalives-and-silence.
 
     Args:
-        settings: The address, `open_timeout` and `max_handshakes` count here.
+        settings: The address, `open_timeout`, `max_handshakes` and `lock_database` count here.
 
     Yields:
         The open connection.
@@ -56,7 +56,9 @@ async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]
     Raises:
         ServiceUnavailableError: There is no connection, or the handshake was refused or took too long.
     """
-    async with handshake(settings.endpoint.identity, settings.max_handshakes, 2 * settings.open_timeout):
+    async with handshake(
+        settings.endpoint.identity, settings.max_handshakes, 2 * settings.open_timeout, settings.lock_database
+    ):
         connection = await _open(settings)
     try:
         yield connection

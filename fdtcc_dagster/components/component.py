@@ -63,6 +63,10 @@ def _resolve_resource(context: dg.ResolutionContext, value: Any) -> Any:
     return _located(context, leave_to_the_run(value), yaml_of(models.RESOURCE).python)
 
 
+def _resolve_io_manager(context: dg.ResolutionContext, value: Any) -> Any:
+    return _located(context, leave_to_the_run(value), yaml_of(models.IO_MANAGER).python)
+
+
 def _resolve_toml(context: dg.ResolutionContext, value: Any) -> list[FoundryDataset]:
     def declare(values: Any) -> list[FoundryDataset]:
         arguments = yaml_of(models.TOML).build(values)
@@ -113,9 +117,9 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     from_toml: Annotated[Sequence[FoundryDataset], _attribute(models.TOMLS, _resolve_toml)] = ()
     # Quoted: Dagster would look for limits in the fields of resources, and refuse them.
     resource: Annotated["FoundryContainerResource | None", _attribute(models.RESOURCE, _resolve_resource)] = None
-    io_manager: Annotated["dg.ConfigurableIOManager | dg.IOManagerDefinition | None", _attribute(models.IO_MANAGER)] = (
-        None
-    )
+    io_manager: Annotated[
+        "dg.ConfigurableIOManager | dg.IOManagerDefinition | None", _attribute(models.IO_MANAGER, _resolve_io_manager)
+    ] = None
     io_manager_key: Annotated[str | None, _attribute(models.TEXT)] = None
     max_partitions_per_run: Annotated[int | None, _attribute(models.NUMBER)] = None
     pool: Annotated[str | None, _attribute(models.TEXT)] = None

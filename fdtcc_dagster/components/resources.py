@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from fdtcc_dagster.resource import SECRETS, refuse_plain_secrets
+from fdtcc_dagster.resource import SECRETS
+from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options
 
 _T = TypeVar("_T")
 
@@ -26,20 +27,27 @@ def refuse_secrets(attributes: object) -> None:
     Raises:
         dagster.DagsterInvalidDefinitionError: One is; the error does not show it.
     """
-    resource = attributes.get("resource") if isinstance(attributes, dict) else None
+    if not isinstance(attributes, dict):
+        return
+    resource, io_manager = attributes.get("resource"), attributes.get("io_manager")
     if isinstance(resource, dict):
-        token, headers = (resource.get(name) for name in SECRETS)
-        named = headers if isinstance(headers, dict) else {"…": headers}
-        refuse_plain_secrets(
-            token, named, lambda value: isinstance(value, str) and bool(_TEMPLATE_ALONE.fullmatch(value))
-        )
+        secrets = {name: resource.get(name) for name in SECRETS}
+        refuse_plain_secrets("FoundryContainerResource", secrets, _is_template)
+    if isinstance(io_manager, dict):
+        options = secret_options(io_manager.get("storage_options"))
+        refuse_plain_secrets("FoundryParquetIOManager", {"storage_options": options}, _is_template)
 
 
 def leave_to_the_run(resource: Any) -> Any:
     """Replace each `{{ env.NAME }}` of a secret by an `EnvVar`, because a value would be stored and shown."""
     if not isinstance(resource, dict):
         return resource
-    return {name: _as_env_vars(value) if name in SECRETS else value for name, value in resource.items()}
+    secret = (*SECRETS, "storage_options")
+    return {name: _as_env_vars(value) if name in secret else value for name, value in resource.items()}
+
+
+def _is_template(value: object) -> bool:
+    return isinstance(value, str) and bool(_TEMPLATE_ALONE.fullmatch(value))
 
 
 def _as_env_vars(value: object) -> Any:

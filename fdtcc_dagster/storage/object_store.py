@@ -40,7 +40,7 @@ _STORES = {
 }
 """Protocol → the kind of store. All of them show an object when all of it has arrived, and not before."""
 
-_PACKAGES = {"s3": "fdtcc-dagster[s3]", "gs": "gcsfs", "az": "adlfs"}
+_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 
 # Not named by the constructors, but passed on: to fsspec itself, and by s3fs to botocore's session.
 _PASSED_ON = {"skip_instance_cache", "use_listings_cache", "listings_expiry_time", "max_paths", "batch_size"}
@@ -113,7 +113,9 @@ def check_options(base_path: UPath, options: Mapping[str, Any]) -> None:
 
         filesystem = get_filesystem_class(base_path.protocol)
     except ImportError as error:
-        raise ImportError(f"{base_path.protocol}:// needs a package: pip install '{_PACKAGES[kind]}'") from error
+        raise ImportError(
+            f"{base_path.protocol}:// needs a package: pip install 'fdtcc-dagster[{_EXTRAS[kind]}]'"
+        ) from error
     known = _PASSED_ON | (_PASSED_ON_BY_S3FS if kind == "s3" else set())
     for base in filesystem.__mro__:
         named = inspect.signature(base.__init__).parameters.values() if "__init__" in vars(base) else ()

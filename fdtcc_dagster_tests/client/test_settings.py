@@ -39,6 +39,7 @@ def test_each_setting_of_the_resource_reaches_the_container(tmp_path: Path) -> N
         "ca_file": str(authority),
         "headers": {"X-Key": "k"},
         "bearer_token": "t",
+        "lock_database": "postgresql://user:password@host/database",
     }
     numbers = {name: default + 1 for name, default in DEFAULTS.items() if name not in texts}
     given = {**texts, **numbers}

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster.components.resolved.errors import ResolutionException
 
-from fdtcc_dagster import FoundryContainerResource
+from fdtcc_dagster import FoundryContainerResource, FoundryParquetIOManager
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.components import FoundryDatasetsComponent
@@ -85,13 +85,25 @@ def test_a_run_that_has_no_token_says_which_variable_is_missing(
     assert "nobody-may-see" not in witness.written()
 
 
-@pytest.mark.parametrize("secret", [{"bearer_token": TOKEN}, {"headers": {"X-Key": TOKEN}}])
-def test_a_secret_that_dagster_would_store_is_refused_and_not_shown(secret: dict[str, Any]) -> None:
-    resource = FoundryContainerResource(**secret)
+@pytest.mark.parametrize(
+    "resource",
+    [
+        FoundryContainerResource(bearer_token=TOKEN),
+        FoundryContainerResource(headers={"X-Key": TOKEN}),
+        FoundryContainerResource(lock_database=f"postgresql://user:{TOKEN}@host/database"),
+        FoundryParquetIOManager(base_dir="s3://bucket", storage_options={"key": "k", "secret": TOKEN}),
+        FoundryParquetIOManager(base_dir="s3://b", storage_options={"client_kwargs": {"aws_session_token": TOKEN}}),
+        FoundryParquetIOManager(base_dir="gs://bucket", storage_options={"token": {"private_key": TOKEN}}),
+        FoundryParquetIOManager(base_dir="az://bucket", storage_options={"connection_string": TOKEN}),
+    ],
+)
+def test_a_secret_that_dagster_would_store_is_refused_and_not_shown(
+    resource: FoundryContainerResource | FoundryParquetIOManager,
+) -> None:
     assert TOKEN not in f"{resource!r} {resource}"
 
-    @dg.asset
-    def orders(container: FoundryContainerResource) -> None: ...
+    @dg.asset(required_resource_keys={"container"})
+    def orders() -> None: ...
 
     uses: list[Callable[[], object]] = [
         lambda: dg.Definitions.validate_loadable(dg.Definitions([orders], resources={"container": resource})),
@@ -122,6 +134,15 @@ def test_an_error_of_the_resource_shows_no_input(arguments: dict[str, Any]) -> N
 def test_a_setting_that_is_misspelled_is_not_passed_over() -> None:
     with pytest.raises(ValueError, match="secrue"):
         FoundryContainerResource(secrue=True)  # type: ignore[call-arg]
+    # The field's name in Python, of which `storage_options` is the alias.
+    with pytest.raises(ValueError, match="cloud_storage_options") as caught:
+        FoundryParquetIOManager(base_dir="s3://bucket", cloud_storage_options={"secret": TOKEN})
+    assert TOKEN not in str(caught.value)
+
+
+def test_what_is_no_secret_may_be_given_as_it_is() -> None:
+    options = {"key": "k", "anon": False, "token": "google_default", "client_kwargs": {"region_name": "eu"}}
+    FoundryParquetIOManager(base_dir="s3://bucket", storage_options=options).get_resource_definition()
 
 
 def test_no_repr_has_a_secret() -> None:
@@ -137,7 +158,7 @@ def test_no_repr_has_a_secret() -> None:
     assert isinstance(copy.copy(client), FoundryDevToolsContainerClient)
 
 
-def test_yaml_leaves_the_environment_to_the_run() -> None:
+def test_yaml_leaves_the_environment_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     component = FoundryDatasetsComponent.resolve_from_yaml(
         """
         resource:
@@ -145,6 +166,10 @@ def test_yaml_leaves_the_environment_to_the_run() -> None:
           secure: true
           bearer_token: "{{ env.PROXY_TOKEN }}"
           headers: {X-Key: "{{env.PROXY_KEY}}"}
+          lock_database: "{{ env.LOCKS }}"
+        io_manager:
+          base_dir: s3://bucket
+          storage_options: {secret: "{{ env.PROXY_TOKEN }}", client_kwargs: {region_name: "{{ env.PROXY_KEY }}"}}
         """
     )
     resource = component.resource
@@ -152,12 +177,19 @@ def test_yaml_leaves_the_environment_to_the_run() -> None:
     assert isinstance(resource.bearer_token, dg.EnvVar)
     stored = resource.get_resource_definition().config_schema.as_field().default_value_as_json_str
     assert '"bearer_token": {"env": "PROXY_TOKEN"}' in stored
-    assert "nobody-may-see" not in stored
+    assert '"lock_database": {"env": "LOCKS"}' in stored
+    io_manager = component.io_manager
+    assert isinstance(io_manager, FoundryParquetIOManager)
+    options = io_manager.get_resource_definition().config_schema.as_field().default_value_as_json_str
+    assert '"region_name": {"env": "PROXY_KEY"}}, "secret": {"env": "PROXY_TOKEN"}' in options
+    assert "nobody-may-see" not in stored + options
+    monkeypatch.setenv("LOCKS", "postgresql://user:password@host/database")
     with resource.process_config_and_initialize_cm() as resolved:
         assert (resolved.bearer_token, resolved.headers) == (TOKEN, {"X-Key": "k3y-that-nobody-may-see"})
 
 
 SECRET_IN_YAML = [
+    f"lock_database: postgresql://user:{TOKEN}@host/database",
     f"bearer_token: {TOKEN}",
     f"bearer_token: [{TOKEN}]",
     f'bearer_token: "{TOKEN}{{{{ env.PROXY_KEY }}}}"',
@@ -165,6 +197,10 @@ SECRET_IN_YAML = [
     f"headers: {{Authorization: [{TOKEN}]}}",
     f"headers: {TOKEN}",
     'headers: {Authorization: "Basic {{ env.PROXY_KEY }}"}',
+]
+SECRET_OF_THE_STORE = [
+    f"storage_options: {{secret: {TOKEN}}}",
+    f"storage_options: {{client_kwargs: {{aws_secret_access_key: {TOKEN}}}}}",
 ]
 
 
@@ -174,10 +210,12 @@ def test_yaml_with_more_than_the_environment_variable_is_refused(
     """Before anything else in it, for Dagster shows the lines of YAML around those that are wrong."""
     project = Project(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "src")
-    for secret in SECRET_IN_YAML:
+    places = [("resource", secret) for secret in SECRET_IN_YAML]
+    places += [("io_manager", secret) for secret in SECRET_OF_THE_STORE]
+    for owner, secret in places:
         (project.defs / "defs.yaml").write_text(
             "type: fdtcc_dagster.FoundryDatasetsComponent\n"
-            "attributes:\n  resource:\n    no_such_setting: 1\n    port: many\n"
+            f"attributes:\n  {owner}:\n    no_such_setting: 1\n    port: many\n"
             f"    {secret}\n"
         )
         with pytest.raises(Exception, match="error") as caught:

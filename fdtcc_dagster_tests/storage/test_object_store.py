@@ -22,7 +22,7 @@ from polars.io.plugins import register_io_source
 
 from fdtcc_dagster import FoundryParquetIOManager
 from fdtcc_dagster.storage import object_store
-from fdtcc_dagster_tests.s3_server import S3Server, holding, kind
+from fdtcc_dagster_tests.s3_server import KEY, SECRET, SECRET_VARIABLE, S3Server, holding, kind
 
 PREVIOUS = pl.DataFrame({"id": [42]})
 ROWS = 2_500_000
@@ -174,11 +174,14 @@ def test_an_interrupt_while_rows_are_written_sends_nothing(s3: S3Server, stored:
     assert s3.objects() == {"numbers.parquet": stored}
 
 
-def test_options_may_come_from_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STORE_SECRET", s3.options["secret"])
+def test_options_come_from_the_environment_at_any_depth(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE", s3.base_dir)
-    options = {**s3.options, "secret": dg.EnvVar("STORE_SECRET")}
-    io_manager = FoundryParquetIOManager(base_dir=dg.EnvVar("STORE"), storage_options=options)
+    monkeypatch.setenv("STORE_ENDPOINT", s3.endpoint)
+    inner = {"endpoint_url": dg.EnvVar("STORE_ENDPOINT"), "aws_session_token": dg.EnvVar(SECRET_VARIABLE)}
+    options = {name: s3.options[name] for name in ("key", "secret")}
+    io_manager = FoundryParquetIOManager(
+        base_dir=dg.EnvVar("STORE"), storage_options={**options, "client_kwargs": inner}
+    )
 
     @dg.asset
     def numbers() -> pl.DataFrame:
@@ -186,6 +189,10 @@ def test_options_may_come_from_the_environment(s3: S3Server, monkeypatch: pytest
 
     assert dg.materialize([numbers], resources={"io_manager": io_manager}).success
     assert list(s3.objects()) == ["numbers.parquet"]
+    monkeypatch.delenv("STORE_ENDPOINT")
+    with pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        dg.materialize([numbers], resources={"io_manager": io_manager})
+    assert "'STORE_ENDPOINT', which 'endpoint_url' is to come from, is not set" in str(caught.value.__cause__)
 
 
 PROCESS = """
@@ -196,7 +203,7 @@ from fdtcc_dagster.storage import object_store
 
 base_dir, endpoint, tempfile.tempdir = sys.argv[1:]
 object_store._PART_BYTES = 5 << 20
-options = {"key": "key", "secret": "secret", "endpoint_url": endpoint}
+options = {"key": "key", "secret": dg.EnvVar("FDTCC_TESTS_STORE_SECRET"), "endpoint_url": endpoint}
 
 @dg.asset
 def numbers() -> pl.LazyFrame:
@@ -376,7 +383,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     io_manager = FoundryParquetIOManager(base_dir="gs://bucket/x")
     with (
-        pytest.raises(ImportError, match=r"gs:// needs a package: pip install 'gcsfs'"),
+        pytest.raises(ImportError, match=r"gs:// needs a package: pip install 'fdtcc-dagster\[gcs\]'"),
         io_manager.process_config_and_initialize_cm(),
     ):
         raise AssertionError("it was taken")
@@ -455,5 +462,5 @@ def test_no_credential_is_in_the_events_of_a_run(s3: S3Server) -> None:
     assert [result.success for result in results] == [True, False, False]
     for result in results:
         events = "".join(str(event) for event in result.all_events)
-        assert s3.options["secret"] not in events
-        assert s3.options["key"] not in events
+        assert SECRET not in events
+        assert KEY not in events

@@ -1,0 +1,84 @@
+"""Secrets of resources: Dagster stores and shows their configuration, so it may only say where a secret is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+_OPTION = re.compile(
+    r"secret|passw|token|credential|connection_?string|account_?key|customer_?key|private_?key|signature", re.IGNORECASE
+)
+_PUBLIC = re.compile(r"anon|google_default|cloud|cache|browser|true|false|/.*", re.IGNORECASE)
+"""What stands in the place of a secret and is none: gcsfs' words for where it finds one, and the path of a file."""
+
+IsReference = Callable[[object], bool]
+
+
+def is_env_var(value: object) -> bool:
+    """Tell whether a value in Python is the name of an environment variable, and not a secret itself."""
+    return isinstance(value, dg.EnvVar)
+
+
+def refuse_plain_secrets(owner: str, values: Mapping[str, object], is_reference: IsReference = is_env_var) -> None:
+    """Check that no secret is given as such.
+
+    Args:
+        owner: The class of the resource.
+        values: Its secret settings; in a mapping, each value is a secret.
+        is_reference: Tells whether a value only says where the secret is.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: One is a secret itself, which is not shown.
+    """
+    for name, value in _leaves(values):
+        if value is not None and not is_reference(value):
+            raise dg.DagsterInvalidDefinitionError(
+                f"{name} of {owner} is a secret, and Dagster stores and shows what it is given: "
+                'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
+                "that environment variable where runs are executed"
+            )
+
+
+def secret_options(options: object) -> dict[str, Any]:
+    """Those of a store's options that are secrets by their names, at any depth."""
+    found: dict[str, Any] = {}
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        if _OPTION.search(str(name)):
+            if not isinstance(value, bool) and not (isinstance(value, str) and _PUBLIC.fullmatch(value)):
+                found[name] = value
+        elif inner := secret_options(value):
+            found[name] = inner
+    return found
+
+
+def with_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the values of environment variables into options, at any depth, where Dagster has written `{"env": NAME}`.
+
+    Raises:
+        ValueError: A variable is not set.
+    """
+    return {name: _value_of(name, value) for name, value in options.items()}
+
+
+def _value_of(name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {"env"} and isinstance(value["env"], str):
+        if (found := os.environ.get(value["env"])) is None:
+            raise ValueError(f"the environment variable {value['env']!r}, which {name!r} is to come from, is not set")
+        return found
+    return with_values(value)
+
+
+def _leaves(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            for inner, item in _leaves(value):
+                first, bracket, rest = inner.partition("[")
+                yield f"{name}[{first!r}]{bracket}{rest}", item
+        else:
+            yield name, value
