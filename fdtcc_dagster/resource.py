@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_valid
 from fdtcc_dagster.arguments import instance_of, kind_of
 from fdtcc_dagster.background import wait_for
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
-from fdtcc_dagster.client.directories import expand_home
+from fdtcc_dagster.client.directories import expand_home, fall_back_to
 from fdtcc_dagster.client.endpoint import check_host
 from fdtcc_dagster.client.protocol import Message, MissingVersion
 from fdtcc_dagster.client.settings import ClientSettings
@@ -211,6 +211,8 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         Raises:
             OSError: `spool_directory` does not exist or cannot be written to.
         """
+        if self.spool_directory:
+            fall_back_to(expand_home("spool_directory", self.spool_directory))
         with spool_directory(self.spool_directory) as directory:
             self._spools.append(directory)
             try:

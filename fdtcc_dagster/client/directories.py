@@ -2,7 +2,8 @@
 
 In the state directory is what processes of one user must know of each other: locks, and evidence of snapshots.
 `FDTCC_STATE_DIRECTORY` names it. Otherwise it is the user's state directory on this platform
-(`~/.local/state/fdtcc-dagster` on Linux) or, if that is not writable, one in the temporary directory.
+(`~/.local/state/fdtcc-dagster` on Linux) or, if that is not writable, one in the temporary directory. If no temporary
+directory is writable either, as on a read-only root file system, it is in the spool directory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,28 @@ import platformdirs
 STATE_DIRECTORY = "FDTCC_STATE_DIRECTORY"
 """The environment variable that names the directory."""
 
+_spool_directory: Path | None = None
+
+
+def fall_back_to(spool_directory: Path) -> None:
+    """Let this process use its spool directory where no temporary directory is writable."""
+    global _spool_directory
+    _spool_directory = spool_directory
+
+
+def temporary_directory() -> Path:
+    """The system's temporary directory or, if none is writable, the spool directory.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        if _spool_directory is not None:
+            return _spool_directory
+        raise FileNotFoundError(error.errno, f"{error.strerror}; set TMPDIR to a directory that is writable") from None
+
 
 def state_directory() -> Path:
     """The state directory, made if it does not exist.
@@ -35,7 +58,7 @@ def state_directory() -> Path:
             raise NotADirectoryError(errno.ENOTDIR, str(error)) from None
     with suppress(OSError, RuntimeError):  # no home directory, or a read-only one
         return _made(platformdirs.user_state_path("fdtcc-dagster", appauthor=False))
-    return _made(Path(tempfile.gettempdir()) / f"fdtcc-state-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+    return _made(temporary_directory() / f"fdtcc-state-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
 
 
 def lock_directory() -> Path:

@@ -15,14 +15,13 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fdtcc_dagster.client.directories import expand_home, lock_directory
+from fdtcc_dagster.client.directories import expand_home, lock_directory, temporary_directory
 
 try:
     import fcntl
@@ -53,7 +52,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
         OSError: `parent` does not exist or cannot be written to.
         ValueError: It begins with `~` and the name of no user.
     """
-    parent = expand_home("spool_directory", parent or tempfile.gettempdir())
+    parent = expand_home("spool_directory", parent) if parent else temporary_directory()
     remove_stale_files(parent)
     with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from fdtcc_dagster import FoundryContainerResource
 from fdtcc_dagster.client.directories import STATE_DIRECTORY, expand_home, lock_directory, state_directory
+from fdtcc_dagster.client.spool import spool_directory
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,24 @@ def test_without_a_home_it_is_in_the_temporary_directory(monkeypatch: pytest.Mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert state_directory().parent == tmp_path
     assert state_directory().is_dir()
+
+
+def test_without_a_temporary_directory_either_it_is_in_the_spool_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def none_is_writable() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setattr(tempfile, "gettempdir", none_is_writable)
+    monkeypatch.setattr("fdtcc_dagster.client.directories._spool_directory", None)
+    with pytest.raises(FileNotFoundError, match="set TMPDIR to a directory that is writable"):
+        state_directory()
+    with FoundryContainerResource(spool_directory=str(tmp_path)).spool() as spool:
+        assert spool.parent == state_directory().parent == tmp_path
+        with spool_directory() as other:  # of a store that has no spool of its own
+            assert other.parent == tmp_path
+    assert list(lock_directory().iterdir()) == []
 
 
 def test_a_tilde_is_the_home_directory_and_the_rest_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
