@@ -46,6 +46,7 @@ def build_foundry_definitions(
     max_partitions_per_run: int | None = None,
     pool: str | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+    executor: dg.ExecutorDefinition | dg.Executor | None = None,
 ) -> dg.Definitions:
     """Make complete definitions of datasets: an asset for each, what requests its partitions, and their resources.
 
@@ -64,6 +65,7 @@ def build_foundry_definitions(
         max_partitions_per_run: As for `build_foundry_assets`.
         pool: As for `build_foundry_assets`.
         retry_policy: As for `build_foundry_assets`.
+        executor: What executes the steps of runs, such as dagster-celery's `celery_executor`; None: Dagster's default.
 
     Returns:
         The definitions, to be used as they are or merged with others by `dg.Definitions.merge`.
@@ -74,6 +76,9 @@ def build_foundry_definitions(
     check_automation(automation)
     check_resource(resource)
     check_io_manager(io_manager)
+    if executor is not None:
+        meant = "executor, such as dagster.in_process_executor"
+        instance_of("executor", executor, (dg.ExecutorDefinition, dg.Executor), meant, kind_of)
     flag("sensor", sensor)
     flag("checks", checks)
     given: Options = {} if checks else None
@@ -91,6 +96,7 @@ def build_foundry_definitions(
         max_partitions_per_run=max_partitions_per_run,
         pool=pool,
         retry_policy=retry_policy,
+        executor=executor,
     )
 
 
@@ -106,6 +112,7 @@ def assemble(
     checks: Options = None,
     freshness: Options = None,
     io_manager_key: str = IO_MANAGER_KEY,
+    executor: dg.ExecutorDefinition | dg.Executor | None = None,
     **assets: Any,
 ) -> dg.Definitions:
     """Make what `build_foundry_definitions` and the component have in common.
@@ -133,6 +140,7 @@ def assemble(
         sensors=sensors,
         asset_checks=[] if checks is None else build_foundry_checks(datasets, translator=translator, **checks),
         resources=resources,
+        executor=executor,
     )
 
 

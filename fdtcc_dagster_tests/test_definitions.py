@@ -45,6 +45,11 @@ def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
     assert all(spec.freshness_policy is not None for spec in definitions.resolve_all_asset_specs())
 
 
+def test_runs_use_the_given_executor() -> None:
+    definitions = build_foundry_definitions(DATASETS, resource=CONTAINER, executor=dg.in_process_executor)
+    assert definitions.resolve_implicit_global_asset_job_def().executor_def is dg.in_process_executor
+
+
 def test_definitions_merge_with_others() -> None:
     @dg.asset(io_manager_key="io_manager")
     def mine() -> None: ...

@@ -139,6 +139,8 @@ def test_a_wrong_element_among_the_datasets_is_named(build: Callable[[Any], Any]
         ({"translator": FoundryDatasetTranslator}, "translator=<class FoundryDatasetTranslator> is the class"),
         ({"translator": lambda dataset: dataset}, "translator=<function> is no FoundryDatasetTranslator"),
         ({"retry_policy": 3}, "retry_policy=3 is no dagster.RetryPolicy"),
+        ({"executor": "in_process"}, "executor=<str> is no executor, such as dagster.in_process_executor"),
+        ({"executor": dg.Executor}, "executor=<class Executor> is the class, and not an object"),
         ({"max_partitions_per_run": "3"}, "max_partitions_per_run='3' is not allowed; give a whole number"),
         ({"automation": "conditions"}, "did you mean 'condition'?"),
     ],

@@ -103,6 +103,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         max_partitions_per_run: How many partitions of a backfill share a run; null for all.
         pool: The Dagster pool of the assets' steps, which limits all runs.
         retry_policy: When a step is retried after a failure that may pass by itself; null for never.
+        executor: What executes the steps of runs: in_process, multiprocess, or a template that gives another, such as
+            Celery's; null for Dagster's default.
         automation: What requests a partition when its refresh is available: schedules, the assets' conditions, or null
             for nothing.
         schedules: With `automation: schedule`, the options of the schedules.
@@ -124,6 +126,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     max_partitions_per_run: Annotated[int | None, _attribute(models.NUMBER)] = None
     pool: Annotated[str | None, _attribute(models.TEXT)] = None
     retry_policy: Annotated[dg.RetryPolicy | None, _attribute(models.RETRY_POLICY)] = DEFAULT_RETRY_POLICY
+    executor: Annotated[dg.ExecutorDefinition | dg.Executor | None, _attribute(models.EXECUTOR)] = None
     automation: Annotated[Automation | None, _attribute(models.AUTOMATION)] = "schedule"
     schedules: Annotated[Mapping[str, Any] | None, _attribute(models.SCHEDULES)] = None
     conditions: Annotated[Mapping[str, Any] | None, _attribute(models.CONDITIONS)] = None
@@ -213,6 +216,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             max_partitions_per_run=self.max_partitions_per_run,
             pool=self.pool,
             retry_policy=self.retry_policy,
+            executor=self.executor,
         )
 
 

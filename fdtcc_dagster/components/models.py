@@ -151,6 +151,8 @@ PARTITIONS_DEFS: dict[str, type[dg.TimeWindowPartitionsDefinition]] = {
     "time_window": dg.TimeWindowPartitionsDefinition,
 }
 """`type` in YAML → Dagster's class."""
+EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+"""Name in YAML → Dagster's executor; a template gives any other."""
 _NOT_WITH_CRON = {"minute_offset", "hour_offset", "day_offset"}
 
 
@@ -171,6 +173,13 @@ def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefin
         settings.setdefault("fmt", "%Y-%m-%d")
     definition: dg.TimeWindowPartitionsDefinition = made_by(PARTITIONS_DEFS[kind])(settings)
     return definition
+
+
+def to_executor(name: object) -> dg.ExecutorDefinition:
+    """Turn the name of an executor into Dagster's definition, or raise a ValueError."""
+    if name not in EXECUTORS:
+        raise ValueError(f"{name!r} is not allowed; give {', '.join(EXECUTORS)}, or a template that gives an executor")
+    return EXECUTORS[str(name)]
 
 
 def _options(name: str, *functions: Callable[..., Any], others: tuple[type, ...] = (NoneType,)) -> Any:
@@ -216,6 +225,7 @@ TOMLS = typed(list[TOML])
 RESOURCE = _resource(FoundryContainerResource)
 IO_MANAGER = _resource(FoundryParquetIOManager)
 RETRY_POLICY = typed(model_of("RetryPolicyModel", dg.RetryPolicy), made_by(dg.RetryPolicy), NoneType)
+EXECUTOR = typed(Literal[tuple(EXECUTORS)], to_executor, NoneType)
 AUTOMATION = typed(Literal["schedule", "condition"], as_it_is, NoneType)
 SCHEDULES = _options("SchedulesModel", build_foundry_schedules)
 CONDITIONS = _options("ConditionsModel", foundry_automation_condition, build_foundry_automation_sensors)

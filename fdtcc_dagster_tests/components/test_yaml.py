@@ -240,6 +240,15 @@ def test_slices_are_declared_by_their_time_column() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("yaml", "executor"),
+    [("in_process", dg.in_process_executor), ("'{{ ours }}'", dg.multi_or_in_process_executor), ("null", None)],
+)
+def test_the_executor_is_one_of_dagsters_or_of_the_project(yaml: str, executor: dg.ExecutorDefinition | None) -> None:
+    component = load(f"executor: {yaml}", ours=dg.multi_or_in_process_executor)
+    assert build(component).executor is executor
+
+
 def test_templates_may_stand_for_values_and_for_whole_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FDTCC_TEST_PORT", "8123")
     monkeypatch.setenv("FDTCC_TEST_STAGE", "test")
