@@ -30,7 +30,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev lint lint-to-log pytest test quick test-all test-instance fuzz soak bench clean
+.PHONY: help demo dev lint lint-to-log pytest test quick test-all test-instance test-scale fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
@@ -40,6 +40,7 @@ help:
 	@echo "make test   linter, type checker and tests (under 5 minutes)"
 	@echo "make test-all  the tests with more cases, and random input at greater length (10 minutes)"
 	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (15 minutes)"
+	@echo "make test-scale  several hosts: Postgres, Redis, S3, Celery workers; restricted hosts (5 minutes)"
 	@echo "make fuzz   the fuzz tests with many more examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
@@ -88,13 +89,17 @@ quick: $(TEST_READY)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
 
 test-all: $(TEST_READY)
-	$(PYTEST) -m 'not real_instance' --hypothesis-profile=thorough $(PYTEST_ARGS)
+	$(PYTEST) -m 'not real_instance and not scale' --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 # A module has its instance in one worker.
 test-instance: WORKERS := 3
 test-instance: DIST := loadfile
 test-instance: $(TEST_READY)
 	$(PYTEST) -m real_instance $(PYTEST_ARGS)
+
+test-scale: WORKERS := 0
+test-scale: $(TEST_READY)
+	$(PYTEST) -m scale $(PYTEST_ARGS)
 
 fuzz: $(TEST_READY)
 	$(PYTEST) --hypothesis-profile=long --timeout=0 $(FUZZ) $(PYTEST_ARGS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from fdtcc_dagster_tests.real_instance import free_port
+from fdtcc_dagster_tests.scale.services import other_user, program
 
 USER, PASSWORD = "dagster", "passw0rd-that-nobody-may-see"
 
@@ -21,7 +20,6 @@ USER, PASSWORD = "dagster", "passw0rd-that-nobody-may-see"
 class PostgresServer:
     """A server that runs, or has been stopped."""
 
-    programs: Path
     directory: Path
     port: int
 
@@ -36,36 +34,29 @@ class PostgresServer:
     def stop(self) -> None:
         self.run("pg_ctl", "-w", "-m", "immediate", "stop")
 
-    def run(self, program: str, *arguments: str) -> None:
+    def run(self, name: str, *arguments: str) -> None:
         """Run one of Postgres' programs, which refuse to be run by root."""
-        command = [str(self.programs / program), "-D", str(self.directory / "data"), *arguments]
+        command = [program(name), "-D", str(self.directory / "data"), *arguments]
         # Not a pipe: the server would keep it open.
         with (self.directory / "output").open("w") as output:
-            subprocess.run(command, check=True, stdout=output, stderr=output, user=_user(), cwd=self.directory)
+            subprocess.run(command, check=True, stdout=output, stderr=output, cwd=self.directory, **other_user())
 
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """Start a server, and stop it in the end; skip the test where Postgres is not installed."""
-    found = shutil.which("initdb") or next(iter(Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
-    if found is None:
-        pytest.skip("needs Postgres: apt-get install postgresql")
+    """Start a server, and stop it in the end."""
+    program("initdb")
     # Not pytest's own, which only its user can enter.
-    with tempfile.TemporaryDirectory(prefix="postgres-") as name, socket.create_server(("127.0.0.1", 0)) as free:
-        server = PostgresServer(Path(found).resolve().parent, Path(name), free.getsockname()[1])
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        server = PostgresServer(Path(name), free_port())
         password = server.directory / "password"
         password.write_text(PASSWORD)
-        if user := _user():
-            shutil.chown(server.directory, user)
-            shutil.chown(password, user)
-        server.run("initdb", "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
-        free.close()
+        if user := other_user():
+            for path in (server.directory, password):
+                os.chown(path, user["user"], user["group"])
+        server.run("initdb", "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync", "--no-locale")
         server.start()
         try:
             yield server
         finally:
             server.stop()
-
-
-def _user() -> str | None:
-    return "nobody" if os.getuid() == 0 else None

@@ -48,18 +48,20 @@ defs = dg.Definitions(
 arguments of `Definitions`."""
 
 
-def wait_until(check: Callable[[], Found | None], seconds: float = 120.0, *, what: str = "") -> Found:
-    """Wait until something is there."""
+def wait_until(
+    check: Callable[[], Found | None], seconds: float = 120.0, *, what: str = "", every: float = 0.1
+) -> Found:
+    """Wait until something is there, and look for it every so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
-        time.sleep(0.1)
+        time.sleep(every)
     return found
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill as its page in the UI shows it."""
+    """A backfill as its page in the UI shows it; the counts are those of all its assets together."""
 
     status: str
     runs: Mapping[str, str]
@@ -151,12 +153,15 @@ class RealInstance:
         (event,) = [event for event in self.log(run) if event["__typename"] == "ExecutionStepFailureEvent"]
         return event
 
-    def backfill(self, asset: str, keys: Sequence[str]) -> str:
+    def backfill(self, assets: str | Sequence[str], keys: Sequence[str]) -> str:
         """Launch a backfill as the UI does."""
         result = self.query(
             """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
                 __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            params={"assetSelection": [{"path": [asset]}], "partitionNames": list(keys)},
+            params={
+                "assetSelection": [{"path": [asset]} for asset in ([assets] if isinstance(assets, str) else assets)],
+                "partitionNames": list(keys),
+            },
         )
         assert result["__typename"] == "LaunchBackfillSuccess", result
         return str(result["backfillId"])
@@ -175,7 +180,8 @@ class RealInstance:
             for status in (node["assetBackfillData"] or {}).get("assetBackfillStatuses", [])
             if "numPartitionsTargeted" in status
         ]
-        return Backfill(node["status"], {run["id"]: run["status"] for run in node["runs"]}, dict(*counts))
+        totals = {name: sum(each[name] for each in counts) for name in (counts[0] if counts else ())}
+        return Backfill(node["status"], {run["id"]: run["status"] for run in node["runs"]}, totals)
 
     def partitions(self, asset: str) -> dict[str, set[str]]:
         """The partitions by status, as the asset's page shows them: MATERIALIZED, FAILED or MISSING."""
@@ -245,8 +251,7 @@ def dagster_dev(
         "TEST_PARQUET": str(directory / "parquet"),
         "PYTHONUTF8": "1",
     }
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url, log = f"http://127.0.0.1:{port}", directory / "dev.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -256,23 +261,30 @@ def dagster_dev(
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 100
-        while not _answers(url):
+        while not answers(url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield RealInstance(url, directory, environment)
     finally:
-        _end(process)
+        end(process)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a webserver answers."""
     try:
         return httpx.get(f"{url}/server_info", timeout=5).is_success
     except httpx.TransportError:
         return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    """A TCP port of loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
     """End a process, and all that it has started."""
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):

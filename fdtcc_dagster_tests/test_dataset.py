@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import pickle
 from typing import Any
 
 import dagster as dg
@@ -129,3 +130,12 @@ def test_three_hundred_datasets_are_declared_at_once() -> None:
         return FoundryDataset(f"dataset_{number}", schedule, START)
 
     assert len({declare(number) for number in range(300)}) == 300
+
+
+def test_a_dataset_is_pickled_with_its_calendar_and_partitions() -> None:
+    hard = Schedule([Refresh("monthly", -2, "04:00:00")], timezone="Europe/Berlin")
+    dataset = FoundryDataset("orders", hard, START, {"at": "Datetime(us, Europe/Berlin)"}, time_column="at")
+    keys = dataset.partitions_def.get_partition_keys(current_time=at("2024-06-01"))
+    twin = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    assert twin == dataset
+    assert twin.partitions_def.get_partition_keys(current_time=at("2024-06-01")) == keys
