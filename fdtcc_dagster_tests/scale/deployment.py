@@ -149,6 +149,7 @@ def deployment(
             **os.environ,
             "DAGSTER_HOME": str(home),
             # SQLAlchemy 2.1 takes `postgresql://` for psycopg 3, and Dagster installs psycopg2.
+            "TEST_LOCKS": database.url,
             "TEST_POSTGRES": database.url.replace("://", "+psycopg2://", 1),
             # Workers have another one, but Dagster reads each variable of a resource when it plans a run, too.
             "TEST_SPOOL": str(directory),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import dagster as dg
@@ -24,7 +25,11 @@ START = "2026-01-01"
 defs = build_foundry_definitions(
     [FoundryDataset(name, SCHEDULE, START, SCHEMA) for name in NAMES],
     resource=FoundryContainerResource(
-        host="127.0.0.1", port=dg.EnvVar.int("TEST_CONTAINER_PORT"), spool_directory=dg.EnvVar("TEST_SPOOL")
+        host="127.0.0.1",
+        port=dg.EnvVar.int("TEST_CONTAINER_PORT"),
+        spool_directory=dg.EnvVar("TEST_SPOOL"),
+        # One code location for one machine and for several.
+        lock_database=dg.EnvVar("TEST_LOCKS") if "TEST_LOCKS" in os.environ else None,
     ),
     io_manager=FoundryParquetIOManager(
         base_dir=dg.EnvVar("TEST_PARQUET"),
