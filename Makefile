@@ -17,7 +17,7 @@ DEMO_READY := $(VENV)/.installed-demo
 TEST_READY := $(VENV)/.installed-test
 TESTS := fdtcc_dagster_tests
 # Tests without a server, a run of Dagster or another process.
-QUICK := $(filter-out $(TESTS)/calendar/test_partition%,$(wildcard $(TESTS)/calendar/test_*.py)) $(TESTS)/pandas_csv \
+QUICK := $(filter-out %_fuzz.py $(TESTS)/calendar/test_partition%,$(wildcard $(addsuffix /test_*.py,$(TESTS)/calendar $(TESTS)/pandas_csv))) \
 	$(TESTS)/client/test_protocol.py $(TESTS)/test_errors.py $(TESTS)/test_window.py
 FUZZ := $(shell find $(TESTS) -name '*_fuzz.py')
 # Many tests wait, so there are more workers than processors: see fdtcc_dagster_tests/conftest.py.
