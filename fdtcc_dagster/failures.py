@@ -71,7 +71,7 @@ class UnlessInterrupted(dg.RetryPolicy):
 def may_pass(error: Exception) -> bool:
     """Tell whether a retry of the step may help: after a retryable failure of the container, or on a full disk."""
     if isinstance(error, OSError):
-        return error.errno not in _NOBODY_MAY_WRITE
+        return error.errno not in _NOBODY_MAY_WRITE and not getattr(error, "permanent", False)
     return is_retryable(error)
 
 

@@ -34,6 +34,7 @@ from fdtcc_dagster.storage import checksums, object_store, reading
 from fdtcc_dagster.storage.object_store import is_local
 from fdtcc_dagster.storage.outputs import frame_of, of_each
 from fdtcc_dagster.storage.publishing import ParquetOptions, Published, publish
+from fdtcc_dagster.storage.store_errors import StoreRefusedError
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
                 before stays.
 
         Raises:
-            dagster.Failure: The rows are not as declared or announced; the previous file stays. With Polars 1, the rows
-                of a LazyFrame that the asset has made by `Snapshot.scan` raise `polars.exceptions.ComputeError` with
-                the same text: see ADR 2.
+            dagster.Failure: The rows are not as declared or announced, or an object store refuses access; the previous
+                file stays. With Polars 1, the rows of a LazyFrame that the asset has made by `Snapshot.scan` raise
+                `polars.exceptions.ComputeError` with the same text: see ADR 2.
             TypeError: The output is neither a Polars frame nor such a mapping.
             ValueError: The output is a mapping of other keys than the run's partitions; or the run has several, and the
                 output is no mapping; or its metadata have an option that cannot be followed.
@@ -238,18 +239,19 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         }
 
     def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
-        """Make sure that a partition can be stored, by a file without a name; object stores are not asked.
+        """Make sure that a partition can be stored, by a file without a name; an object store is asked.
 
         Args:
             asset_key: The asset.
             partition_key: The partition.
 
         Raises:
-            OSError: Its directory cannot be made or written to.
+            OSError: Its directory cannot be made or written to, or the object store refuses access.
             ValueError: A key cannot be a path.
         """
         path = self._partition_path(asset_key, partition_key)
         if not is_local(path):
+            object_store.check_access(path)
             return
         directory = Path(path.path).absolute().parent
         existing = next(each for each in (directory, *directory.parents) if each.exists())
@@ -274,10 +276,15 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         Returns:
             What its file says, or None if there is no file, none that can be read, or one that has not the rows that
             were stored.
+
+        Raises:
+            StoreRefusedError: The object store refuses access: that says nothing about what is stored.
         """
         path = self._partition_path(asset_key, partition_key)
         try:
             footer = object_store.footer_of(path) if not is_local(path) else reading.footer_of(Path(path.path))
+        except StoreRefusedError:
+            raise
         except (OSError, pl.exceptions.PolarsError):
             return None
         if checksums.rows_of(footer.metadata) not in (None, footer.rows):
@@ -351,7 +358,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         try:
             with interrupts_end_the_run(lambda: retry_policy_of(context)):
                 return publish(df, path, options=options)
-        except FdtccError as error:
+        except (FdtccError, StoreRefusedError) as error:
             raise failure(error) from error
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
@@ -373,10 +380,13 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
         Raises:
             FileNotFoundError: The partition is not stored.
+            StoreRefusedError: The object store refuses access.
         """
-        if not path.exists():
-            raise FileNotFoundError(f"no partition is stored at {path}; materialize it first")
-        return reading.as_asked(self._scan(path), context.definition_metadata or {})
+        try:
+            rows = self._scan(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"no partition is stored at {path}; materialize it first") from error
+        return reading.as_asked(rows, context.definition_metadata or {})
 
     def _scan(self, path: UPath) -> pl.LazyFrame:
         return reading.scan(Path(path.path)) if is_local(path) else object_store.scan(path)

@@ -22,6 +22,7 @@ import polars as pl
 from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.client.spool import spool_directory
 from fdtcc_dagster.storage import checksums, reading
+from fdtcc_dagster.storage.store_errors import StoreRefusedError, refusals_explained
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -49,6 +50,12 @@ _PASSED_ON_BY_S3FS = {"profile"}
 _PART_BYTES = 16 << 20
 """What is in memory of an upload."""
 _MAX_PARTS = 10_000
+_PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "gs": {"chunksize": _PART_BYTES},
+    # One block after the other.
+    "az": {"overwrite": True, "max_concurrency": 1},
+}
+"""What gcsfs and adlfs are told, which would otherwise keep the previous object, or 50 MB or more in memory."""
 _READ_BYTES = 8 << 20
 _FOOTER_BYTES = 64 << 10
 _POLL_SECONDS = 0.2
@@ -151,12 +158,14 @@ def put(local: Path, path: UPath, stopped: Callable[[], bool]) -> None:
 
     Raises:
         RuntimeError: The upload was stopped.
-        OSError: The store refuses it, or cannot be reached.
+        StoreRefusedError: The store refuses it, and would again.
+        OSError: The store cannot be reached, or fails.
     """
     from fsspec.asyn import sync  # type: ignore[import-untyped]
 
-    store = path.fs
-    sync(store.loop, _put_unless_stopped, store, local, path.path, _STORES[path.protocol], stopped)
+    with refusals_explained(path, puts=True):
+        store = path.fs
+        sync(store.loop, _put_unless_stopped, store, local, path.path, _STORES[path.protocol], stopped)
 
 
 async def _put_unless_stopped(
@@ -166,10 +175,7 @@ async def _put_unless_stopped(
     kind: str,
     stopped: Callable[[], bool],
 ) -> None:
-    if kind == "s3":
-        upload = _put_to_s3(store, local, path)
-    else:
-        upload = store._put_file(str(local), path, **({"overwrite": True} if kind == "az" else {}))
+    upload = _put_to_s3(store, local, path) if kind == "s3" else store._put_file(str(local), path, **_PUT_OPTIONS[kind])
     task = asyncio.ensure_future(upload)
     while not task.done():
         if stopped():
@@ -235,14 +241,30 @@ async def _abort(store: Any, place: Mapping[str, str], created: asyncio.Future[A
         )
 
 
+def check_access(path: UPath) -> None:
+    """Ask the store about an object, which need not exist.
+
+    Raises:
+        StoreRefusedError: The store refuses it, and would again.
+    """
+    try:
+        with refusals_explained(path):
+            path.fs.info(path.path)
+    except StoreRefusedError:
+        raise
+    except OSError:
+        pass  # it does not exist, or the store fails for now
+
+
 def footer_of(path: UPath) -> reading.Footer:
     """Read what a stored object says about itself, without its rows.
 
     Raises:
+        StoreRefusedError: The store refuses it, and would again.
         OSError: It cannot be read.
         polars.exceptions.PolarsError: It is not a Parquet file.
     """
-    with _open(path) as file:
+    with refusals_explained(path), _open(path) as file:
         return _read_footer(file)
 
 
@@ -252,11 +274,13 @@ def scan(path: UPath) -> pl.LazyFrame:
     The copy is removed with the last LazyFrame that needs it, or when the process ends.
 
     Raises:
+        FileNotFoundError: It does not exist.
+        StoreRefusedError: The store refuses it, and would again.
         OSError: It cannot be read, was replaced while it was copied, or is damaged.
     """
     with spool_directory() as spool:
         copy = spool / "copy.parquet"
-        with _open(path) as source, copy.open("xb") as target:
+        with refusals_explained(path), _open(path) as source, copy.open("xb") as target:
             shutil.copyfileobj(source, target, _READ_BYTES)
         # Not all stores let a block be asked for on the condition that the object is the one that was opened.
         with copy.open("rb") as copied:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from polars.io.plugins import register_io_source
 
 from fdtcc_dagster import FoundryParquetIOManager
 from fdtcc_dagster.storage import object_store
+from fdtcc_dagster.storage.store_errors import StoreRefusedError
 from fdtcc_dagster_tests.s3_server import KEY, SECRET, SECRET_VARIABLE, S3Server, holding, kind
 
 PREVIOUS = pl.DataFrame({"id": [42]})
@@ -334,9 +336,76 @@ def test_an_object_that_is_not_there_is_named(s3: S3Server) -> None:
         assert ready.stored_partition(dg.AssetKey("numbers"), "2026-01-01") is None
 
 
+def retried(result: dg.ExecuteInProcessResult) -> bool:
+    return any(event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY for event in result.all_events)
+
+
+def error_of(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = result.get_step_failure_events()
+    return str(event.step_failure_data.error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_store_that_refuses_access_is_not_asked_again(s3: S3Server, status: int) -> None:
+    s3.answer = lambda environ: status if kind(environ) == "put" else None
+    result = materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
+    assert not result.success
+    assert not retried(result)
+    expected = (
+        rf"numbers\.parquet: the object store refuses access \({status}.*check the credentials in storage_options"
+    )
+    assert re.search(expected, error_of(result))
+
+
+def test_a_store_that_fails_is_asked_again(s3: S3Server) -> None:
+    # A status that botocore does not retry itself, for seconds.
+    s3.answer = lambda environ: 409 if kind(environ) == "put" else None
+    assert retried(materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1)))
+
+
+def test_access_that_is_refused_does_not_count_as_nothing_stored(s3: S3Server) -> None:
+    with manager(s3).process_config_and_initialize_cm() as ready:
+        key, day = dg.AssetKey("numbers"), "2026-01-01"
+        ready.store_partition(key, day, PREVIOUS.lazy())
+        s3.answer = lambda _: 403
+        path = ready._partition_path(key, day)
+        calls: list[Callable[[], object]] = [
+            lambda: ready.check_writable(key, day),
+            lambda: ready.stored_partition(key, day),
+            lambda: ready.scan_df_from_path(path, dg.build_input_context()),
+        ]
+        for call in calls:
+            with pytest.raises(StoreRefusedError, match="the object store refuses access"):
+                call()
+        s3.answer = lambda _: 409
+        ready.check_writable(key, day)
+
+
+def test_credentials_that_are_missing_are_a_refusal(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    options = {"endpoint_url": s3.endpoint}
+    io_manager = FoundryParquetIOManager(base_dir=s3.base_dir, storage_options=options)
+    with (
+        io_manager.process_config_and_initialize_cm() as ready,
+        pytest.raises(StoreRefusedError, match=r"NoCredentialsError.*check the credentials in storage_options"),
+    ):
+        ready.check_writable(dg.AssetKey("numbers"), "2026-01-01")
+
+
 def test_a_bucket_that_is_not_there_is_not_created(s3: S3Server) -> None:
     s3.bucket = "mistyped-bucket"
-    assert not materialize(s3, rows(10)).success
+    result = materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
+    assert not result.success
+    assert not retried(result)
+    assert "does not exist, and is not created: create it, or correct base_dir" in error_of(result)
+    with (
+        manager(s3).process_config_and_initialize_cm() as ready,
+        pytest.raises(StoreRefusedError, match="does not exist, and is not created"),
+    ):
+        ready.check_writable(dg.AssetKey("numbers"), "2026-01-01")
     assert "mistyped-bucket" not in [each["Name"] for each in s3.client.list_buckets()["Buckets"]]
 
 
