@@ -1,4 +1,15 @@
-"""`FoundryParquetIOManager`: partitions as Parquet files, each replaced as a whole or not at all."""
+"""`FoundryParquetIOManager`: partitions as Parquet files, each replaced as a whole or not at all.
+
+It is dagster-polars' Parquet IO manager (inputs as `polars.LazyFrame` or `polars.DataFrame`; several partitions as a
+dict of key → frame; `columns` in the input's metadata selects columns), with these differences. It reads with Polars 1
+and 2. A file is written elsewhere, verified, and then replaces the previous one as a whole, so a failure, a crash or a
+power failure leaves the previous one as it was. Each partition of a Foundry dataset is stored while its rows arrive,
+and its file says where they come from. No rows or statistics of the data are put into the event log.
+
+`base_dir` is a directory, or the URL of a place in S3, Google's or Azure's object store; by default the storage
+directory of the Dagster instance. `storage_options` are those of the object store's fsspec implementation; secrets
+among them, at any depth, are given as `dg.EnvVar`.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +53,9 @@ if TYPE_CHECKING:
 
 
 class FoundryParquetIOManager(PolarsParquetIOManager):
-    """Keeps `<base_dir>/<asset key>/<partition key>.parquet`.
+    """Keeps `<base_dir>/<asset key>/<partition key>.parquet`; a file is replaced as a whole or not at all."""
 
-    It is dagster-polars' Parquet IO manager (inputs as `polars.LazyFrame` or `polars.DataFrame`; several partitions as
-    a dict of key → frame; `columns` in the input's metadata selects columns), with these differences. It reads with
-    Polars 1 and 2. A file is written elsewhere, verified, and then replaces the previous one as a whole, so a failure,
-    a crash or a power failure leaves the previous one as it was. Each partition of a Foundry dataset is stored while
-    its rows arrive, and its file says where they come from. No rows or statistics of the data are put into the event
-    log.
-
-    `base_dir` is a directory, or the URL of a place in S3, Google's or Azure's object store; by default the storage
-    directory of the Dagster instance. `storage_options` are those of the object store's fsspec implementation; secrets
-    among them, at any depth, are given as `dg.EnvVar`.
-    """
+    # Dagster sends that docstring to the webserver five times for each job, so the rest is in the module's.
 
     # Older versions of dagster-polars declare it as a field, and lose its value.
     extension: ClassVar[str | None] = ".parquet"  # type: ignore[misc]  # a field in UPathIOManager

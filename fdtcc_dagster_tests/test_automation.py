@@ -154,7 +154,8 @@ def test_500_hard_calendars_fit_into_one_answer_of_grpc(
     others: list[dg.AutomationCondition[dg.AssetKey]], instance: dg.DagsterInstance
 ) -> None:
     # Each set of partitions that Dagster keeps or reports has the whole definition in it, with all its exclusions.
-    dataset = FoundryDataset("orders", Schedule([Refresh("monthly", -2, "12:00:00")]), "2000-01-01")
+    rules = [Refresh("monthly", -2, "12:00:00"), Refresh("weekly", "Friday", "12:00:00")]
+    dataset = FoundryDataset("orders", Schedule(rules), "1990-01-01")
     calendar: Any = dataset.partitions_def.empty_subset().to_serializable_subset()
     assert len(serialize_value(calendar)) > 100_000
     automated = Automated(instance, dataset, *others)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._serdes import serialize_value
 
-from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Schedule, build_foundry_definitions
+from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Refresh, Schedule, build_foundry_definitions
 from fdtcc_dagster.checks.partition_checks import DECLARATION
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
@@ -12,6 +17,7 @@ DATASETS = [
     FoundryDataset("events", WEEKLY, "2026-01-01", time_column="at"),
 ]
 CONTAINER = FoundryContainerResource()
+PLAIN = {"container": dg.ResourceDefinition.none_resource(), "io_manager": dg.fs_io_manager}
 
 
 def test_by_default_there_are_assets_schedules_and_resources() -> None:
@@ -48,6 +54,53 @@ def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
 def test_runs_use_the_given_executor() -> None:
     definitions = build_foundry_definitions(DATASETS, resource=CONTAINER, executor=dg.in_process_executor)
     assert definitions.resolve_implicit_global_asset_job_def().executor_def is dg.in_process_executor
+
+
+def plain(name: str) -> dg.Definitions:
+    """What one would write by hand for a dataset with daily partitions."""
+
+    @dg.asset(
+        name=name,
+        partitions_def=dg.DailyPartitionsDefinition("2020-01-01", end_offset=1),
+        description=f"The Foundry dataset {name!r}.",
+        kinds={"foundry", "polars"},
+        required_resource_keys={"container"},
+    )
+    def stored() -> None: ...
+
+    schedule = dg.ScheduleDefinition(
+        name=f"{name}_schedule", target=dg.AssetSelection.assets(name), cron_schedule="0 4 * * *"
+    )
+    return dg.Definitions([stored], schedules=[schedule], resources=PLAIN)
+
+
+def bytes_of_one_more(of: Callable[[str], dg.Definitions]) -> int:
+    """What a second dataset adds to the snapshot of the code location that goes to the webserver."""
+    one, more = of("orders_1"), dg.Definitions.merge(of("orders_1"), of("orders_2"))
+    first, both = (len(serialize_value(RepositorySnap.from_def(each.get_repository_def()))) for each in (one, more))
+    return both - first
+
+
+@pytest.mark.parametrize(
+    ("rules", "most"),
+    [
+        ([("weekly", "Monday")], 1.3),
+        ([("monthly", -2)], 1.4),
+        ([("monthly", 30)], 1.3),
+        ([("quarterly", 1), ("weekly", "Monday")], 2.0),
+        # The one kind of calendar of which each date without a refresh has to be named: see docs/growth.md.
+        ([("monthly", -2), ("weekly", "Monday")], 4.1),
+    ],
+)
+def test_hard_calendars_send_little_more_to_the_webserver_than_plain_days(
+    rules: list[tuple[str, Any]], most: float
+) -> None:
+    calendar = Schedule([Refresh(*rule, "04:00:00") for rule in rules], timezone="Europe/Berlin")
+
+    def ours(name: str) -> dg.Definitions:
+        return build_foundry_definitions([FoundryDataset(name, calendar, "2020-01-01")], resource=CONTAINER)
+
+    assert bytes_of_one_more(ours) <= most * bytes_of_one_more(plain)
 
 
 def test_definitions_merge_with_others() -> None:

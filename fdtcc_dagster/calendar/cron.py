@@ -10,6 +10,8 @@ another version. So only fields are rendered whose days all versions find.
 
 from __future__ import annotations
 
+import calendar
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
@@ -117,6 +119,33 @@ def _superset(rules: frozenset[Refresh]) -> tuple[DayCron, bool]:
 @lru_cache(maxsize=1024)
 def _fit_rule(rule: Refresh) -> DayCron:
     return fit(all_kinds_of_years().named(rule), all_kinds_of_years())
+
+
+def without(rules: Iterable[Refresh], cron: DayCron) -> list[DayCron]:
+    """Few crons that together exclude most days on which a cron ticks and no rule has a refresh.
+
+    They tick on no day of a rule, in any year. Days that depend on the year, such as 28 February, are left out.
+    """
+    return _without(frozenset(replace(rule, time="00:00:00") for rule in rules), cron)
+
+
+@lru_cache(maxsize=1024)
+def _without(rules: frozenset[Refresh], cron: DayCron) -> list[DayCron]:
+    years = all_kinds_of_years()
+    days = union(years.named(rule) for rule in rules)
+    excluded = cron.ticks(years) & ~days
+    months_of: defaultdict[frozenset[int], set[int]] = defaultdict(set)
+    for month, in_month in years.of_year.items():
+        # A day that not each such month has would lead some versions of Dagster astray.
+        last = calendar.monthrange(2001, month)[1]
+        found = {day: years.of_month[day] & in_month for day in range(1, last + 1)}
+        months_of[frozenset(day for day, each in found.items() if each & excluded and not each & days)].add(month)
+    every = frozenset(years.of_year)
+    return [
+        DayCron(days=numbers, months=frozenset() if months == every else frozenset(months))
+        for numbers, months in months_of.items()
+        if numbers
+    ]
 
 
 def _tightest(crons: Iterable[DayCron], years: Years) -> DayCron:

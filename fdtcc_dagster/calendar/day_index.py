@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache, lru_cache
 
 from fdtcc_dagster.calendar.schedule import Refresh
-from fdtcc_dagster.calendar.timezones import date_of, offsets_throughout
+from fdtcc_dagster.calendar.timezones import date_of, is_shown_once, offsets_throughout
 
 LAST = 32
 """Stands for cron's `L`, the last day of the month, among the days of a month."""
@@ -81,6 +81,10 @@ class Years:
         """The days around changes of the zone's clocks."""
         return self.all & ~union(self.offsets(zone).values())
 
+    def irregular(self, zone: dt.tzinfo) -> int:
+        """The days around those whose midnight, or the minute after it, the zone's clocks skip or show twice."""
+        return _irregular(self, zone)
+
     def refreshed(self, rule: Refresh, zone: dt.tzinfo) -> int:
         """The local dates of a rule's refreshes: its days, unless the zone's clocks skip that time."""
         named, near_changes = self.named(rule), self.near_changes(zone)
@@ -129,3 +133,14 @@ def _offsets(years: Years, zone: dt.tzinfo) -> dict[dt.timedelta, int]:
         if offset is not None:
             days[offset].append(years.first + number * _ONE_DAY)
     return {offset: years.of(group) for offset, group in days.items()}
+
+
+@lru_cache(maxsize=256)
+def _irregular(years: Years, zone: dt.tzinfo) -> int:
+    near_changes = years.near_changes(zone)
+    days = years.of(
+        day
+        for day in years.dates(near_changes)
+        if not all(is_shown_once(zone, day, clock) for clock in (dt.time(), dt.time(minute=1)))
+    )
+    return years.all & near_changes & (days | days << 1 | days >> 1)

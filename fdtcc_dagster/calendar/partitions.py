@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import dagster as dg
 
-from fdtcc_dagster.calendar.cron import superset
+from fdtcc_dagster.calendar.cron import superset, without
 from fdtcc_dagster.calendar.day_index import Years, union, years_between
 from fdtcc_dagster.calendar.partition_windows import refresh_partitions
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
@@ -159,17 +159,19 @@ def _build(
         )
     # Dagster counts a window only when it is over, and it is over at the next tick, excluded or not. So a second tick
     # a minute later makes a key appear on its date; with `end_offset=1` instead, a future key would exist already.
-    excluded, near_changes = ticks & ~refreshed, years.near_changes(dagster_zone(timezone))
-    exclusions: list[str | dt.datetime] = []
+    excluded, irregular = ticks & ~refreshed, years.irregular(dagster_zone(timezone))
+    # Older versions of Dagster fail at a cron among the exclusions where clocks show midnight twice.
+    repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(irregular))
+    crons = [] if repeated else without(rules, cron)
+    by_cron = union(each.ticks(years) for each in crons)
+    exclusions: list[str | dt.datetime] = [each.render("0", "0") for each in crons]
     if not slices:
-        # Dagster reads a cron of days and one of every day in two ways, which differ where midnight comes twice.
-        repeated = any(_tick(timezone, day, minute=1).fold for day in years.dates(near_changes))
-        # Older versions of Dagster fail at a cron among the exclusions where clocks show midnight twice.
-        one_by_one = ticks if repeated else ticks & near_changes
-        exclusions = [] if repeated else [_A_MINUTE_LATER]
+        exclusions += [] if repeated else [_A_MINUTE_LATER]
+        one_by_one = ticks if repeated else ticks & irregular
         exclusions += [_tick(timezone, day, minute=1) for day in years.dates(one_by_one)]
-    exclusions += [dt.datetime.combine(day, _MIDNIGHT) for day in years.dates(excluded & ~near_changes)]
-    exclusions += [_tick(timezone, day) for day in years.dates(excluded & near_changes)]
+    exclusions += [dt.datetime.combine(day, _MIDNIGHT) for day in years.dates(excluded & ~irregular & ~by_cron)]
+    # Where midnight is irregular, Dagster reads two crons in two ways, so these days are also excluded one by one.
+    exclusions += [_tick(timezone, day) for day in years.dates(excluded & irregular)]
     return refresh_partitions(
         start=begin,
         end=dt.datetime.combine(end, _MIDNIGHT),

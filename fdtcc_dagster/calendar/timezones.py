@@ -55,6 +55,11 @@ def is_repeated(zone: dt.tzinfo, day: dt.date, clock: dt.time) -> bool:
     return _offset_throughout(zone, day) is None and len(_shown(zone, dt.datetime.combine(day, clock))) > 1
 
 
+def is_shown_once(zone: dt.tzinfo, day: dt.date, clock: dt.time) -> bool:
+    """Tell whether the zone's clocks show a time of a day exactly once: they neither skip nor repeat it."""
+    return _offset_throughout(zone, day) is not None or len(_shown(zone, dt.datetime.combine(day, clock))) == 1
+
+
 def date_of(zone: dt.tzinfo, day: dt.date, clock: dt.time) -> dt.date:
     """The local date of `instant_of`: `day`, unless the zone skips that day's time (as Samoa did on 2011-12-30)."""
     if _offset_throughout(zone, day) is not None:

@@ -17,11 +17,12 @@ from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, MONDAYS_AND_FIRST, asks_for, at, rules
 from fdtcc_dagster_tests.fuzz import examples, some_of
 
-DAY = dt.timedelta(days=1)
+DAY, NOON = dt.timedelta(days=1), "12:00:00"
 START = dt.date(2017, 1, 1)
 # Midnights that do not exist: São Paulo on 2017-10-15, Cairo on 2024-04-26, Beirut every March. Twice in Havana.
 ZONES = [
-    "UTC", "Europe/Berlin", "America/Sao_Paulo", "Africa/Cairo", "Asia/Beirut", "Pacific/Auckland", "America/Havana",
+    "UTC", "Europe/Berlin", "Europe/London", "America/Sao_Paulo", "Africa/Cairo", "Asia/Beirut", "Pacific/Auckland",
+    "America/Havana", "Atlantic/Azores",
 ]  # fmt: skip
 
 SAID_BY_CRON = {
@@ -198,6 +199,25 @@ def test_only_dates_are_excluded_one_by_one() -> None:
         == keys(on_the_host(definition), at("2035-01-01"))
         == list(map(str, refreshed))
     )
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    ("rules", "crons", "dates"),
+    [
+        # What depends on the year is in February: five leap days, and 15 other last days.
+        ([Refresh("monthly", -2, NOON)], ["0 0 27-29 1,3,5,7,8,10,12 *", "0 0 27,28,30 4,6,9,11 *"], 25),
+        ([Refresh("monthly", 29, NOON)], ["0 0 28 1,3-12 *"], 5),
+        # A cron cannot say "the 1st that is no Sunday".
+        ([Refresh("quarterly", 1, NOON), Refresh("weekly", "Sunday", NOON)], [], 137),
+    ],
+)
+def test_few_exclusions_say_what_all_years_have_in_common(
+    rules: list[Refresh], crons: list[str], dates: int, timezone: str
+) -> None:
+    exclusions = build_partitions_def(Schedule(rules, timezone=timezone), dt.date(2020, 1, 1)).exclusions or ()
+    assert [each for each in exclusions if isinstance(each, str)] == [*crons, "1 0 * * *"]
+    assert len([each for each in exclusions if not isinstance(each, str)]) == dates
 
 
 @pytest.mark.parametrize(
