@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +18,8 @@ from fdtcc_dagster.metadata import ASSET_TAG, DECLARATION, WINDOW_TO, values_of
 
 _RUN_KEY_TAG = "dagster/run_key"
 _INSTANT = dt.timedelta(microseconds=1)
+_KEYS_AT_ONCE = 500
+"""How many one query names: within what databases allow."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,19 @@ def next_due(dataset: FoundryDataset, now: dt.datetime) -> dt.datetime | None:
     return max(schedule.get_next_refresh(now), available, key=dt.datetime.timestamp)
 
 
+def latest_records(
+    instance: dg.DagsterInstance, asset_keys: Sequence[dg.AssetKey]
+) -> dict[dg.AssetKey, dg.EventLogRecord]:
+    """The latest materialization of each asset that has one; hundreds of assets are one query."""
+    found: dict[dg.AssetKey, dg.EventLogRecord] = {}
+    for first in range(0, len(asset_keys), _KEYS_AT_ONCE):
+        for record in instance.get_asset_records(asset_keys[first : first + _KEYS_AT_ONCE]):
+            latest = record.asset_entry.last_materialization_record
+            if latest is not None:
+                found[record.asset_entry.asset_key] = latest
+    return found
+
+
 def is_there(
     instance: dg.DagsterInstance, dataset: FoundryDataset, asset_key: dg.AssetKey, dues: Sequence[Due]
 ) -> dict[str, bool]:
@@ -105,19 +120,22 @@ def is_there(
 
 
 def runs_requested(
-    instance: dg.DagsterInstance, asset_key: dg.AssetKey, dues: Sequence[Due]
-) -> Mapping[str, dg.DagsterRun]:
-    """Run key → the newest run by which a schedule or a sensor has requested a partition, with any result.
+    instance: dg.DagsterInstance, dues: Iterable[tuple[dg.AssetKey, Due]]
+) -> Mapping[tuple[dg.AssetKey, str], dg.DagsterRun]:
+    """Asset and run key → the newest run by which a schedule or a sensor has requested a partition, with any result.
 
     Runs that were only created do not count: Dagster launches them if what created them names them once more. The
-    instance is asked once.
+    instance is asked once for hundreds of partitions.
     """
-    found: dict[str, dg.DagsterRun] = {}
-    if dues:
-        for run in instance.get_runs(dg.RunsFilter(tags={_RUN_KEY_TAG: [due.run_key for due in dues]})):
-            created_only = run.status == dg.DagsterRunStatus.NOT_STARTED
-            if run.tags.get(ASSET_TAG) == asset_key.to_user_string() and not created_only:
-                found.setdefault(run.tags[_RUN_KEY_TAG], run)
+    keys = {(key.to_user_string(), due.run_key): (key, due.run_key) for key, due in dues}
+    run_keys = [run_key for _, run_key in keys]
+    found: dict[tuple[dg.AssetKey, str], dg.DagsterRun] = {}
+    for first in range(0, len(run_keys), _KEYS_AT_ONCE):
+        tags = {_RUN_KEY_TAG: run_keys[first : first + _KEYS_AT_ONCE]}
+        for run in instance.get_runs(dg.RunsFilter(tags=tags)):
+            wanted = keys.get((run.tags.get(ASSET_TAG, ""), run.tags[_RUN_KEY_TAG]))
+            if wanted is not None and run.status != dg.DagsterRunStatus.NOT_STARTED:
+                found.setdefault(wanted, run)
     return found
 
 

@@ -134,9 +134,9 @@ def _evaluation(name: str, targets: Sequence[Target], max_catchup: int) -> _Eval
         for dataset, key in targets:
             dues = newest_due(dataset, tick, _AT_A_TICK, after=tick - _ONE_SECOND)
             if instance is not None:
-                requested = runs_requested(instance, key, dues)
-                nothing += [due for due in dues if due.run_key in requested]
-                dues = [due for due in dues if due.run_key not in requested]
+                requested = runs_requested(instance, ((key, due) for due in dues))
+                nothing += [due for due in dues if (key, due.run_key) in requested]
+                dues = [due for due in dues if (key, due.run_key) not in requested]
                 keys = {due.partition_key for due in dues}
                 missed = _missed(instance, name, dataset, key, tick - _ONE_SECOND, max_catchup)
                 dues += [due for due in missed if due.partition_key not in keys]
@@ -153,9 +153,9 @@ def _missed(
 ) -> list[Due]:
     """What earlier ticks would have requested if the daemon had been running."""
     dues = newest_due(dataset, before, limit)
-    runs, there = runs_requested(instance, key, dues), is_there(instance, dataset, key, dues)
+    runs, there = runs_requested(instance, ((key, due) for due in dues)), is_there(instance, dataset, key, dues)
     # Behind the newest one that somebody took care of, an earlier tick has looked already.
-    handled = [due.run_key in runs or there[due.partition_key] for due in dues]
+    handled = [(key, due.run_key) in runs or there[due.partition_key] for due in dues]
     missed = dues[: handled.index(True)] if True in handled else dues
     since = _switched_on(instance, name) if missed else None
     return [] if since is None else newest_due(dataset, before, len(missed), after=since)

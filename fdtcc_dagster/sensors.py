@@ -12,7 +12,7 @@ from fdtcc_dagster.calendar.timezones import UTC
 from fdtcc_dagster.checks.redeclared import redeclared_dues
 from fdtcc_dagster.dagster_internals import NOT_FINISHED_STATUSES
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
+from fdtcc_dagster.due import Due, is_there, latest_records, newest_due, next_due, runs_requested
 from fdtcc_dagster.metadata import first_and_last
 from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, check_assets_exist, targets_of
@@ -69,6 +69,7 @@ def build_foundry_sensor(
     targets = targets_of(datasets, translator)
     if not targets:
         raise ValueError(f"the sensor {name!r} needs at least one dataset")
+    search = _Search(targets, lookback, redeclared=redeclared)
 
     @dg.sensor(
         name=name,
@@ -88,7 +89,7 @@ def build_foundry_sensor(
                 f"Queued or running: {counted(max_runs - free, 'run')} of {name}; {max_runs} at a time may be."
             )
             return
-        missing = _missing(context.instance, targets, now, lookback, redeclared=redeclared)
+        missing = search.missing(context.instance, now)
         requests = 0
         for asset_key, due, partitions_def in missing:
             if requests >= free:
@@ -104,26 +105,53 @@ def build_foundry_sensor(
     return foundry_sensor
 
 
-def _missing(
-    instance: dg.DagsterInstance, targets: Sequence[Target], now: dt.datetime, lookback: int, *, redeclared: bool
-) -> list[_Missing]:
-    """What is missing and was never requested: the newest of each dataset first, then what has waited longest."""
-    found: list[tuple[int, float, _Missing]] = []
-    for dataset, key in targets:
-        dues = newest_due(dataset, now, lookback)
-        there = is_there(instance, dataset, key, dues)
-        absent = [due for due in dues if not there[due.partition_key]]
-        if redeclared:
-            absent += redeclared_dues(instance, dataset, key, [due for due in dues if there[due.partition_key]])
-        if lookback == 1:
-            absent = [due for due in absent if not _is_over(dataset, due, now)]
-        order = [due.partition_key for due in dues]
-        requested = runs_requested(instance, key, absent)
-        for due in absent:
-            if due.run_key not in requested:
-                missing = (key, due, dataset.partitions_def)
-                found.append((order.index(due.partition_key), due.since.timestamp(), missing))
-    return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
+class _Search:
+    """Looks for what is missing, with few queries: of a dataset, the event log is read when that may have changed.
+
+    Args:
+        targets: The datasets and their assets.
+        lookback: How many partitions of each are looked at.
+        redeclared: Whether those that do not fit the present declaration count as missing.
+    """
+
+    def __init__(self, targets: Sequence[Target], lookback: int, *, redeclared: bool) -> None:
+        self._targets, self._lookback, self._redeclared = targets, lookback, redeclared
+        self._absent: dict[dg.AssetKey, tuple[object, list[Due]]] = {}
+
+    def missing(self, instance: dg.DagsterInstance, now: dt.datetime) -> list[_Missing]:
+        """What is missing and was never requested: the newest of each dataset first, then what has waited longest."""
+        latest = latest_records(instance, [key for _, key in self._targets])
+        found: list[tuple[int, float, _Missing]] = []
+        for dataset, key in self._targets:
+            dues = newest_due(dataset, now, self._lookback)
+            order = [due.partition_key for due in dues]
+            for due in self._absent_of(instance, dataset, key, dues, latest.get(key)):
+                if self._lookback > 1 or not _is_over(dataset, due, now):
+                    missing = (key, due, dataset.partitions_def)
+                    found.append((order.index(due.partition_key), due.since.timestamp(), missing))
+        requested = runs_requested(instance, ((key, due) for *_, (key, due, _) in found))
+        found = [each for each in found if (each[2][0], each[2][1].run_key) not in requested]
+        return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
+
+    def _absent_of(
+        self,
+        instance: dg.DagsterInstance,
+        dataset: FoundryDataset,
+        key: dg.AssetKey,
+        dues: Sequence[Due],
+        latest: dg.EventLogRecord | None,
+    ) -> list[Due]:
+        if latest is None:
+            return list(dues)
+        # Storage ids alone would be the same in another instance.
+        seen = (latest.storage_id, latest.run_id, latest.timestamp, dues)
+        if key not in self._absent or self._absent[key][0] != seen:
+            there = is_there(instance, dataset, key, dues)
+            absent = [due for due in dues if not there[due.partition_key]]
+            if self._redeclared:
+                absent += redeclared_dues(instance, dataset, key, [due for due in dues if there[due.partition_key]])
+            self._absent[key] = (seen, absent)
+        return self._absent[key][1]
 
 
 def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:

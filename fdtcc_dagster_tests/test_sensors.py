@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.sensor import execute_sensor_iteration
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from fdtcc_dagster import (
     FoundryContainerResource,
@@ -91,9 +94,26 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def materialize(instance: dg.DagsterInstance, key: str, window_to: dt.datetime | None = None) -> None:
+def materialize(
+    instance: dg.DagsterInstance, key: str, window_to: dt.datetime | None = None, asset: dg.AssetKey = ORDERS
+) -> None:
     metadata = {} if window_to is None else {"foundry/window_to": dg.MetadataValue.timestamp(window_to)}
-    instance.report_runless_asset_event(dg.AssetMaterialization(ORDERS, partition=key, metadata=metadata))
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key, metadata=metadata))
+
+
+@contextmanager
+def counted_queries() -> Iterator[list[str]]:
+    """The queries to any database."""
+    seen: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_available_refreshes_without_a_materialization_are_requested(instance: dg.DagsterInstance) -> None:
@@ -184,6 +204,42 @@ def test_other_peoples_partitions_do_not_disturb(instance: dg.DagsterInstance) -
     instance.create_run_for_job(regions, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "europe"})
     watched.run(dg.DagsterRunStatus.STARTED, {"dagster/partition": day(0)}, [dg.AssetKey("staff")])
     assert watched.evaluate() == [("orders", day(0))]
+
+
+def test_a_few_queries_are_enough_for_many_datasets(instance: dg.DagsterInstance) -> None:
+    def queries(count: int, *, stored: int) -> tuple[int, int]:
+        """How many there are at a first evaluation, and at the next one."""
+        names = [f"of_{count}_{stored}_{number}" for number in range(count)]
+        for name in names[:stored]:
+            materialize(instance, day(0), asset=dg.AssetKey(name))
+        watched = Watched(instance, [dataset(name) for name in names], max_runs=1000)
+        found = []
+        for _ in range(2):
+            with counted_queries() as seen:
+                assert len(watched.evaluate()) == 3 * count - stored
+            found.append(len(seen))
+        return found[0], found[1]
+
+    # Of a dataset of which nothing is stored, nothing is read; of another one, by two queries, what is new.
+    few = queries(1, stored=0)
+    assert queries(40, stored=0) == few
+    first, second = queries(40, stored=10)
+    assert (first - 2 * 10, second) == few
+
+
+def test_what_the_sensor_remembers_is_of_one_instance_and_one_moment(instance: dg.DagsterInstance) -> None:
+    watched = Watched(instance, [dataset()], lookback=2)
+    materialize(instance, day(0))
+    assert watched.evaluate() == watched.evaluate() == [("orders", day(-1))]
+    materialize(instance, day(-1))
+    assert watched.evaluate() == []
+    with dg.instance_for_test() as watched.instance:
+        assert watched.evaluate() == [("orders", day(0)), ("orders", day(-1))]
+        # With the same storage id as in the other instance.
+        materialize(watched.instance, day(-1))
+        assert watched.evaluate() == [("orders", day(0))]
+        materialize(watched.instance, day(-1))
+        assert watched.evaluate() == [("orders", day(0))]
 
 
 def test_own_partitions_are_watched_too(instance: dg.DagsterInstance) -> None:
