@@ -34,13 +34,16 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"fdtcc-spool-(?P<spool>[0-9a-f]{16})-\w+|(\..+)?\.fdtcc-(?P<part>[0-9a-f]{16})\.part")
 _FORGOTTEN_SECONDS = 48 * 3600.0
 """Longer than any job lasts by default, with all its attempts."""
+_TIDY_SECONDS = 60.0
+_tidied: dict[Path, float] = {}
+"""When this process looked for stale files in a directory."""
 
 
 @contextmanager
 def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
     """Make a directory for snapshots, and remove it with everything in it at the end.
 
-    Stale files are removed first.
+    Stale files are removed first, by `tidy`.
 
     Args:
         parent: An existing directory to put it into, which may begin with `~`; None: the system's temporary directory.
@@ -53,7 +56,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
         ValueError: It begins with `~` and the name of no user.
     """
     parent = expand_home("spool_directory", parent) if parent else temporary_directory()
-    remove_stale_files(parent)
+    tidy(parent)
     with _in_use(lambda token: parent / f"fdtcc-spool-{token}-{secrets.token_hex(4)}") as directory:
         try:
             directory.mkdir(mode=0o700)
@@ -69,7 +72,7 @@ def spool_directory(parent: str | Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """Give a path beside a file, to write there and then rename; stale files are removed first.
+    """Give a path beside a file, to write there and then rename; stale files are removed first, by `tidy`.
 
     Args:
         target: The file, in an existing directory.
@@ -77,9 +80,21 @@ def part_of(target: Path) -> Iterator[Path]:
     Yields:
         A path at which nothing exists. What is there at the end is removed.
     """
-    remove_stale_files(target.parent)
+    tidy(target.parent)
     with _in_use(lambda token: target.with_name(f".fdtcc-{token}.part")) as part:
         yield part
+
+
+def tidy(directory: Path) -> None:
+    """Remove stale files, but look for them at most once a minute in a directory, however many partitions it has.
+
+    Args:
+        directory: See `remove_stale_files`.
+    """
+    now = time.monotonic()
+    if directory not in _tidied or now - _tidied[directory] >= _TIDY_SECONDS:
+        _tidied[directory] = now
+        remove_stale_files(directory)
 
 
 def remove_stale_files(directory: Path) -> None:

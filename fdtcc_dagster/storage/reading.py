@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import polars as pl
 
-from fdtcc_dagster.client.spool import remove_stale_files, spool_directory
+from fdtcc_dagster.client.spool import spool_directory, tidy
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -123,7 +123,7 @@ def _in_process(process: int, function: Callable[[], None]) -> None:
 def footer_of(path: Path) -> Footer:
     """Read what a stored file says about itself."""
     # Where nothing is stored again, nobody else would remove what a killed run has left.
-    remove_stale_files(path.parent)
+    tidy(path.parent)
     with path.open("rb") as file:
         return Footer.of(file)
 

@@ -62,6 +62,7 @@ def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     directory = tmp_path_factory.mktemp("tmp")
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
     monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr(spool, "_TIDY_SECONDS", 0.0)
 
 
 def test_both_are_there_for_as_long_as_they_are_in_use(tmp_path: Path) -> None:
@@ -115,6 +116,18 @@ def test_what_the_living_use_stays_and_what_the_dead_have_left_goes(tmp_path: Pa
         assert second.wait(30) == 0
     assert names(tmp_path) == []
     assert alive() == set()
+
+
+def test_stale_files_are_looked_for_once_a_minute_however_many_partitions_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+    monkeypatch.setattr(spool, "_TIDY_SECONDS", 60.0)
+    monkeypatch.setattr(spool, "remove_stale_files", looked.append)
+    for number in range(100):
+        with spool_directory(tmp_path / "spool" if number % 2 else tmp_path), part_of(tmp_path / f"{number}.parquet"):
+            (tmp_path / "spool").mkdir(exist_ok=True)
+    assert looked == [tmp_path, tmp_path / "spool"]
 
 
 def test_other_threads_of_this_process_keep_theirs(tmp_path: Path) -> None:
