@@ -74,6 +74,8 @@ class PartitionResult:
 Call = Callable[[], PartitionResult | None]
 """What the helper thread leaves to the step's thread."""
 Report = Callable[[Call], Any]
+"""Leaves a call to it. The result of a partition is awaited: so at most `max_concurrency` and a few more are stored and
+not yet recorded, and a process that is killed loses no more."""
 Fetch = Callable[..., Awaitable[tuple[Snapshot, Any]]]
 """`fetch_and_read` of an announced snapshot: `await fetch(read, directory=…)`."""
 
@@ -214,7 +216,7 @@ class PartitionsPull:
                 stored = None if self.refetch else self._stored(key)
                 if stored is not None and is_same(self.dataset, key, stored, announcement):
                     left.remove(key)
-                    report(partial(self._unchanged, key, announcement, stored))
+                    await report(partial(self._unchanged, key, announcement, stored))
             if left:
                 os.mkdir(directory)
                 fetch = partial(
@@ -227,7 +229,7 @@ class PartitionsPull:
                 await self._fetch(left, announcement, fetch, directory, report)
         except Exception as error:  # noqa: BLE001 (it is the end of this batch, and not of the others)
             for key in left:
-                report(partial(self._failed, key, error))
+                await report(partial(self._failed, key, error))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -242,12 +244,12 @@ class PartitionsPull:
                 lambda arriving: cut(arriving.source, dataset.schema, time, windows, spool), directory=directory
             )
             for key in keys:
-                report(partial(self._take_slice, key, snapshot, slices))
+                await report(partial(self._take_slice, key, snapshot, slices))
             return
         (key,) = keys
         if self.store is None:
             snapshot, _ = await fetch(lambda _: None, directory=spool)
-            report(partial(self._take_snapshot, key, snapshot))
+            await report(partial(self._take_snapshot, key, snapshot))
             return
 
         def store(rows: TypedCsv) -> tuple[pl.Schema, Mapping[str, Any]]:
@@ -256,7 +258,7 @@ class PartitionsPull:
         snapshot, (schema, stored) = await fetch(
             lambda arriving: arriving.source.read(dataset.schema, store), directory=directory
         )
-        report(partial(self._snapshot_stored, key, snapshot, schema, stored))
+        await report(partial(self._snapshot_stored, key, snapshot, schema, stored))
 
     def _stored(self, key: str) -> StoredPartition | None:
         return None if self.store is None else self.store.stored_partition(self.asset_key, key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,13 +28,16 @@ from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
 from fdtcc_dagster.metadata import FAILED_PARTITIONS
-from fdtcc_dagster.redaction import ERROR, excerpt
+from fdtcc_dagster.redaction import excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, ChecksPlaces, StoresPartitions
 
 AssetEvent = dg.Output[pl.LazyFrame] | dg.AssetMaterialization
 
-_MOST_CAUSES = 50
+_MOST_CAUSES, _CAUSE = 20, 1000
+"""How many causes the failure of a run has, and how many characters of each: Dagster stores it twice."""
+_MOST_FAILED = 1000
+"""How many failed partitions its metadata have."""
 
 
 @dataclass(frozen=True)
@@ -189,13 +193,15 @@ class Step:
         return {m.partition for m in materializations if m and m.asset_key == self._asset_key and m.partition}
 
     def _partial_failure(self, asked: int, failures: Mapping[str, Exception]) -> dg.Failure:
-        lines = [f"{key}: {type(error).__name__}: {excerpt(error, ERROR)}" for key, error in sorted(failures.items())]
-        if len(lines) > _MOST_CAUSES:
-            lines[_MOST_CAUSES:] = [f"and {len(lines) - _MOST_CAUSES} more: see foundry/failed_partitions"]
+        failed = sorted(failures.items())
+        lines = [f"{key}: {type(error).__name__}: {excerpt(error, _CAUSE)}" for key, error in failed[:_MOST_CAUSES]]
+        if more := failed[_MOST_CAUSES:]:
+            kinds = Counter(type(error).__name__ for _, error in more)
+            lines.append(f"and {len(more):,} more: {', '.join(f'{kind} x {n:,}' for kind, n in kinds.most_common())}")
         others = ", the others are stored" if len(failures) < asked else ""
         return dg.Failure(
-            f"dataset {self.dataset.name!r}: {len(failures)} of {asked} partitions failed{others}:\n"
+            f"dataset {self.dataset.name!r}: {len(failures):,} of {asked:,} partitions failed{others}:\n"
             + "\n".join(lines),
-            metadata={FAILED_PARTITIONS: dg.MetadataValue.json(sorted(failures))},
+            metadata={FAILED_PARTITIONS: dg.MetadataValue.json([key for key, _ in failed[:_MOST_FAILED]])},
             allow_retries=any(may_pass(error) for error in failures.values()),
         )

@@ -24,7 +24,9 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
+from fdtcc_dagster.errors import DatasetRetrievalError
 from fdtcc_dagster.ingest import step
+from fdtcc_dagster.ingest.pull import PartitionResult
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.site import Site, materializations, step_failure
 
@@ -154,11 +156,49 @@ def test_a_failure_that_cannot_pass_is_not_attempted_again(site: Site, monkeypat
     result = run(site, DAYS, retry_policy=NO_WAIT)
     assert not result.success
     assert len(site.container.requests) == len(DAYS)
-    # If many fail, the error has the causes of the first, and the metadata name all.
+    # If many fail, the error has the causes of the first, and counts the others.
     data = step_failure(result).user_failure_data
     assert data is not None
-    assert (data.description or "").splitlines()[4:] == ["and 5 more: see foundry/failed_partitions"]
+    assert (data.description or "").splitlines()[4:] == ["and 5 more: NoVersionInWindowError x 5"]
     assert data.metadata["foundry/failed_partitions"].value == DAYS
+
+
+def test_the_failure_of_10_000_partitions_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [str(TODAY - timedelta(days=back)) for back in range(10_000)]
+    failures: dict[str, Exception] = {day: DatasetRetrievalError("x" * 5_000) for day in days}
+    failures |= dict.fromkeys(days[:10], OSError("no space"))
+    failure = step.Step(DATASET, dg.build_asset_context(), FoundryContainerResource(), None, False)._partial_failure(
+        10_001, failures
+    )
+    # Dagster stores it twice.
+    description = failure.description or ""
+    assert len(description) + len(str(failure.metadata["foundry/failed_partitions"].value)) < 50_000
+    first, *causes, others = description.splitlines()
+    assert first == "dataset 'orders': 10,000 of 10,001 partitions failed, the others are stored:"
+    assert len(causes) == 20
+    assert causes[0].startswith(f"{days[-1]}: DatasetRetrievalError: xxx")
+    assert others == "and 9,980 more: DatasetRetrievalError x 9,970, OSError x 10"
+
+
+def test_recording_lags_behind_storing_by_a_few_partitions_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [(TODAY - timedelta(days=back)).isoformat() for back in range(29, 1, -1)]
+    for day in days:
+        site.container.add_version(NAME, datetime.fromisoformat(f"{day}T01:00:00+00:00"), csv_of(day))
+    recorded, lags = 0, []
+    materialization = step.Step._materialization
+
+    def slow(self: step.Step, result: PartitionResult) -> dg.AssetMaterialization:
+        nonlocal recorded
+        time.sleep(0.02)
+        lags.append(len(site.stored_keys()) - recorded)
+        recorded += 1
+        return materialization(self, result)
+
+    monkeypatch.setattr(step.Step, "_materialization", slow)
+    assert run(site, days, max_concurrency=2).success
+    # Two at a time, four that wait, and the one that is being recorded.
+    assert len(days) == len(lags)
+    assert max(lags) <= 2 + 4 + 1
 
 
 def test_a_failure_that_may_pass_is_attempted_as_often_as_the_policy_says(site: Site) -> None:
