@@ -158,14 +158,14 @@ def look_at_partitions(which: str) -> Times:
 STEPS: tuple[Callable[[str], Times], ...] = (import_alone, load_and_tick, load_all, look_at_partitions)
 
 
-def measure(step: Callable[[str], Times], which: str) -> Times:
-    """Take one of the steps in a fresh process."""
+def measure(step: Callable[[str], Times], which: str, script: Path = Path(__file__)) -> Times:
+    """Take one of the steps of a script in a fresh process."""
     with tempfile.TemporaryDirectory() as directory:
         # To a file: code servers, which outlive the step, write to its standard output, too.
         found = Path(directory, "times.json")
         subprocess.run(
             [
-                sys.executable, "-W", "ignore", str(Path(__file__)),
+                sys.executable, "-W", "ignore", str(script),
                 "--step", step.__name__, "--which", which, "--to", str(found),
             ],
             cwd=directory, stdout=sys.stderr, check=True,

@@ -49,9 +49,20 @@ def _checks(number: int) -> dg.AssetChecksDefinition:
     return check
 
 
-@dg.sensor(name="sensor", target=dg.AssetSelection.assets("dataset_0"))
-def _sensor() -> dg.SkipReason:
-    return dg.SkipReason("nothing is missing")
+_KEYS = [dg.AssetKey(f"dataset_{number}") for number in range(DATASETS)]
+
+
+@dg.sensor(name="sensor", asset_selection=dg.AssetSelection.assets(*_KEYS))
+def _sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request up to ten of the last three days that are missing, as one would write it by hand."""
+    today = dt.datetime.now(dt.timezone.utc).date()
+    days = [(today - dt.timedelta(days=back)).isoformat() for back in range(3)]
+    there = {key: context.instance.get_materialized_partitions(key) for key in _KEYS}
+    missing = [(key, day) for day in days for key in _KEYS if day not in there[key]]
+    for key, day in missing[:10]:
+        yield dg.RunRequest(f"{key.to_user_string()}:{day}", partition_key=day, asset_selection=[key])
+    if not missing:
+        yield dg.SkipReason("nothing is missing")
 
 
 RESOURCES = {"container": dg.ResourceDefinition.none_resource(), "io_manager": dg.fs_io_manager}
