@@ -16,7 +16,7 @@ from fdtcc_dagster.declaration import declaration_of
 from fdtcc_dagster.failures import UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
 from fdtcc_dagster.names import pool_name, step_name
-from fdtcc_dagster.resource import check_container
+from fdtcc_dagster.resource import RESOURCE_KEY, check_container
 from fdtcc_dagster.translator import FoundryDatasetTranslator, described, remember
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL)
@@ -38,6 +38,7 @@ def build_foundry_assets(
     datasets: Sequence[FoundryDataset],
     *,
     translator: FoundryDatasetTranslator | None = None,
+    resource_key: str = RESOURCE_KEY,
     io_manager_key: str = "io_manager",
     max_partitions_per_run: int | None = None,
     pool: str | None = None,
@@ -59,8 +60,10 @@ def build_foundry_assets(
     `FoundryParquetIOManager`; for others set `max_partitions_per_run=1`.
 
     Args:
-        datasets: The datasets. The assets need the resource `foundry_container`.
+        datasets: The datasets. The assets need the container as a resource.
         translator: Gives the assets' keys, groups, tags and so on.
+        resource_key: The resource key of the container, a `FoundryContainerResource`. Each of several containers has
+            its own.
         io_manager_key: The resource key of `FoundryParquetIOManager`, of another
             `fdtcc_dagster.storing.StoresPartitions`, or of any IO manager that stores LazyFrames. The last must store
             the rows while it handles the output: their file is removed when the step ends.
@@ -82,7 +85,7 @@ def build_foundry_assets(
     if retry_policy is not None:
         instance_of("retry_policy", retry_policy, dg.RetryPolicy, "dagster.RetryPolicy")
     return [
-        _build_asset(dataset, spec, io_manager_key, max_partitions_per_run, pool, retry_policy)
+        _build_asset(dataset, spec, resource_key, io_manager_key, max_partitions_per_run, pool, retry_policy)
         for dataset, spec in described(datasets, translator)
     ]
 
@@ -90,6 +93,7 @@ def build_foundry_assets(
 def _build_asset(
     dataset: FoundryDataset,
     spec: dg.AssetSpec,
+    resource_key: str,
     io_manager_key: str,
     max_partitions_per_run: int | None,
     pool: str | None,
@@ -116,13 +120,13 @@ def _build_asset(
         deps=list(spec.deps),
         partitions_def=dataset.partitions_def,
         backfill_policy=backfill_policy,
-        required_resource_keys={"foundry_container", io_manager_key},
+        required_resource_keys={resource_key, io_manager_key},
         pool=pool_name(dataset.name) if pool == "per_dataset" else pool,
         retry_policy=retry_policy,
     )
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
-        container, io_manager = context.resources.foundry_container, getattr(context.resources, io_manager_key)
-        check_container(dataset.name, container)
+        container, io_manager = (getattr(context.resources, key) for key in (resource_key, io_manager_key))
+        check_container(dataset.name, container, resource_key)
         yield from Step(dataset, context, container, io_manager, config.refetch).run()
         # Only now: a wrong declaration is no reason to miss a partition.
         _refuse_inferred_mappings(context)

@@ -20,7 +20,7 @@ from fdtcc_dagster.checks.partition_checks import build_foundry_checks
 from fdtcc_dagster.dagster_internals import ConfigurableIOManagerFactory, PartialResource
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import did_you_mean
-from fdtcc_dagster.resource import FoundryContainerResource, check_resource
+from fdtcc_dagster.resource import RESOURCE_KEY, FoundryContainerResource, check_resource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
 from fdtcc_dagster.translator import FoundryDatasetTranslator, checked_translator
@@ -38,6 +38,7 @@ def build_foundry_definitions(
     datasets: Sequence[FoundryDataset],
     *,
     resource: FoundryContainerResource,
+    resource_key: str = RESOURCE_KEY,
     io_manager: dg.ConfigurableIOManager | dg.IOManagerDefinition | None = None,
     translator: FoundryDatasetTranslator | None = None,
     automation: Automation | None = "schedule",
@@ -54,7 +55,8 @@ def build_foundry_definitions(
 
     Args:
         datasets: The datasets.
-        resource: The container, which becomes the resource `foundry_container`.
+        resource: The container, which becomes the resource with the key `resource_key`.
+        resource_key: Another key for each of several containers, whose definitions are merged.
         io_manager: Stores the partitions, as the resource `foundry_io_manager`; by default a `FoundryParquetIOManager`
             in the storage directory of the Dagster instance.
         translator: Gives the assets' keys, groups, tags and so on.
@@ -86,13 +88,14 @@ def build_foundry_definitions(
         members("datasets", datasets, "FoundryDataset"),
         checked_translator(translator),
         resources={
-            "foundry_container": resource,
+            resource_key: resource,
             IO_MANAGER_KEY: default_io_manager() if io_manager is None else io_manager,
         },
         automation=automation,
         sensor={} if sensor else None,
         checks=given,
         freshness=given,
+        resource_key=resource_key,
         max_partitions_per_run=max_partitions_per_run,
         pool=pool,
         retry_policy=retry_policy,

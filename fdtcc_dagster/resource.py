@@ -28,6 +28,7 @@ from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.secrets import refuse_plain_secrets
 from fdtcc_dagster.window import Window
 
+RESOURCE_KEY = "foundry_container"
 SECRETS = ("bearer_token", "headers", "lock_database")
 """The fields whose values are shown nowhere."""
 
@@ -40,15 +41,15 @@ def check_resource(resource: object) -> None:
         instance_of("resource", resource, kinds, meant, kind_of)
 
 
-def check_container(dataset: str, container: object) -> None:
-    """Check that a run got the container as its resource `foundry_container`.
+def check_container(dataset: str, container: object, key: str) -> None:
+    """Check that a run got the container as its resource with a key.
 
     Raises:
         dagster.Failure: It is something else, and will be in each attempt.
     """
     if not isinstance(container, FoundryContainerResource):
         raise dg.Failure(
-            f"dataset {dataset!r}: the resource 'foundry_container' is {kind_of(container)}; "
+            f"dataset {dataset!r}: the resource {key!r} is {kind_of(container)}; "
             "give a FoundryContainerResource in the definitions' resources",
             allow_retries=False,
         )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ from dagster._serdes import serialize_value
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Refresh, Schedule, build_foundry_definitions
 from fdtcc_dagster.checks.partition_checks import DECLARATION
+from fdtcc_dagster.sandbox import SandboxContainer
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
 DATASETS = [
@@ -49,6 +51,27 @@ def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
     declarations = {key.asset_key for key in repository.asset_checks_defs_by_key if key.name == DECLARATION}
     assert declarations == set(definitions.resolve_all_asset_keys())
     assert all(spec.freshness_policy is not None for spec in definitions.resolve_all_asset_specs())
+
+
+def test_several_containers_are_behind_one_code_location(tmp_path: Path) -> None:
+    with SandboxContainer() as eu, SandboxContainer() as us:
+        for container, name in ((eu, "orders"), (us, "orders_us")):
+            container.set_live(name, f"name\n{name}\n")
+        merged = dg.Definitions.merge(
+            *(
+                build_foundry_definitions(
+                    [FoundryDataset(name, WEEKLY, "2026-01-01")],
+                    resource=FoundryContainerResource(host="127.0.0.1", port=container.port),
+                    resource_key=f"foundry_{name}",
+                )
+                for container, name in ((eu, "orders"), (us, "orders_us"))
+            )
+        )
+        with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+            job = merged.resolve_implicit_global_asset_job_def()
+            newest = WEEKLY.get_latest_refresh().date().isoformat()
+            assert job.execute_in_process(instance=instance, partition_key=newest).success
+        assert [set(each.max_conversations) for each in (eu, us)] == [{"orders"}, {"orders_us"}]
 
 
 def test_runs_use_the_given_executor() -> None:

@@ -24,7 +24,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, assemble, check_automation, default_io_manager
 from fdtcc_dagster.errors import FdtccError
-from fdtcc_dagster.resource import FoundryContainerResource
+from fdtcc_dagster.resource import RESOURCE_KEY, FoundryContainerResource
 from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 _AUTOMATION_OF = {"schedules": "schedule", "conditions": "condition"}
@@ -96,7 +96,8 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     Attributes:
         datasets: The datasets.
         from_toml: More datasets: those in the container's own foundry_datasets.toml, with settings they share.
-        resource: The container. Leave it out if the project defines a resource `foundry_container` elsewhere.
+        resource: The container. Leave it out if the project defines the resource elsewhere.
+        resource_key: The resource key of the container, by default foundry_container; each of several has its own.
         io_manager: A FoundryParquetIOManager that stores the partitions. If it and io_manager_key are left out, one in
             the storage directory of the Dagster instance.
         io_manager_key: The resource key of the IO manager. Without io_manager, the project defines it elsewhere.
@@ -119,6 +120,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
     from_toml: Annotated[Sequence[FoundryDataset], _attribute(models.TOMLS, _resolve_toml)] = ()
     # Quoted: Dagster would look for limits in the fields of resources, and refuse them.
     resource: Annotated["FoundryContainerResource | None", _attribute(models.RESOURCE, _resolve_resource)] = None
+    resource_key: Annotated[str | None, _attribute(models.TEXT)] = None
     io_manager: Annotated[
         "dg.ConfigurableIOManager | dg.IOManagerDefinition | None", _attribute(models.IO_MANAGER, _resolve_io_manager)
     ] = None
@@ -195,10 +197,10 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         check_automation(self.automation)
         _check_options("schedules", self.schedules, self.automation)
         _check_options("conditions", self.conditions, self.automation)
-        key = self.io_manager_key or IO_MANAGER_KEY
+        key, resource_key = self.io_manager_key or IO_MANAGER_KEY, self.resource_key or RESOURCE_KEY
         resources: dict[str, Any] = {}
         if self.resource is not None:
-            resources["foundry_container"] = self.resource
+            resources[resource_key] = self.resource
         if self.io_manager is not None or self.io_manager_key is None:
             resources[key] = self.io_manager or default_io_manager()
         check_resources(context, resources)
@@ -206,6 +208,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
             [*self.datasets, *self.from_toml],
             self.translator,
             resources=resources,
+            resource_key=resource_key,
             io_manager_key=key,
             automation=self.automation,
             schedules=self.schedules,

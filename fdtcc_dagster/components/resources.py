@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from fdtcc_dagster.resource import SECRETS
+from fdtcc_dagster.resource import SECRETS, FoundryContainerResource
 from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options
 
 _T = TypeVar("_T")
@@ -87,8 +87,8 @@ def check_resources(context: dg.ComponentLoadContext, resources: Mapping[str, An
         same_file = there.file_path == here.file_path
         places = f"two documents in {here.file_path}" if same_file else f"{there.file_path} and {here.file_path}"
         remedy = (
-            "give `resource` in one of them and leave it out in the other"
-            if key == "foundry_container"
+            "give `resource` in one of them and leave it out in the other, or give each a `resource_key` of its own"
+            if isinstance(resource, FoundryContainerResource)
             else "give both the same `io_manager`, or one of them an `io_manager_key` of its own"
         )
         raise ValueError(f"{places} give different resources {key!r}: {remedy}")
