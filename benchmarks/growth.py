@@ -1,6 +1,6 @@
 """How a code location grows: seconds, megabytes, bytes and queries for 10, 100 and 1,000 datasets, over bare Dagster.
 
-    python benchmarks/growth.py [--datasets 10 100 1000] [--partitions 10000] [--rounds 1]
+    python benchmarks/growth.py [--datasets 10 100 1000] [--rounds 1]
 
 The two code locations of `load_time.py` go through the same steps by turns, each time in a fresh process: as many
 assets of bare Dagster with daily partitions, and with a schedule, a condition and a sensor that are written by hand.
