@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 DATASETS = int(os.environ.get("LOAD_TIME_DATASETS", "300"))
-KIND = {"foundry", "polars"}
+KIND = {"foundry", "parquet"}
 
 
 def _asset(number: int, condition: dg.AutomationCondition[Any] | None = None) -> dg.AssetsDefinition:

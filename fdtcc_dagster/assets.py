@@ -117,7 +117,13 @@ def _build_asset(
                 backfill_policy=backfill_policy,
             )
         },
-        deps=list(spec.deps),
+        # Not as `deps`: Dagster 1.12 makes names of inputs of their keys, which Foundry's names may not fit.
+        ins={
+            f"upstream_{number}": dg.AssetIn(
+                dep.asset_key, partition_mapping=dep.partition_mapping, dagster_type=dg.Nothing
+            )
+            for number, dep in enumerate(spec.deps)
+        },
         partitions_def=dataset.partitions_def,
         backfill_policy=backfill_policy,
         required_resource_keys={resource_key, io_manager_key},

@@ -51,6 +51,7 @@ class FoundryDataset:
         schedule: The calendar of its refreshes, or None if it has its own partitions definition.
         start: The first date that may be a partition key, or None without a schedule.
         schema: Column → Polars data type, or None to infer the types.
+        column_descriptions: Column → what it means, for Dagster's UI.
         missing_version: What to do for a past window in which nobody pulled the dataset: `"raise"`, or `"accept"` to
             store today's data on purpose. See docs/protocol.md#no-version-in-the-window.
         time: The time column, if a partition is a slice. None: a partition is a snapshot.
@@ -65,6 +66,7 @@ class FoundryDataset:
     schedule: Schedule | None
     start: dt.date | None
     schema: pl.Schema | None = field(hash=False)
+    column_descriptions: Mapping[str, str] = field(hash=False)
     missing_version: MissingVersion
     time: TimeColumn | None
     asset_key: dg.AssetKey | None
@@ -91,6 +93,7 @@ class FoundryDataset:
         group_name: str | None = None,
         owners: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
+        column_descriptions: Mapping[str, str] | None = None,
     ) -> None:
         """Check the declaration and freeze it; its partitions are built when they are first asked for.
 
@@ -114,6 +117,7 @@ class FoundryDataset:
             group_name: The asset's group.
             owners: The asset's owners, e-mail addresses or `"team:…"`.
             tags: The asset's tags.
+            column_descriptions: Column of the schema → what it means; Dagster's UI shows it beside the type.
 
         Raises:
             ScheduleError: There is not exactly one of `schedule` and `partitions_def`, or the start is no date.
@@ -124,6 +128,7 @@ class FoundryDataset:
             check_missing_version(missing_version)
             owners, tags = check_appearance(name, description, group_name, owners, tags)
             key, columns = _asset_key(asset_key), None if schema is None else to_schema(schema)
+            descriptions = _checked_descriptions(column_descriptions, columns)
             if time_column is not None:
                 _check_time(time_column, allow_null_times, complete_history, columns)
         except ValueError as error:
@@ -133,6 +138,7 @@ class FoundryDataset:
             "schedule": schedule,
             "start": _checked_start(name, schedule, start, partitions_def),
             "schema": columns,
+            "column_descriptions": descriptions,
             "missing_version": missing_version,
             "time": None,
             "asset_key": key,
@@ -293,6 +299,22 @@ def _check_time(column: object, allow_null_times: object, complete_history: obje
         raise ValueError(f"time_column={column!r} is no column of the schema{did_you_mean(column, schema)}")
     if schema is not None:
         check_time_dtype(column, schema[column])
+
+
+def _checked_descriptions(given: object, schema: pl.Schema | None) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"column_descriptions={shown(given)} must map columns to their descriptions")
+    if schema is None:
+        raise ValueError("column_descriptions need a schema that has the columns")
+    for column, text in given.items():
+        if column not in schema:
+            close = did_you_mean(column, schema)
+            raise ValueError(f"column_descriptions: {column!r} is no column of the schema{close}")
+        if not isinstance(text, str):
+            raise ValueError(f"column_descriptions: the description of {column!r} must be text, not {shown(text)}")
+    return dict(given)
 
 
 def _asset_key(asset_key: dg.AssetKey | Sequence[str] | str | None) -> dg.AssetKey | None:

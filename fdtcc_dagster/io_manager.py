@@ -37,6 +37,8 @@ from fdtcc_dagster.metadata import (
     PARTITION_ROW_COUNT,
     ROW_COUNT,
     STORE_SECONDS,
+    STORED_BYTES,
+    URI,
     column_metadata,
 )
 from fdtcc_dagster.names import check_asset_key
@@ -224,7 +226,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             provenance: Where they come from; kept in the Parquet file's own metadata.
 
         Returns:
-            Metadata: the path, the rows and the seconds that it took.
+            Metadata: the rows, the bytes, the path and the seconds that it took.
 
         Raises:
             FdtccError: The rows are not as declared or announced; the previous file stays.
@@ -235,7 +237,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         started = time.monotonic()
         published = publish(frame, path, provenance)
         return {
-            **_described(path, published.rows, published.checksum),
+            **_described(path, published.rows, published.size_bytes, published.checksum),
             STORE_SECONDS: round(time.monotonic() - started, 3),
         }
 
@@ -291,7 +293,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         if checksums.rows_of(footer.metadata) not in (None, footer.rows):
             return None
         checksum = checksums.checksum_of(footer.metadata)
-        return StoredPartition(footer.metadata, footer.schema, footer.rows, _described(path, footer.rows, checksum))
+        described = _described(path, footer.rows, footer.size_bytes, checksum)
+        return StoredPartition(footer.metadata, footer.schema, footer.rows, described)
 
     def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
         """Read a stored partition to its end.
@@ -348,6 +351,8 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         context.add_output_metadata(
             {
                 name: published.rows,
+                STORED_BYTES: published.size_bytes,
+                URI: _uri_of(path),
                 STORE_SECONDS: round(time.monotonic() - started, 3),
                 **_column_schema(context, published.schema),
             }
@@ -439,6 +444,15 @@ def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg
     return {} if COLUMN_SCHEMA in (context.output_metadata or {}) else column_metadata(schema)
 
 
-def _described(path: UPath, rows: int, checksum: str | None) -> dict[str, Any]:
-    described = {"path": dg.MetadataValue.path(str(path)), PARTITION_ROW_COUNT: rows}
+def _described(path: UPath, rows: int, size_bytes: int, checksum: str | None) -> dict[str, Any]:
+    described = {
+        ROW_COUNT: rows,
+        STORED_BYTES: size_bytes,
+        "path": dg.MetadataValue.path(str(path)),
+        URI: _uri_of(path),
+    }
     return described if checksum is None else {**described, FILE_CHECKSUM: checksum}
+
+
+def _uri_of(path: UPath) -> str:
+    return Path(path.path).absolute().as_uri() if is_local(path) else str(path)

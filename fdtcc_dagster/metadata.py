@@ -6,7 +6,7 @@ page on runs describes those that people see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -32,7 +32,10 @@ ANNOUNCED_ROWS = "foundry/announced_rows"
 OUTSIDE_WINDOW = "foundry/outside_window"
 SLICE_ROWS = "foundry/slice_rows"
 SNAPSHOT_ROWS = "foundry/snapshot_rows"
-PULL_SECONDS = "foundry/pull_seconds"
+SNAPSHOT = "foundry/snapshot"
+"""Of a slice: the numbers of its pull, as JSON. They are the same for all slices of a pull, so plots say nothing."""
+CONVERSATION_SECONDS = "foundry/conversation_seconds"
+DOWNLOAD_SECONDS = "foundry/download_seconds"
 STORE_SECONDS = "foundry/store_seconds"
 COLUMN_COUNT = "foundry/columns"
 FILE_CHECKSUM = "foundry/file_checksum"
@@ -54,6 +57,8 @@ CONTRADICTED = "foundry/contradicted"
 # Of a check, or of a run that failed.
 CHECKED_PARTITIONS = "foundry/partitions"
 FAILED_PARTITIONS = "foundry/failed_partitions"
+FAILURES = "foundry/failures"
+"""The failed partitions with their errors, as a table."""
 DIFFERENCES = "foundry/differences"
 BEFORE_START_OR_AFTER_END = "foundry/before_start_or_after_end"
 FORMER_PARTITIONS = "foundry/former_partitions"
@@ -69,10 +74,18 @@ ERROR_CLASS = "foundry/error"
 ASSET_TAG = "foundry/asset"
 """The asset's key: a run key alone names the dataset, not who declares it."""
 
+# Of an asset and its schedule.
+REFRESHES = "foundry/refreshes"
+"""The calendar in words."""
+
 # Dagster's own.
 COLUMN_SCHEMA = "dagster/column_schema"
 ROW_COUNT = "dagster/row_count"
 PARTITION_ROW_COUNT = "dagster/partition_row_count"
+STORED_BYTES = "dagster/size_bytes"
+TABLE_NAME = "dagster/table_name"
+URI = "dagster/uri"
+STORAGE_KIND = "dagster/storage_kind"
 
 # Dagster's own, of a run: its partitions.
 _KEY = "dagster/partition"
@@ -80,16 +93,51 @@ _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_
 
 _MOST_COLUMN_CHARACTERS = 500_000
 
+# What a reader of the UI looks for first; what is not named here comes between the two groups.
+_FIRST_SHOWN = (
+    ROW_COUNT, PARTITION_ROW_COUNT, ORIGIN, UNCHANGED, OUTSIDE_WINDOW, STORED_BYTES, SIZE_BYTES, "path", URI,
+    WINDOW_FROM, WINDOW_TO, CONVERSATION_SECONDS, DOWNLOAD_SECONDS, STORE_SECONDS,
+    SNAPSHOT, ROWS_COUNTED, ANNOUNCED_ROWS,
+)  # fmt: skip
+_LAST_SHOWN = (COLUMN_COUNT, COLUMN_SCHEMA, DECLARATION, SHA256, FILE_CHECKSUM)
+_SHOWN = {name: number for number, name in enumerate((*_FIRST_SHOWN, None, *_LAST_SHOWN))}
+
 
 def values_of(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict[str, Any]:
-    """The values of an event's metadata by name."""
-    return {} if event is None else {name: value.value for name, value in event.metadata.items()}
+    """The values of an event's metadata by name; those of a slice's snapshot have the names of a snapshot's own."""
+    values: dict[str, Any] = {} if event is None else {name: value.value for name, value in event.metadata.items()}
+    snapshot = values.get(SNAPSHOT)
+    of_snapshot = snapshot.items() if isinstance(snapshot, Mapping) else ()
+    return {**values, **{f"{NAMESPACE}{name}": value for name, value in of_snapshot}}
 
 
-def column_schema(schema: Mapping[str, Any]) -> dg.TableSchema:
+def rows_of(values: Mapping[str, Any]) -> int | None:
+    """The number of stored rows, under any name that IO managers use for it."""
+    # The last is the name that Dagster's own managers of database tables use.
+    found = (values.get(name) for name in (PARTITION_ROW_COUNT, ROW_COUNT, "row_count"))
+    return next((value for value in found if isinstance(value, int)), None)
+
+
+def in_order(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the metadata of a partition into the order in which the UI shows them."""
+    return {name: metadata[name] for name in sorted(metadata, key=lambda name: _SHOWN.get(name, _SHOWN[None]))}
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown, whatever characters its cells have."""
+    lines = [header, ["---"] * len(header), *rows]
+    cells = ([" ".join(cell.replace("|", r"\|").split()) for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def column_schema(schema: Mapping[str, Any], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
     """Write a Polars schema as Dagster shows it; a RID or uuid in a name is not shown."""
+    said = descriptions or {}
     return dg.TableSchema(
-        columns=[dg.TableColumn(name=redact(name), type=dtype_name(dtype)) for name, dtype in schema.items()]
+        columns=[
+            dg.TableColumn(name=redact(name), type=dtype_name(dtype), description=said.get(name))
+            for name, dtype in schema.items()
+        ]
     )
 
 
@@ -106,25 +154,29 @@ def column_metadata(schema: Mapping[str, Any]) -> dict[str, dg.MetadataValue]:
 
 
 def snapshot_metadata(
-    snapshot: Announcement, schema: pl.Schema, *, unchanged: bool = False
+    snapshot: Announcement, schema: pl.Schema, *, size_bytes: int | None = None, unchanged: bool = False
 ) -> dict[str, dg.MetadataValue]:
     """Describe a snapshot.
 
     Args:
         snapshot: The verified snapshot, or the announcement of one that is stored already.
         schema: The types of its rows.
+        size_bytes: The CSV's bytes, if they are known of an earlier download.
         unchanged: Whether it was stored already, and neither downloaded nor stored again.
 
     Returns:
-        Metadata under `foundry/`: the window, the origin, the SHA-256, the seconds that the pull took, the CSV's bytes
-        where it was downloaded, whether the container counted the rows and the announced rows where it did, and
-        `outside_window` where today's data were taken for a window that was over when they were asked for or had
-        come; and the columns, see `column_metadata`.
+        Metadata under `foundry/`: the window, the origin, the SHA-256, the seconds of the conversation and of the
+        download, the CSV's bytes where they are known, whether the container counted the rows and the announced rows
+        where it did, and `outside_window` where today's data were taken for a window that was over when they were
+        asked for or had come; and the columns, see `column_metadata`.
     """
     metadata = _metadata(snapshot, schema, snapshot.window, unchanged)
     if snapshot.is_outside:
         metadata[OUTSIDE_WINDOW] = dg.MetadataValue.bool(value=True)
-    return metadata
+    return metadata | {
+        name: dg.MetadataValue.float(number) if isinstance(number, float) else dg.MetadataValue.int(number)
+        for name, number in _numbers(snapshot, size_bytes).items()
+    }
 
 
 def slice_metadata(
@@ -134,9 +186,10 @@ def slice_metadata(
     rows: int,
     snapshot_rows: int,
     *,
+    size_bytes: int | None = None,
     unchanged: bool = False,
 ) -> dict[str, dg.MetadataValue]:
-    """Describe a slice: the metadata of its snapshot, but with the slice's window, and both numbers of rows.
+    """Describe a slice: the metadata of its snapshot, but with the slice's window, and the snapshot's numbers in one.
 
     Args:
         snapshot: The verified snapshot that it was cut from, or its announcement if the slice is stored already.
@@ -144,33 +197,42 @@ def slice_metadata(
         window: The slice's own window.
         rows: How many rows it has.
         snapshot_rows: How many rows the snapshot has.
+        size_bytes: The CSV's bytes, if they are known of an earlier download.
         unchanged: Whether the slice was stored already, and not stored again.
     """
+    numbers = {SLICE_ROWS: rows, SNAPSHOT_ROWS: snapshot_rows, **_numbers(snapshot, size_bytes)}
     metadata = _metadata(snapshot, schema, window, unchanged)
-    metadata[SLICE_ROWS] = dg.MetadataValue.int(rows)
-    metadata[SNAPSHOT_ROWS] = dg.MetadataValue.int(snapshot_rows)
+    metadata[SNAPSHOT] = dg.MetadataValue.json({name.removeprefix(NAMESPACE): n for name, n in numbers.items()})
     return metadata
 
 
 def _metadata(
     snapshot: Announcement, schema: pl.Schema, window: Window, unchanged: bool
 ) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
+    return {
         WINDOW_FROM: dg.MetadataValue.timestamp(window.from_dt),
         WINDOW_TO: dg.MetadataValue.timestamp(window.to_dt),
         ORIGIN: dg.MetadataValue.text(snapshot.origin),
         SHA256: dg.MetadataValue.text(snapshot.sha256),
-        PULL_SECONDS: dg.MetadataValue.float(round(snapshot.seconds, 3)),
+        ROWS_COUNTED: dg.MetadataValue.bool(snapshot.announced_rows is not None),
+        **({UNCHANGED: dg.MetadataValue.bool(value=True)} if unchanged else {}),
         **column_metadata(schema),
     }
+
+
+def _numbers(snapshot: Announcement, size_bytes: int | None) -> dict[str, int | float]:
+    """The numbers of a snapshot and its pull, as far as they are known."""
+    numbers: dict[str, int | float] = {}
+    conversation = snapshot.seconds
     if isinstance(snapshot, Snapshot):
-        metadata[SIZE_BYTES] = dg.MetadataValue.int(snapshot.size_bytes)
-    if unchanged:
-        metadata[UNCHANGED] = dg.MetadataValue.bool(value=True)
-    metadata[ROWS_COUNTED] = dg.MetadataValue.bool(snapshot.announced_rows is not None)
+        size_bytes, conversation = snapshot.size_bytes, snapshot.seconds - snapshot.download_seconds
+        numbers[DOWNLOAD_SECONDS] = round(snapshot.download_seconds, 3)
+    numbers[CONVERSATION_SECONDS] = round(conversation, 3)
+    if size_bytes is not None:
+        numbers[SIZE_BYTES] = size_bytes
     if snapshot.announced_rows is not None:
-        metadata[ANNOUNCED_ROWS] = dg.MetadataValue.int(snapshot.announced_rows)
-    return metadata
+        numbers[ANNOUNCED_ROWS] = snapshot.announced_rows
+    return numbers
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -16,10 +16,12 @@ from fdtcc_dagster.arguments import flag, whole_number
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, render_crons
 from fdtcc_dagster.calendar.timezones import UTC
+from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.dagster_internals import schedule_started
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import Due, is_there, newest_due, next_due, runs_requested
 from fdtcc_dagster.errors import ScheduleError
+from fdtcc_dagster.metadata import REFRESHES
 from fdtcc_dagster.names import step_name
 from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, targets_of
 
@@ -111,6 +113,7 @@ def _build(
         execution_fn=_evaluation(name, targets, max_catchup),
         default_status=default_status,
         description=f"Requests each partition of the {what} {when}.",
+        metadata={} if schedule is None else {REFRESHES: in_words(schedule)},
     )
 
 

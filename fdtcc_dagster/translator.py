@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
 from fdtcc_dagster.arguments import instance_of, members
+from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.dagster_internals import AssetLoaderTypes
 from fdtcc_dagster.dataset import FoundryDataset
-from fdtcc_dagster.metadata import COLUMN_SCHEMA, column_schema
+from fdtcc_dagster.metadata import COLUMN_SCHEMA, REFRESHES, STORAGE_KIND, TABLE_NAME, column_schema
 from fdtcc_dagster.names import asset_key_of, check_asset_key
 
 FoundryTarget: TypeAlias = FoundryDataset | AssetLoaderTypes
@@ -24,7 +25,14 @@ _datasets: WeakKeyDictionary[object, FoundryDataset] = WeakKeyDictionary()
 
 
 class FoundryDatasetTranslator:
-    """Says how a dataset appears in Dagster; subclass it to follow conventions of your own."""
+    """Says how a dataset appears in Dagster; subclass it to follow conventions of your own.
+
+    Attributes:
+        upstream: Whether each asset depends on an external asset `foundry/<name of the dataset>`, so that lineage
+            begins in Foundry. Set it in a subclass.
+    """
+
+    upstream: bool = False
 
     def get_asset_spec(self, dataset: FoundryDataset) -> dg.AssetSpec:
         """Describe a dataset's asset.
@@ -39,14 +47,20 @@ class FoundryDatasetTranslator:
             "Größe (raw)" is `groesse_raw`. If that leaves something out, as for "数据", eight hex digits follow.
         """
         what = "snapshot" if dataset.time is None else "slice"
+        metadata: dict[str, Any] = {TABLE_NAME: dataset.name}
+        if dataset.schedule is not None:
+            metadata[REFRESHES] = in_words(dataset.schedule)
+        if dataset.schema is not None:
+            metadata[COLUMN_SCHEMA] = column_schema(dataset.schema, dataset.column_descriptions)
         return dg.AssetSpec(
             key=dataset.asset_key or asset_key_of(dataset.name),
+            deps=[dg.AssetKey(["foundry", dataset.name])] if self.upstream else [],
             description=dataset.description or f"The Foundry dataset {dataset.name!r}, one {what} in each partition.",
             group_name=dataset.group_name,
             owners=list(dataset.owners or ()),
-            tags=dict(dataset.tags or {}),
-            kinds={"foundry", "polars"},
-            metadata={COLUMN_SCHEMA: column_schema(dataset.schema)} if dataset.schema else None,
+            tags={STORAGE_KIND: "parquet", **(dataset.tags or {})},
+            kinds={"foundry", "parquet"},
+            metadata=metadata,
         )
 
 

@@ -205,10 +205,10 @@ class RealInstance:
             """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
                 assetMaterializations(limit: 1000) { partition runId tags { key value } metadataEntries { label
                     ... on TextMetadataEntry { text } ... on BoolMetadataEntry { boolValue }
-                    ... on IntMetadataEntry { intValue } } } } } }""",
+                    ... on IntMetadataEntry { intValue } ... on JsonMetadataEntry { jsonString } } } } } }""",
             key={"path": [asset]},
         )
-        values = ("text", "boolValue", "intValue")
+        values = ("text", "boolValue", "intValue", "jsonString")
         return [
             {
                 "partition": each["partition"],

@@ -110,11 +110,17 @@ def test_a_cached_past_partition_is_stored_with_its_metadata(store: Store) -> No
     assert store.stored(TWO_DAYS_AGO).equals(pl.DataFrame({"id": [1], "name": ["one"]}))
     window = dataset().window(TWO_DAYS_AGO)
     metadata: dict[str, Any] = {key: value.value for key, value in recorded.metadata.items()}
-    assert metadata.pop("foundry/pull_seconds") > 0
+    # The order in which the UI shows them.
+    assert list(metadata)[:4] == ["dagster/row_count", "foundry/origin", "dagster/size_bytes", "foundry/size_bytes"]
+    assert list(metadata)[-2:] == ["foundry/sha256", "foundry/file_checksum"]
+    assert metadata.pop("foundry/conversation_seconds") > 0
+    assert metadata.pop("foundry/download_seconds") > 0
     assert metadata.pop("foundry/declaration")["digest"] == (recorded.tags or {})["dagster/code_version"]
     assert metadata.pop("foundry/store_seconds") > 0
-    assert metadata.pop("path").endswith(f"foundry/sales/orders/{TWO_DAYS_AGO}.parquet")
-    with (store.parquet / "foundry" / "sales" / "orders" / f"{TWO_DAYS_AGO}.parquet").open("rb") as file:
+    path = store.parquet / "foundry" / "sales" / "orders" / f"{TWO_DAYS_AGO}.parquet"
+    assert (metadata.pop("path"), metadata.pop("dagster/uri")) == (str(path), path.as_uri())
+    assert metadata.pop("dagster/size_bytes") == path.stat().st_size
+    with path.open("rb") as file:
         assert read_to_end(file) == (metadata["foundry/file_checksum"], metadata.pop("foundry/file_checksum"))
     assert metadata == {
         "foundry/window_from": window.from_dt.timestamp(),
@@ -123,7 +129,7 @@ def test_a_cached_past_partition_is_stored_with_its_metadata(store: Store) -> No
         "foundry/rows_counted": False,
         "foundry/sha256": sha256(OLD),
         "foundry/size_bytes": len(OLD),
-        "dagster/partition_row_count": 1,
+        "dagster/row_count": 1,
         "dagster/column_schema": dg.TableSchema(
             columns=[dg.TableColumn("id", "Int64"), dg.TableColumn("name", "String")]
         ),
@@ -202,7 +208,7 @@ def test_the_container_s_messages_are_in_the_run_s_log_as_they_arrive(store: Sto
     texts = [text for _, text in logged]
     assert texts[0].startswith("container: Connection established")
     assert any(text.startswith("container: Downloading all 2 rows") for text in texts)
-    assert texts[-1] == "container: DONE"
+    assert texts[-1].endswith("Calculating checksum...")
     assert logged[-1][0] - logged[0][0] > 0.2 * (len(logged) - 2)
 
 
@@ -291,6 +297,9 @@ def test_specs_carry_what_the_dataset_declares() -> None:
     spec = asset.specs_by_key[dg.AssetKey(["a", "b"])]
     assert (spec.description, spec.group_name, list(spec.owners)) == ("All orders.", "sales", ["team:sales"])
     assert spec.tags["tier"] == "gold"
-    assert spec.kinds == {"foundry", "polars"}
+    assert spec.kinds == {"foundry", "parquet"}
     assert spec.metadata["dagster/column_schema"].columns[0] == dg.TableColumn("id", "Int64")
     assert spec.partitions_def == described.partitions_def
+    assert spec.metadata["dagster/table_name"] == described.name
+    assert spec.metadata["foundry/refreshes"] == "every day 00:00 (UTC)"
+    assert spec.tags["dagster/storage_kind"] == "parquet"

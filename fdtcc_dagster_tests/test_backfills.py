@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import subprocess
 import sys
@@ -208,8 +209,9 @@ def test_a_backfill_of_52_slices_is_one_run_and_one_pull(site: Backfills) -> Non
         expected = whole.filter((pl.col("at") >= since) & (pl.col("at") < until))
         stored = pl.read_parquet(site.instance.parquet / "slices" / f"{each['partition']}.parquet")
         assert stored.equals(expected)
-        assert each["foundry/slice_rows"] == each["dagster/partition_row_count"] == expected.height > 0
-        assert each["foundry/snapshot_rows"] == whole.height
+        of_snapshot = json.loads(each["foundry/snapshot"])
+        assert of_snapshot["slice_rows"] == each["dagster/row_count"] == expected.height > 0
+        assert of_snapshot["snapshot_rows"] == whole.height
         assert each["foundry/sha256"] == each["tags"]["dagster/data_version"] == pulled
         assert each["tags"]["dagster/backfill"] == backfill
         assert [each["run"]] == list(shown.runs)
@@ -224,10 +226,10 @@ def assert_failures_are_named(site: Backfills, name: str, shown: Backfill, cause
     text = "".join(
         site.instance.failure(run)["error"]["message"] for run, status in shown.runs.items() if status == "FAILURE"
     )
-    assert f"{MISSED}: NoVersionInWindowError: dataset '{name}', window [{midnight(MISSED).isoformat()}, " in text
-    assert f"{MISFIT}: SchemaMismatchError: dataset '{name}'" in text
+    assert f"{MISSED}: NoVersionInWindowError: window [{midnight(MISSED).isoformat()}, " in text
+    assert f"{MISFIT}: SchemaMismatchError: window [" in text
     assert "column 'id', row 1: 'many' is not a Int64; declare another type" in text
-    assert f"{NOW}: {cause}: dataset '{name}'" in text
+    assert f"{NOW}: {cause}: window [" in text
     count = "3 of 20" if len(shown.runs) == 1 else "1 of 5"
     assert f"dataset '{name}': {count} partitions failed, the others are stored:" in text
 

@@ -117,6 +117,10 @@ def test_datasets_are_values() -> None:
         ({"missing_version": "ignore"}, "missing_version='ignore' is not allowed; give 'raise' or 'accept'"),
         ({"missing_version": "Accept"}, "'orders': missing_version='Accept' .*; did you mean 'accept'"),
         ({"schema": {"id": "Integer"}}, "Integer"),
+        ({"column_descriptions": {"id": "Number."}}, "'orders': column_descriptions need a schema"),
+        ({"schema": {"id": "Int64"}, "column_descriptions": {"idd": "Number."}}, "no column .*; did you mean 'id'"),
+        ({"schema": {"id": "Int64"}, "column_descriptions": {"id": 1}}, "description of 'id' must be text, not 1"),
+        ({"schema": {"id": "Int64"}, "column_descriptions": "Number."}, "must map columns"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:

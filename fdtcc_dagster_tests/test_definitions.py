@@ -86,7 +86,7 @@ def plain(name: str) -> dg.Definitions:
         name=name,
         partitions_def=dg.DailyPartitionsDefinition("2020-01-01", end_offset=1),
         description=f"The Foundry dataset {name!r}.",
-        kinds={"foundry", "polars"},
+        kinds={"foundry", "parquet"},
         required_resource_keys={"container"},
     )
     def stored() -> None: ...

@@ -33,7 +33,9 @@ def test_frames_and_unpartitioned_assets_are_stored_too(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "total.parquet")["id"].to_list() == [6]
     metadata = result.asset_materializations_for_node("numbers")[0].metadata
     assert metadata["dagster/row_count"].value == 3
-    assert set(metadata) == {"dagster/column_schema", "dagster/row_count", "foundry/store_seconds", "path"}
+    assert metadata["dagster/size_bytes"].value == (tmp_path / "numbers.parquet").stat().st_size
+    names = {"dagster/column_schema", "dagster/row_count", "dagster/size_bytes", "dagster/uri", "path"}
+    assert set(metadata) == names | {"foundry/store_seconds"}
     assert metadata["dagster/column_schema"].value == dg.TableSchema([dg.TableColumn("id", "Int64")])
 
 

@@ -62,7 +62,7 @@ def test_what_is_stored_already_is_neither_downloaded_nor_written(
     assert len(site.container.requests) == 2 * len(keys)
     assert unchanged(again) == keys
     for one, other in zip(first, again, strict=True):
-        for name in ("foundry/sha256", "foundry/window_from", "dagster/partition_row_count", "dagster/column_schema"):
+        for name in ("foundry/sha256", "foundry/window_from", "dagster/row_count", "dagster/column_schema"):
             assert other.metadata[name] == one.metadata[name]
         assert (other.tags or {})["dagster/data_version"] == (one.tags or {})["dagster/data_version"]
 
@@ -128,7 +128,7 @@ class Kept(dg.IOManager):
         provenance: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
         rows = frame.collect()
-        metadata = {"dagster/partition_row_count": rows.height}
+        metadata = {"dagster/row_count": rows.height}
         self.partitions[partition_key] = StoredPartition(provenance or {}, rows.schema, rows.height, metadata)
         return metadata
 

@@ -123,3 +123,28 @@ def test_two_datasets_with_one_asset_key_are_refused(build: Callable[[Sequence[F
     said = "the datasets 'sales.orders' and 'Sales/Orders' have the same asset key 'sales/orders': give one of them"
     with pytest.raises(ValueError, match=said):
         build(datasets)
+
+
+def test_lineage_begins_in_foundry_if_the_translator_says_so() -> None:
+    class WithUpstream(FoundryDatasetTranslator):
+        upstream = True
+
+    dataset = FoundryDataset("sales.orders", WEEKLY, "2026-01-05")
+    for translator, upstream in ((None, []), (WithUpstream(), [dg.AssetKey(["foundry", "sales.orders"])])):
+        (asset,) = build_foundry_assets([dataset], translator=translator)
+        (spec,) = asset.specs
+        assert [dep.asset_key for dep in spec.deps] == upstream
+
+
+def test_columns_have_their_descriptions() -> None:
+    described = FoundryDataset(
+        "orders",
+        WEEKLY,
+        "2026-01-05",
+        {"id": "Int64", "at": "Date"},
+        column_descriptions={"at": "When it was ordered."},
+    )
+    (asset,) = build_foundry_assets([described])
+    (spec,) = asset.specs
+    columns = spec.metadata["dagster/column_schema"].columns
+    assert [column.description for column in columns] == [None, "When it was ordered."]

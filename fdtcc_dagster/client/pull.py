@@ -5,11 +5,12 @@ What the container does with a job whose client has gone: docs/protocol.md#when-
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import errno
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 _LEAST_LOCK_TIMEOUT = 10.0
 """For so many seconds a busy machine may keep the holder of a dataset's lock from a heartbeat."""
+_SILENCES, _LEAST_SILENCE = 10, 1.0
+"""Silence is said in so many parts of `idle_timeout`, and not within so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,9 @@ class Puller:
                 await self.download(file, transport, observer)
             except OSError as error:
                 raise _unwritten(error, known, file.path.parent) from error
-        seconds = known.seconds + time.monotonic() - started
-        return Snapshot(**{**vars(known), "seconds": seconds, "path": file.path, "size_bytes": file.size})
+        took = time.monotonic() - started
+        more = {"seconds": known.seconds + took, "download_seconds": took, "path": file.path, "size_bytes": file.size}
+        return Snapshot(**{**vars(known), **more})
 
     async def _converse(self, conversation: Conversation, ask: _Ask) -> Pointer:
         # Here, because websockets takes long to import: code locations load without it.
@@ -175,8 +179,12 @@ class Puller:
         try:
             async with connected(self.settings) as connection:
                 await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
-                async with aclosing(converse(connection, conversation.request(), self.settings)) as frames:
+                async with (
+                    self._noticing_silence(ask.observer) as heard,
+                    aclosing(converse(connection, conversation.request(), self.settings)) as frames,
+                ):
                     async for frame in frames:
+                        heard()
                         message = conversation.receive(frame)
                         if conversation.has_announced and pending is None and conversation.window.contains(asked_at):
                             rows = conversation.announced_rows or 0
@@ -203,6 +211,32 @@ class Puller:
             await call(self.settings.idle_timeout, observer.on_message, message)
         while conversation.warnings:
             await self._notice(observer, conversation.warnings.pop(0))
+
+    @asynccontextmanager
+    async def _noticing_silence(self, observer: PullObserver) -> AsyncIterator[Callable[[], None]]:
+        """Say that no message comes, each time that a tenth of `idle_timeout` has passed since the last one."""
+        heard_at, limit = time.monotonic(), self.settings.idle_timeout
+        silence = max(limit / _SILENCES, _LEAST_SILENCE)
+
+        def heard() -> None:
+            nonlocal heard_at
+            heard_at = time.monotonic()
+
+        async def notice() -> None:
+            said_at = heard_at
+            while True:
+                await asyncio.sleep(max(heard_at, said_at) + silence - time.monotonic())
+                if (silent := time.monotonic() - heard_at) >= silence:
+                    said_at = time.monotonic()
+                    text = f"No message of the container for {silent:.0f} s; gives up after {limit:g} s"
+                    await self._notice(observer, text, success=True)
+
+        noticing = asyncio.ensure_future(notice())
+        try:
+            yield heard
+        finally:
+            noticing.cancel()
+            await asyncio.wait({noticing})
 
     async def download(self, file: SpoolFile, transport: Transport, observer: PullObserver = UNOBSERVED) -> None:
         """Download and verify a CSV; see `fdtcc_dagster.client.download.download`."""

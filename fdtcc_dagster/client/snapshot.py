@@ -113,10 +113,12 @@ class Snapshot(Announcement):
         path: The CSV, in the directory that was given to `pull`; it belongs to the caller.
         size_bytes: The file's size in bytes.
         seconds: How long the announcement and the download took together.
+        download_seconds: How long the download took.
     """
 
     path: Path
     size_bytes: int
+    download_seconds: float = 0.0
 
     def scan(self, schema: SchemaLike | None = None) -> pl.LazyFrame:
         """Give the typed rows as a LazyFrame that streams from `path`.

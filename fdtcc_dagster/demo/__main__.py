@@ -18,7 +18,7 @@ from fdtcc_dagster.demo.datasets import available_refreshes, is_live, was_missed
 from fdtcc_dagster.demo.definitions import datasets, slices
 from fdtcc_dagster.demo.runs import PartitionRun, materialize, read_back, use_demo_instance
 from fdtcc_dagster.errors import NoVersionInWindowError
-from fdtcc_dagster.metadata import ORIGIN, PARTITION_ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
+from fdtcc_dagster.metadata import ORIGIN, ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
 _PAST_PARTITIONS = 4
 _COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
@@ -82,7 +82,7 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
         rows = read_back(run, instance)
         _print_head(run, rows)
         stored = rows.select(pl.len()).collect().item()
-        if stored != run.metadata[PARTITION_ROW_COUNT]:
+        if stored != run.metadata[ROW_COUNT]:
             wrong.append(f"{run.dataset.name}, partition {run.partition_key}: {stored} rows were read back")
     return wrong
 
@@ -121,7 +121,7 @@ def _print_run(run: PartitionRun) -> None:
     """Print a partition's line, or what it failed with."""
     window = f"{_utc(run.window.from_dt)} to {_utc(run.window.to_dt)}"
     if run.error is None:
-        rows = f"{run.metadata[PARTITION_ROW_COUNT]:,}"
+        rows = f"{run.metadata[ROW_COUNT]:,}"
         # What is stored already is not downloaded again.
         size = "unchanged" if UNCHANGED in run.metadata else f"{run.metadata[SIZE_BYTES]:,}"
         sha256 = run.metadata[SHA256]

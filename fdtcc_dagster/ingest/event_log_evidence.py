@@ -15,6 +15,7 @@ from fdtcc_dagster.metadata import (
     ANNOUNCED_AT,
     ANNOUNCED_ROWS,
     CONTRADICTED,
+    ERROR_CLASS,
     FOUND_ROWS,
     SHA256,
     WINDOW_FROM,
@@ -64,7 +65,9 @@ class Observations:
                 newer += page.records
                 cursor, has_more = page.cursor, page.has_more
             self._last = max((record.storage_id for record in newer), default=self._last)
-            self._read = [*map(_observed, newer), *self._read]
+            # Others say why a partition failed.
+            evidence = (record for record in map(_observed, newer) if ERROR_CLASS not in record.metadata)
+            self._read = [*evidence, *self._read]
             return self._read
 
 

@@ -19,12 +19,11 @@ from fdtcc_dagster.metadata import (
     COMPARED_UP_TO,
     DECLARATION,
     OUTSIDE_WINDOW,
-    PARTITION_ROW_COUNT,
-    ROW_COUNT,
     SLICE_ROWS,
     WINDOW_FROM,
     WINDOW_TO,
     first_and_last,
+    rows_of,
     values_of,
 )
 from fdtcc_dagster.window import Window
@@ -36,8 +35,6 @@ _LATECOMERS = 1000
 """How many of the newest events are read again: in Postgres, one may become visible after a newer one."""
 _RECORDS_AT_ONCE = 500
 """How many records one query asks for: within what databases and Dagster allow."""
-# The last is the name that Dagster's own managers of database tables use.
-_ROW_COUNTS = (PARTITION_ROW_COUNT, ROW_COUNT, "row_count")
 
 
 @dataclass(frozen=True)
@@ -131,16 +128,18 @@ class Materializations:
 
     def value(self, partition: str, name: str) -> object:
         """A metadata value of the latest materialization of a stored partition, or None if it has none."""
+        return self._values(partition).get(name)
+
+    def rows(self, partition: str) -> int | None:
+        """The number of stored rows, under any name that IO managers use for it."""
+        return rows_of(self._values(partition))
+
+    def _values(self, partition: str) -> Mapping[str, Any]:
         if partition not in self._metadata:
             records_filter = dg.AssetRecordsFilter(asset_key=self._asset_key, asset_partitions=[partition])
             records = self.instance.fetch_materializations(records_filter, limit=1).records
             self._metadata[partition] = values_of(records[0].asset_materialization if records else None)
-        return self._metadata[partition].get(name)
-
-    def rows(self, partition: str) -> int | None:
-        """The number of stored rows, under any name that IO managers use for it."""
-        values = (self.value(partition, name) for name in _ROW_COUNTS)
-        return next((value for value in values if isinstance(value, int)), None)
+        return self._metadata[partition]
 
     def schema(self, partition: str) -> dg.TableSchema | None:
         """The stored columns."""

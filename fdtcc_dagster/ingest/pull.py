@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import polars as pl
 from fdtcc_dagster.background import BackgroundTask
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.callbacks import PullObserver
-from fdtcc_dagster.client.snapshot import Announcement
+from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.errors import NotYetAvailableError
 from fdtcc_dagster.evidence import Evidence
@@ -27,8 +27,17 @@ from fdtcc_dagster.ingest.overlap import fetch_and_read
 from fdtcc_dagster.ingest.provenance import check_slice, is_same, provenance_of, slice_rows_before
 from fdtcc_dagster.ingest.run_log import PullLog, as_shown, in_rows, megabytes
 from fdtcc_dagster.ingest.slices import Slices, cut
-from fdtcc_dagster.metadata import PARTITION_ROW_COUNT, SNAPSHOT_ROWS, slice_metadata, snapshot_metadata
-from fdtcc_dagster.pandas_csv.source import TypedCsv
+from fdtcc_dagster.metadata import (
+    SHA256,
+    SIZE_BYTES,
+    SNAPSHOT_ROWS,
+    STORED_BYTES,
+    URI,
+    rows_of,
+    slice_metadata,
+    snapshot_metadata,
+)
+from fdtcc_dagster.pandas_csv.source import CsvSource, TypedCsv
 from fdtcc_dagster.redaction import ERROR, counted, excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import StoredPartition, StoresPartitions
@@ -218,6 +227,7 @@ class PartitionsPull:
                     left.remove(key)
                     await report(partial(self._unchanged, key, announcement, stored))
             if left:
+                pull_log.announced_rows = announcement.announced_rows
                 os.mkdir(directory)
                 fetch = partial(
                     fetch_and_read,
@@ -226,7 +236,7 @@ class PartitionsPull:
                     transport=self.container.transport,
                     observer=observer,
                 )
-                await self._fetch(left, announcement, fetch, directory, report)
+                await self._fetch(left, announcement, fetch, directory, report, pull_log.rows)
         except Exception as error:  # noqa: BLE001 (it is the end of this batch, and not of the others)
             for key in left:
                 await report(partial(self._failed, key, error))
@@ -234,14 +244,24 @@ class PartitionsPull:
             shutil.rmtree(directory, ignore_errors=True)
 
     async def _fetch(
-        self, keys: Sequence[str], announcement: Announcement, fetch: Fetch, directory: Path, report: Report
+        self,
+        keys: Sequence[str],
+        announcement: Announcement,
+        fetch: Fetch,
+        directory: Path,
+        report: Report,
+        on_rows: Callable[[int], None],
     ) -> None:
         """Download a snapshot and read it at the same time: into the store, or into slices."""
         dataset, spool = self.dataset, directory.parent
+
+        def source_of(arriving: ArrivingSnapshot) -> CsvSource:
+            return replace(arriving.source, on_rows=on_rows)
+
         if (time := dataset.time) is not None:
             windows = {key: dataset.window(key) for key in keys}
             snapshot, slices = await fetch(
-                lambda arriving: cut(arriving.source, dataset.schema, time, windows, spool), directory=directory
+                lambda arriving: cut(source_of(arriving), dataset.schema, time, windows, spool), directory=directory
             )
             for key in keys:
                 await report(partial(self._take_slice, key, snapshot, slices))
@@ -256,7 +276,7 @@ class PartitionsPull:
             return rows.schema, self._store(key, rows.scan(), announcement)
 
         snapshot, (schema, stored) = await fetch(
-            lambda arriving: arriving.source.read(dataset.schema, store), directory=directory
+            lambda arriving: source_of(arriving).read(dataset.schema, store), directory=directory
         )
         await report(partial(self._snapshot_stored, key, snapshot, schema, stored))
 
@@ -275,11 +295,15 @@ class PartitionsPull:
         # They equal the announced number, which may show that a rejected snapshot has all rows after all.
         announcement.evidence.count(announcement.sha256, announcement.announced_rows, snapshot_rows)
         self.log.info(f"{self._prefix(key)}Unchanged: the container's snapshot is stored already")
+        # What was recorded of this snapshot is recorded again, so that a plot of it has no gap.
+        is_recorded = self.materializations.value(key, SHA256) == announcement.sha256
+        size = self.materializations.value(key, SIZE_BYTES) if is_recorded else None
+        more: Any = {"size_bytes": size if isinstance(size, int) else None, "unchanged": True}
         if self.dataset.time is None:
-            metadata = snapshot_metadata(announcement, stored.schema, unchanged=True)
+            metadata = snapshot_metadata(announcement, stored.schema, **more)
         else:
             window = self.dataset.window(key)
-            metadata = slice_metadata(announcement, stored.schema, window, stored.rows, snapshot_rows, unchanged=True)
+            metadata = slice_metadata(announcement, stored.schema, window, stored.rows, snapshot_rows, **more)
         return PartitionResult(key, None, {**metadata, **stored.metadata}, announcement.sha256)
 
     def _snapshot_stored(
@@ -331,11 +355,13 @@ class PartitionsPull:
         return f"Pulling {self.dataset.name!r}, {what}"
 
     def _log_stored(self, key: str, stored: Mapping[str, Any], snapshot: Snapshot, replaced: str = "") -> None:
-        rows = stored.get(PARTITION_ROW_COUNT)
-        what = in_rows(rows) if isinstance(rows, int) else "the rows"
+        rows, stored_bytes, place = rows_of(stored), stored.get(STORED_BYTES), stored.get(URI)
+        what = in_rows(rows) if rows is not None else "the rows"
         of = "" if self.dataset.time is None else "a snapshot of "
-        size = f"{megabytes(snapshot.size_bytes)} MB of CSV"
-        self.log.info(f"{self._prefix(key)}Stored {what}{replaced} (from {of}{size})")
+        size = f"from {of}{megabytes(snapshot.size_bytes)} MB of CSV"
+        as_bytes = f", {megabytes(stored_bytes)} MB stored" if isinstance(stored_bytes, int) else ""
+        where = f" as {place}" if isinstance(place, str) else ""
+        self.log.info(f"{self._prefix(key)}Stored {what}{replaced} ({size}{as_bytes}){where}")
 
     def _prefix(self, key: str) -> str:
         """The beginning of a partition's lines in the log."""

@@ -14,6 +14,8 @@ _PROGRESS_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 300.0
 _MOST_MESSAGES = 100
 _THINNED_SECONDS = 60.0
+_DONE = "DONE"
+"""The container's last message, also of a job that failed; the lines after it say what the result was."""
 
 
 def as_shown(message: Message) -> Message:
@@ -35,6 +37,9 @@ class PullLog:
     Args:
         log: The log.
         prefix: The beginning of each line, such as the partition in a run of several.
+
+    Attributes:
+        announced_rows: How many rows the snapshot has, when that is known.
     """
 
     def __init__(self, log: dg.DagsterLogManager, prefix: str = "") -> None:
@@ -44,6 +49,8 @@ class PullLog:
         self._downloading: float | None = None
         self._shown = self._left_out = 0
         self._shown_at = self._began
+        self._rows_read = 0
+        self.announced_rows: int | None = None
 
     def notice(self, message: Message) -> None:
         """Write a message of the client itself."""
@@ -52,6 +59,8 @@ class PullLog:
     def message(self, message: Message) -> None:
         """Write a message of the container."""
         now = time.monotonic()
+        if message.get("message") == _DONE:
+            return
         if message.get("type") == "keepalive":
             if now - self._keepalive_at >= _KEEPALIVE_SECONDS:
                 self._keepalive_at = now
@@ -86,11 +95,21 @@ class PullLog:
         if self._downloading is None:
             # Progress is told a second after the first bytes.
             self._downloading = self._progress_at = now - 1.0
-        if now - self._progress_at >= _PROGRESS_SECONDS:
+        if now - self._progress_at >= _PROGRESS_SECONDS and megabytes(size_bytes) != "0.0":
             self._progress_at = now
             rate = size_bytes / (now - self._downloading)
-            percent = f" ({min(size_bytes * 100 // total_bytes, 99)}%)" if total_bytes else ""
-            self._log.info(f"{self._prefix}{megabytes(size_bytes)} MB{percent} arrived, {megabytes(rate)} MB/s")
+            arrived = f"{megabytes(size_bytes)} MB{_share(size_bytes, total_bytes)}"
+            of = "" if self.announced_rows is None else f" of {self.announced_rows:,}"
+            rows = f", {self._rows_read:,}{of} rows{_share(self._rows_read, self.announced_rows)}"
+            self._log.info(f"{self._prefix}{arrived} arrived{rows if self._rows_read else ''}, {megabytes(rate)} MB/s")
+
+    def rows(self, number: int) -> None:
+        """Note how many rows were read, from any thread; `progress` writes it."""
+        self._rows_read = number
+
+
+def _share(part: int, whole: int | None) -> str:
+    return f" ({min(part * 100 // whole, 99)}%)" if whole else ""
 
 
 def megabytes(size_bytes: float) -> str:

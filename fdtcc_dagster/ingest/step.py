@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -27,7 +28,7 @@ from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observatio
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
-from fdtcc_dagster.metadata import FAILED_PARTITIONS
+from fdtcc_dagster.metadata import ERROR_CLASS, FAILED_PARTITIONS, FAILURES, in_order, markdown_table
 from fdtcc_dagster.redaction import excerpt
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.storing import STORED, ChecksPlaces, StoresPartitions
@@ -38,6 +39,8 @@ _MOST_CAUSES, _CAUSE = 20, 1000
 """How many causes the failure of a run has, and how many characters of each: Dagster stores it twice."""
 _MOST_FAILED = 1000
 """How many failed partitions its metadata have."""
+_MOST_OBSERVED = 100
+"""For how many of a run there is an observation: later runs read all observations of the asset."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,12 @@ class Step:
                 raise result.error
         except (FdtccError, ValueError, OSError) as error:
             why = explained(error, self.dataset, datetime.now(timezone.utc))
+            self._observe_failure(key, why)
             raise failure(why) from why
         with warnings.catch_warnings():
             # Data versions of outputs are marked as beta; a reader of the run log can do nothing about that.
             warnings.simplefilter("ignore", dg.BetaWarning)
-            metadata = {**result.metadata, **declaration_of(self.dataset).metadata()}
+            metadata = self._metadata(result)
             rows = STORED if result.rows is None else result.rows
             output = dg.Output(rows, metadata=metadata, data_version=dg.DataVersion(result.sha256))
         # Another IO manager reads the spool after the yield, and this function continues when it has stored the rows.
@@ -126,6 +130,8 @@ class Step:
                 yield self._materialization(result)
             else:
                 failures[result.key] = explained(result.error, self.dataset, datetime.now(timezone.utc))
+                if len(failures) <= _MOST_OBSERVED:
+                    self._observe_failure(result.key, failures[result.key])
         if failures:
             raise self._partial_failure(len(keys), failures)
         # Each partition is recorded already, with a data version of its own; Dagster would record all of them once
@@ -178,9 +184,12 @@ class Step:
         return dg.AssetMaterialization(
             asset_key=self._asset_key,
             partition=result.key,
-            metadata={**result.metadata, **declaration_of(self.dataset).metadata()},
+            metadata=self._metadata(result),
             tags=tags if backfill is None else {**tags, "dagster/backfill": backfill},
         )
+
+    def _metadata(self, result: PartitionResult) -> dict[str, Any]:
+        return in_order({**result.metadata, **declaration_of(self.dataset).metadata()})
 
     def _recorded_before(self) -> set[str]:
         """The partitions that an earlier attempt of this step has recorded."""
@@ -192,9 +201,26 @@ class Step:
         materializations = [record.asset_materialization for record in records]
         return {m.partition for m in materializations if m and m.asset_key == self._asset_key and m.partition}
 
+    def _observe_failure(self, key: str, error: Exception) -> None:
+        """Leave the reason where a partition's page in the UI shows it."""
+        self.context.log_event(
+            dg.AssetObservation(
+                asset_key=self._asset_key,
+                partition=key,
+                description=f"Failed: {self._without_dataset(error)}",
+                metadata={ERROR_CLASS: type(error).__name__},
+            )
+        )
+
+    def _without_dataset(self, error: Exception) -> str:
+        """An error's text where the dataset is named already."""
+        name = f"dataset {self.dataset.name!r}"
+        return excerpt(str(error).removeprefix(f"{name}: ").removeprefix(f"{name}, "), _CAUSE)
+
     def _partial_failure(self, asked: int, failures: Mapping[str, Exception]) -> dg.Failure:
         failed = sorted(failures.items())
-        lines = [f"{key}: {type(error).__name__}: {excerpt(error, _CAUSE)}" for key, error in failed[:_MOST_CAUSES]]
+        causes = [(key, type(error).__name__, self._without_dataset(error)) for key, error in failed[:_MOST_CAUSES]]
+        lines = [": ".join(cause) for cause in causes]
         if more := failed[_MOST_CAUSES:]:
             kinds = Counter(type(error).__name__ for _, error in more)
             lines.append(f"and {len(more):,} more: {', '.join(f'{kind} x {n:,}' for kind, n in kinds.most_common())}")
@@ -202,6 +228,9 @@ class Step:
         return dg.Failure(
             f"dataset {self.dataset.name!r}: {len(failures):,} of {asked:,} partitions failed{others}:\n"
             + "\n".join(lines),
-            metadata={FAILED_PARTITIONS: dg.MetadataValue.json([key for key, _ in failed[:_MOST_FAILED]])},
+            metadata={
+                FAILURES: dg.MetadataValue.md(markdown_table(("partition", "error", "what to do"), causes)),
+                FAILED_PARTITIONS: dg.MetadataValue.json([key for key, _ in failed[:_MOST_FAILED]]),
+            },
             allow_retries=any(may_pass(error) for error in failures.values()),
         )

@@ -43,6 +43,7 @@ class CsvSource:
         evidence: Gets the number of rows of such a snapshot each time that all were read.
         is_certain: Whether the announced number is surely that of this snapshot.
         max_record_bytes: The largest size of a record in bytes.
+        on_rows: Called with the number of rows that were read, in the thread that reads them, after each frame.
     """
 
     opener: Callable[[], AbstractContextManager[Readable]]
@@ -53,6 +54,7 @@ class CsvSource:
     evidence: Evidence | None = None
     is_certain: bool = True
     max_record_bytes: int = MAX_RECORD_BYTES
+    on_rows: Callable[[int], None] | None = None
 
     @property
     def context(self) -> ErrorContext:
@@ -251,6 +253,8 @@ class TypedCsv:
                 typed = self._first_rows(reader, columns, n_rows)
             for frame in self.source.context.locate(typed):
                 rows += frame.height
+                if self.source.on_rows is not None:
+                    self.source.on_rows(rows)
                 yield frame
         if n_rows is None or rows < n_rows:
             self.source.check_count(rows)

@@ -309,4 +309,4 @@ def _read_footer(file: IO[bytes]) -> reading.Footer:
             break
         wanted = needed
     # To Polars, a footer is a Parquet file as long as none of its rows are asked for.
-    return reading.Footer.of(io.BytesIO(end[-needed:] if needed else end))
+    return reading.Footer.of(io.BytesIO(end[-needed:] if needed else end), size)

@@ -64,11 +64,13 @@ class Published:
     Attributes:
         rows: How many rows there are.
         schema: The columns.
+        size_bytes: How many bytes the file has.
         checksum: The checksum of the file; see `fdtcc_dagster.storage.checksums`.
     """
 
     rows: int
     schema: pl.Schema
+    size_bytes: int
     checksum: str
 
 
@@ -128,7 +130,7 @@ def _write(
         checksum = checksums.complete(part, footer.rows)
         if durable:
             _flush_to_disk(file.fileno(), target)
-    return Published(footer.rows, footer.schema, checksum)
+    return Published(footer.rows, footer.schema, footer.size_bytes, checksum)
 
 
 def _sink(df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions) -> None:

@@ -39,18 +39,27 @@ class Footer:
         metadata: Its key-value metadata.
         schema: The columns.
         rows: How many rows there are.
+        size_bytes: How many bytes the file has.
     """
 
     metadata: Mapping[str, str]
     schema: pl.Schema
     rows: int
+    size_bytes: int
 
     @classmethod
-    def of(cls, file: IO[bytes]) -> Footer:
-        """Read it from an open file, which must be one and the same version for all of it."""
+    def of(cls, file: IO[bytes], size_bytes: int | None = None) -> Footer:
+        """Read it from an open file, which must be one and the same version for all of it.
+
+        Args:
+            file: The file, or the end of it.
+            size_bytes: The size of the file, if only its end is given.
+        """
+        size = file.seek(0, os.SEEK_END) if size_bytes is None else size_bytes
+        file.seek(0)
         frame = pl.scan_parquet(file)
         rows = int(frame.select(pl.len()).collect().item())
-        return cls(pl.read_parquet_metadata(file), frame.collect_schema(), rows)
+        return cls(pl.read_parquet_metadata(file), frame.collect_schema(), rows, size)
 
 
 def scan(path: Path, links_in: Path | None = None) -> pl.LazyFrame:

@@ -273,6 +273,21 @@ async def test_one_conversation_per_dataset_at_a_time(today: Window, tmp_path: P
         assert container.max_conversations == {"orders": 1}
 
 
+async def test_silence_is_said_before_it_ends_the_pull(today: Window, tmp_path: Path) -> None:
+    notices: list[str] = []
+    with SandboxContainer(pull_seconds=1.6) as container:
+        container.set_live("orders", CSV)
+        client = FoundryDevToolsContainerClient(container.host, container.port, idle_timeout=10)
+        await client.pull(
+            "orders",
+            today.from_dt,
+            today.to_dt,
+            directory=tmp_path,
+            on_notice=lambda message: notices.append(str(message["message"])),
+        )
+    assert notices == ["No message of the container for 1 s; gives up after 10 s"]
+
+
 async def test_a_404_of_a_pointer_just_announced_is_retried(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:

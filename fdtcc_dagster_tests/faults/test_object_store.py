@@ -99,7 +99,9 @@ def test_what_an_object_store_has_already_is_neither_downloaded_nor_written(s3_s
     again = s3_site.pull([LIVE])
     (materialization,) = again.asset_materializations_for_node(NAME)
     assert materialization.metadata["foundry/unchanged"].value is True
-    assert materialization.metadata["dagster/partition_row_count"].value == FRAME.height
+    assert materialization.metadata["dagster/row_count"].value == FRAME.height
+    assert materialization.metadata["dagster/size_bytes"].value == len(before[OBJECT])
+    assert str(materialization.metadata["dagster/uri"].value).startswith("s3://")
     assert {kind for kind, _ in s3.requests} <= {"HEAD", "GET"}
     assert s3.objects() == before
     assert s3_site.scene.attempts() == (2, 1)

@@ -90,7 +90,7 @@ def test_slices_from_before_the_snapshot_are_refused_and_the_others_of_the_run_s
     text = run(site, KEYS)
     assert f"dataset '{NAME}': 3 of 5 partitions failed, the others are stored" in text
     for key in KEYS[:3]:
-        assert f"{key}: SliceOutgrownError: dataset '{NAME}', slice {key}, window {slices().window(key)}: " in text
+        assert f"{key}: SliceOutgrownError: slice {key}, window {slices().window(key)}: " in text
     assert text.count(f"the snapshot begins at {KEYS[3]} by 'at', which is after the window's start") == 3
     assert text.count("set complete_history=True on it") == 3
     assert rows(site) == {KEYS[3]: 1, KEYS[4]: 2}

@@ -86,3 +86,25 @@ def test_a_flood_of_messages_is_thinned_out_and_counted(
     assert len(shown) + sum(counts) == 20_000
     assert max(map(len, lines)) < 1_100
     assert "Waiting for another pull" in lines
+
+
+def test_a_download_tells_its_rows_of_those_that_were_announced(
+    clock: Clock, pull_log: PullLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pull_log.announced_rows = 2_500_000
+    pull_log.progress(10_000)
+    clock.now += 10
+    pull_log.progress(40_000)  # too little to be worth a line
+    pull_log.rows(1_250_000)
+    clock.now += 21
+    pull_log.progress(59_000_000)
+    assert said(caplog) == [
+        (logging.INFO, "2026-01-05: 59 MB arrived, 1,250,000 of 2,500,000 rows (50%), 1.8 MB/s"),
+    ]
+
+
+def test_the_last_message_of_a_conversation_is_not_shown(pull_log: PullLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    pull_log.message({"type": "final", "success": True, "message": "DONE"})
+    assert said(caplog) == []

@@ -21,6 +21,7 @@ from fdtcc_dagster import (
 from fdtcc_dagster.dataset import TimeColumn
 from fdtcc_dagster.errors import RowCountMismatchError
 from fdtcc_dagster.ingest.slices import Slices, cut
+from fdtcc_dagster.metadata import values_of
 from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.window import Window
@@ -74,11 +75,18 @@ def test_52_weeks_are_one_pull_and_52_partitions_with_exactly_their_rows(site: S
     again = site.run(dataset, keys[:1])
     assert again.success
     (event,) = again.get_asset_materialization_events()
-    metadata = event.step_materialization_data.materialization.metadata
-    assert metadata["foundry/origin"].value == "cached"
-    assert metadata["foundry/window_from"].value == windows[keys[0]].from_dt.timestamp()
-    assert metadata["foundry/slice_rows"].value == metadata["dagster/partition_row_count"].value
-    assert metadata["foundry/snapshot_rows"].value == whole.height
+    materialization = event.step_materialization_data.materialization
+    metadata = values_of(materialization)
+    assert metadata["foundry/origin"] == "cached"
+    assert metadata["foundry/window_from"] == windows[keys[0]].from_dt.timestamp()
+    assert metadata["foundry/slice_rows"] == metadata["dagster/row_count"]
+    assert metadata["foundry/snapshot_rows"] == whole.height
+    # What is plotted is the slice's own.
+    plotted = {name for name, value in materialization.metadata.items() if isinstance(value.value, (int, float))}
+    assert plotted - {"foundry/unchanged", "foundry/rows_counted", "foundry/window_from", "foundry/window_to"} == {
+        "dagster/row_count",
+        "dagster/size_bytes",
+    }
 
 
 def test_slices_of_several_runs_have_every_row_once(site: Site) -> None:

@@ -114,7 +114,7 @@ def test_a_range_is_one_run_in_which_each_partition_has_its_own_metadata_and_dat
         event = recorded[day]
         assert event.metadata["foundry/sha256"].value == sha256(day)
         assert event.metadata["foundry/window_from"].value == DATASET.window(day).from_dt.timestamp()
-        assert event.metadata["dagster/partition_row_count"].value == 1
+        assert event.metadata["dagster/row_count"].value == 1
         assert event.tags is not None
         assert event.tags["dagster/data_version"] == sha256(day)
     assert stored(site) == {day: int(day.replace("-", "")) for day in DAYS}
@@ -137,6 +137,18 @@ def test_partitions_that_fail_are_named_and_the_others_are_stored_and_recorded(s
     assert f"{DAYS[2]}: NoVersionInWindowError" in text
     assert f"{DAYS[5]}: SchemaMismatchError" in text
     assert failure.user_failure_data.metadata["foundry/failed_partitions"].value == [DAYS[2], DAYS[5]]
+    # As a table on the run's page, and as the reason on the page of each partition; the dataset is named once.
+    table = str(failure.user_failure_data.metadata["foundry/failures"].value).splitlines()
+    assert [line.split(" | ")[:2] for line in table[2:]] == [
+        [f"| {DAYS[2]}", "NoVersionInWindowError"],
+        [f"| {DAYS[5]}", "SchemaMismatchError"],
+    ]
+    filters = dg.AssetRecordsFilter(asset_key=KEY, asset_partitions=[DAYS[5]])
+    (record, *_) = site.instance.fetch_observations(filters, limit=10).records
+    assert record.asset_observation is not None
+    assert "Failed: window" in (record.asset_observation.description or "")
+    assert "row 1" in (record.asset_observation.description or "")
+    assert text.count(NAME) == 1
     assert list(materializations(result)) == good
     assert sorted(stored(site)) == good
 
@@ -172,7 +184,7 @@ def test_the_failure_of_10_000_partitions_is_short(monkeypatch: pytest.MonkeyPat
     )
     # Dagster stores it twice.
     description = failure.description or ""
-    assert len(description) + len(str(failure.metadata["foundry/failed_partitions"].value)) < 50_000
+    assert len(description) + sum(len(str(value.value)) for value in failure.metadata.values()) < 75_000
     first, *causes, others = description.splitlines()
     assert first == "dataset 'orders': 10,000 of 10,001 partitions failed, the others are stored:"
     assert len(causes) == 20

@@ -154,5 +154,5 @@ def test_a_flood_of_frames_neither_fills_the_instance_nor_delays_the_run(
     assert max(map(len, lines)) < 1_100
     assert any(line.startswith(r"container: \x1b[2J xxx") for line in lines)
     # Before what becomes of the partition.
-    left_out = lines.index("Messages of the container that are not shown: 60")
+    left_out = lines.index("Messages of the container that are not shown: 59")
     assert all(line.startswith(("Pulling ", "container: ")) for line in lines[:left_out])
