@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fdtcc_dagster.arguments import instance_of, whole_number
 from fdtcc_dagster.calendar.partition_mapping import inferred_mappings
+from fdtcc_dagster.checks.partition_checks import evaluate_stored
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
@@ -133,7 +134,11 @@ def _build_asset(
     def pull_partitions(context: dg.AssetExecutionContext, config: PullConfig) -> Iterator[AssetEvent]:
         container, io_manager = (getattr(context.resources, key) for key in (resource_key, io_manager_key))
         check_container(dataset.name, container, resource_key)
-        yield from Step(dataset, context, container, io_manager, config.refetch).run()
+        try:
+            yield from Step(dataset, context, container, io_manager, config.refetch).run()
+        except dg.Failure:
+            evaluate_stored(context)
+            raise
         # Only now: a wrong declaration is no reason to miss a partition.
         _refuse_inferred_mappings(context)
 

@@ -72,6 +72,7 @@ __all__ = [
     "PersistedTimeWindow",
     "TimeWindowPartitionsSubset",
     "UpstreamPartitionsResult",
+    "check_nodes",
     "last_passed",
     "latest_materializations",
     "note_interrupt",
@@ -128,6 +129,13 @@ def last_passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> dg.Ass
     )
     event = history[0].event.dagster_event if history and history[0].event else None
     return None if event is None else event.asset_check_evaluation_data
+
+
+def check_nodes(context: dg.AssetExecutionContext) -> Mapping[dg.AssetCheckKey, object]:
+    """The checks of a step's asset in the same run, with the node of each: no public way leads from one to another."""
+    graph = context.job_def.asset_layer.asset_graph
+    mine = (check for check in graph.asset_check_keys if check.asset_key == context.asset_key)
+    return {check: graph.assets_def_for_key(check).node_def for check in mine}
 
 
 def version_tags(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, data_version: str) -> dict[str, str]:

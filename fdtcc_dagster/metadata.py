@@ -55,6 +55,8 @@ ANNOUNCED_AT = "foundry/announced_at"
 CONTRADICTED = "foundry/contradicted"
 
 # Of a check, or of a run that failed.
+ROW_CHANGE = "foundry/row_change"
+"""The change of the number of rows, relative to the partition before: 0.5 is half as many more."""
 CHECKED_PARTITIONS = "foundry/partitions"
 FAILED_PARTITIONS = "foundry/failed_partitions"
 FAILURES = "foundry/failures"

@@ -6,14 +6,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
 from fdtcc_dagster.checks.declaration_check import declaration_result
 from fdtcc_dagster.checks.results import Result, altogether, compare_columns, missing
+from fdtcc_dagster.dagster_internals import check_nodes
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
-from fdtcc_dagster.ingest.materializations import DECLARATION_CHECK, Materializations
+from fdtcc_dagster.ingest.materializations import DECLARATION_CHECK, Materializations, recorded_in_run
 from fdtcc_dagster.metadata import (
     ANNOUNCED_ROWS,
     CHECKED_PARTITIONS,
@@ -21,6 +23,8 @@ from fdtcc_dagster.metadata import (
     DUE_SINCE,
     GRACE,
     NEWEST_PARTITION,
+    ROW_CHANGE,
+    ROW_COUNT,
     SLICE_ROWS,
     column_schema,
 )
@@ -57,6 +61,9 @@ _NO_ROWS = "the IO manager recorded no number of rows"
 _MOST_DUE = 10
 
 Clock = Callable[[], datetime]
+
+# Of the node of each definition of checks, which stays when Dagster makes another one of it.
+_plans: WeakKeyDictionary[object, "_Plan"] = WeakKeyDictionary()
 
 
 def build_foundry_checks(
@@ -195,13 +202,13 @@ class _Plan:
             return missing(partition, _NO_ROWS)
         text = f"{partition}: rows stored: {rows}, {of}: {expected}"
         if expected is not None and rows != expected:
-            return Result(passed=False, text=text)
+            return Result(passed=False, text=text, metadata={ROW_COUNT: rows})
         if announced is None:
             return missing(
                 partition,
                 "the container announced no number of rows for this version, so nobody knows whether some are missing",
             )
-        return Result(passed=True, text=text)
+        return Result(passed=True, text=text, metadata={ROW_COUNT: rows})
 
     def _row_count_change(self, materializations: Materializations, partition: str) -> Result:
         previous = materializations.previous(partition)
@@ -211,10 +218,12 @@ class _Plan:
         if rows is None or before is None:
             return missing(partition if rows is None else previous, _NO_ROWS)
         limit = self.max_row_change or 0.0
-        percent = f"{(rows - before) / before:+.1%}" if before else "from none"
+        change = (rows - before) / before if before else None
+        percent = "from none" if change is None else f"{change:+.1%}"
         return Result(
             abs(rows - before) <= limit * before,
             f"{partition}: {counted(rows, 'row')}, and {previous} has {before} ({percent}; allowed are ±{limit:.1%})",
+            metadata={} if change is None else {ROW_CHANGE: round(change, 6)},
         )
 
     def _schema_declared(self, materializations: Materializations, partition: str) -> Result:
@@ -280,7 +289,36 @@ def _build_checks(plan: _Plan) -> dg.AssetChecksDefinition:
             if spec.name in selected:
                 yield replace(plan, key=key).evaluate(spec.name, materializations, partitions)
 
+    _plans[check_partitions.node_def] = plan
     return check_partitions
+
+
+def evaluate_stored(context: dg.AssetExecutionContext) -> None:
+    """Evaluate the checks of a step that fails for the partitions that it has stored nevertheless.
+
+    Dagster skips the checks of an asset whose step fails, and shows them as failed, although most of a run's partitions
+    may be stored and right.
+
+    Args:
+        context: Dagster's context of the step.
+    """
+    checks = {check: _plans[node] for check, node in check_nodes(context).items() if node in _plans}
+    stored = recorded_in_run(context.instance, context.run.run_id, context.asset_key) if checks else []
+    if not stored:
+        return
+    for check, plan in checks.items():
+        materializations = Materializations(context.instance, check.asset_key, plan.dataset)
+        result = replace(plan, key=check.asset_key).evaluate(check.name, materializations, stored)
+        context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=check.asset_key,
+                check_name=check.name,
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+            )
+        )
 
 
 def _repository_of(context: dg.AssetCheckExecutionContext) -> dg.RepositoryDefinition | None:

@@ -58,7 +58,10 @@ def altogether(results: Mapping[str, Result], all_pass: str) -> Result:
     if not results:
         return NOTHING_STORED
     failed = {partition: result for partition, result in results.items() if not result.passed}
-    metadata: dict[str, Any] = {FAILED_PARTITIONS: list(failed)} if failed else {}
+    # Numbers are those of the last partition, so that each evaluation is a point of their plots.
+    metadata: dict[str, Any] = dict([*results.values()][-1].metadata)
+    if failed:
+        metadata[FAILED_PARTITIONS] = list(failed)
     differences = [dg.TableRecord(dict(row)) for result in failed.values() for row in result.differences]
     if differences:
         metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:MOST_ROWS])

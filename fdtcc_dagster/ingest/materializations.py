@@ -186,6 +186,13 @@ def read_recorded(
     return found
 
 
+def recorded_in_run(instance: dg.DagsterInstance, run_id: str, asset_key: dg.AssetKey) -> list[str]:
+    """The partitions of an asset that a run has recorded as materialized so far."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    found = [record.asset_materialization for record in records]
+    return [each.partition for each in found if each and each.asset_key == asset_key and each.partition]
+
+
 def last_comparison(instance: dg.DagsterInstance, asset_key: dg.AssetKey, dataset: FoundryDataset) -> Known | None:
     """Read how far the check had come when it last passed for the present declaration; None if it has not."""
     passed = last_passed(instance, dg.AssetCheckKey(asset_key, DECLARATION_CHECK))

@@ -25,7 +25,7 @@ from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.failures import explained, failure, interrupts_end_the_run, is_full, may_pass
 from fdtcc_dagster.ingest.event_log_evidence import EventLogEvidence, Observations
-from fdtcc_dagster.ingest.materializations import Materializations
+from fdtcc_dagster.ingest.materializations import Materializations, recorded_in_run
 from fdtcc_dagster.ingest.pull import PartitionResult, PartitionsPull
 from fdtcc_dagster.interrupts import stop_scans, when_interrupted
 from fdtcc_dagster.metadata import ERROR_CLASS, FAILED_PARTITIONS, FAILURES, in_order, markdown_table
@@ -195,11 +195,7 @@ class Step:
         """The partitions that an earlier attempt of this step has recorded."""
         if self.context.retry_number == 0:
             return set()
-        records = self.context.instance.get_records_for_run(
-            self.context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ).records
-        materializations = [record.asset_materialization for record in records]
-        return {m.partition for m in materializations if m and m.asset_key == self._asset_key and m.partition}
+        return set(recorded_in_run(self.context.instance, self.context.run.run_id, self._asset_key))
 
     def _observe_failure(self, key: str, error: Exception) -> None:
         """Leave the reason where a partition's page in the UI shows it."""

@@ -220,6 +220,27 @@ def test_only_a_blocking_check_that_fails_keeps_downstream_from_running(
     assert store.instance.get_materialized_partitions(KEY) == set(DAYS[:2])
 
 
+def test_a_partition_that_fails_leaves_the_checks_of_the_stored_ones(store: Store) -> None:
+    for day, rows in zip(DAYS[:3], (2, 3, 4), strict=True):
+        store.add_version(day, csv(rows))
+    store.add_version(DAYS[3], "id,name\nx,x\n")
+    result = store.materialize(dataset(), *DAYS[:4])
+    assert not result.success
+    # Dagster shows the last evaluation of each, and not that its step was skipped.
+    found: Evaluations = {}
+    for name in ALL:
+        check = dg.AssetCheckKey(KEY, name)
+        (record,) = store.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+        assert record.event is not None
+        assert record.event.dagster_event is not None
+        found[name] = record.event.dagster_event.asset_check_evaluation_data
+        assert record.status.name == ("SUCCEEDED" if found[name].passed else "FAILED")
+    assert found[SCHEMA_DECLARED].passed
+    assert found[SCHEMA_DECLARED].metadata["foundry/partitions"].value == ", ".join(DAYS[:3])
+    assert found[ROW_COUNT_CHANGE].metadata["foundry/row_change"].value == round(1 / 3, 6)
+    assert not found[FRESHNESS].passed
+
+
 def test_what_cannot_be_judged_fails_as_a_warning_and_blocks_nothing(store: Store) -> None:
     class Silent(dg.ConfigurableIOManager):
         """Records no number of rows."""
