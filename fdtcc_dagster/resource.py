@@ -66,8 +66,8 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         default=ClientSettings.host, description="The container's host: a name, or an IPv4 or IPv6 address."
     )
     port: int = Field(
-        default=ClientSettings.port,
-        description="The container's port. The service's own image listens on 8888.",
+        default=8888,  # the client has the reference client's default
+        description="The container's port; the service's own image listens on 8888.",
         ge=0,
         lt=65536,
     )

@@ -27,7 +27,7 @@ def test_each_setting_is_a_field_of_the_resource() -> None:
     known = FoundryContainerResource.model_fields
     assert set(known) - set(DEFAULTS) == {"transport", "max_concurrency", "spool_directory"}
     assert all(field.description for field in known.values())
-    assert FoundryContainerResource().get_client()._puller.settings == FDTCC(headers={})._puller.settings
+    assert FoundryContainerResource().get_client()._puller.settings == FDTCC(port=8888, headers={})._puller.settings
 
 
 def test_each_setting_of_the_resource_reaches_the_container(tmp_path: Path) -> None:
@@ -43,6 +43,7 @@ def test_each_setting_of_the_resource_reaches_the_container(tmp_path: Path) -> N
     }
     numbers = {name: default + 1 for name, default in DEFAULTS.items() if name not in texts}
     given = {**texts, **numbers}
+    assert FoundryContainerResource().port == 8888 != given["port"]
     settings = FoundryContainerResource(**given).get_client()._puller.settings
     assert {name: getattr(settings, name) for name in DEFAULTS} == given
     # A setting that was added, and that this test would not change.
