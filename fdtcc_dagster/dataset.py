@@ -20,7 +20,7 @@ from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 from fdtcc_dagster.names import check_asset_key
-from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, dtype_name, to_schema
 from fdtcc_dagster.window import Window
 
 
@@ -248,7 +248,9 @@ def check_time_dtype(name: str, dtype: DataType | None) -> None:
     if dtype is None:
         raise ValueError(f"time_column={name!r} is no column of the schema")
     if not isinstance(dtype, (pl.Datetime, pl.Date, pl.String)):
-        raise ValueError(f"time_column={name!r} has the type {dtype}; a Datetime, Date or String of ISO 8601 is needed")
+        raise ValueError(
+            f"time_column={name!r} has the type {dtype_name(dtype)}; a Datetime, Date or String of ISO 8601 is needed"
+        )
 
 
 def _checked_start(

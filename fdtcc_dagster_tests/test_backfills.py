@@ -228,7 +228,7 @@ def assert_failures_are_named(site: Backfills, name: str, shown: Backfill, cause
     )
     assert f"{MISSED}: NoVersionInWindowError: window [{midnight(MISSED).isoformat()}, " in text
     assert f"{MISFIT}: SchemaMismatchError: window [" in text
-    assert "column 'id', row 1: 'many' is not a Int64; declare another type" in text
+    assert "column 'id', row 1: 'many' is not an Int64; declare another type" in text
     assert f"{NOW}: {cause}: window [" in text
     count = "3 of 20" if len(shown.runs) == 1 else "1 of 5"
     assert f"dataset '{name}': {count} partitions failed, the others are stored:" in text

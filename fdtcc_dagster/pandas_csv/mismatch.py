@@ -12,7 +12,8 @@ from fdtcc_dagster.errors import SchemaMismatchError
 from fdtcc_dagster.pandas_csv.blocks import LongRecordError
 from fdtcc_dagster.pandas_csv.cast import CastError
 from fdtcc_dagster.pandas_csv.records import UnreadableError
-from fdtcc_dagster.redaction import excerpt, quoted, redact
+from fdtcc_dagster.pandas_csv.schema import a_type
+from fdtcc_dagster.redaction import quoted, redact
 from fdtcc_dagster.window import Window
 
 _KEEPS_DIGITS = "Decimal or String, which keep all digits"
@@ -64,7 +65,7 @@ class ErrorContext:
         except CastError as error:
             row = rows + error.row + 1
             raise self.mismatch(
-                f"column {quoted(error.column)}, row {row}: {error.value[:100]!r} is not a {excerpt(error.dtype)}; "
+                f"column {quoted(error.column)}, row {row}: {error.value[:100]!r} is not {a_type(error.dtype)}; "
                 "declare another type for the column, such as "
                 f"{_KEEPS_DIGITS if error.dtype.is_float() else 'String'}",
                 column=error.column,

@@ -18,6 +18,7 @@ import pytz
 from polars.datatypes import DataType, DataTypeClass
 
 from fdtcc_dagster.errors import did_you_mean
+from fdtcc_dagster.redaction import excerpt
 
 SchemaLike = Mapping[str, Any]
 """Column name → a Polars data type (class or instance) or its name, such as `"Datetime(us, UTC)"`."""
@@ -196,6 +197,13 @@ def dtype_name(dtype: DataType) -> str:
     """Write a data type as `to_schema` reads it, such as `"Datetime(us, UTC)"`; others as Polars writes them."""
     arguments = dtype_arguments(dtype)
     return f"{type(dtype).__name__}({', '.join(arguments)})" if arguments else str(dtype)
+
+
+def a_type(dtype: DataType) -> str:
+    """Write a data type for an error, as it is declared and with its article: `an Int64`, `a Datetime(us, UTC)`."""
+    name = excerpt(dtype_name(dtype))
+    # "a UInt8", as "a unit".
+    return f"{'an' if name[0] in 'EI' else 'a'} {name}"
 
 
 def dtype_arguments(dtype: DataType) -> list[str]:

@@ -171,7 +171,7 @@ async def test_get_single_gives_an_empty_frame_and_false_and_logs_the_cause(
         OuterSocket(), "orders", today.from_dt, today.to_dt, schema_overwrite={"name": pl.Int64}
     )
     assert ok is False
-    assert "'007' is not a Int64" in caplog.text
+    assert "'007' is not an Int64" in caplog.text
 
 
 async def test_get_single_accepts_today_s_data_with_a_warning_unless_told_otherwise(

@@ -277,7 +277,7 @@ def test_a_header_without_an_end_makes_a_short_error_at_once(write: Write, heade
 def test_misfit_is_named_with_column_row_and_value(write: Write, row: int) -> None:
     lines = [f'{number},"{number}"' for number in range(1, 41)]
     lines[row - 1] = f"{row},1.5"
-    with pytest.raises(SchemaMismatchError, match=rf"column 'b', row {row}: '1\.5' is not a Int64") as caught:
+    with pytest.raises(SchemaMismatchError, match=rf"column 'b', row {row}: '1\.5' is not an Int64") as caught:
         rows(write(("a,b\n" + "\n".join(lines)).encode()), INTS)
     error = caught.value
     assert (error.column, error.row, error.value) == ("b", row, "1.5")

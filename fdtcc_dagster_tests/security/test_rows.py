@@ -16,7 +16,7 @@ CASES: list[tuple[str, str, faults.Fault | None, dict[str, Any]]] = [
     ("which may be a row", f"{MAIL},1\n{ROWS}", None, TEXTS),
     ("row 4 has a quote", f'id,mail\n{ROWS}{MAIL},"x"y\n', None, TEXTS),
     ("has more than 200 bytes", f'id,mail\n{ROWS}1,"{ROWS * 5}', None, TEXTS),
-    ("'one' is not a Int64", f"id,mail\none,{MAIL}\n", None, {"schema": {"id": "Int64", "mail": "String"}}),
+    ("'one' is not an Int64", f"id,mail\none,{MAIL}\n", None, {"schema": {"id": "Int64", "mail": "String"}}),
     # The rest of the body may be read with what came before it, or be dropped with the connection.
     ("is damaged|SHA-256", f"id,mail\n{ROWS}", faults.WrongLength(-10), TEXTS),
 ]
