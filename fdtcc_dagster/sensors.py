@@ -18,6 +18,7 @@ from fdtcc_dagster.redaction import counted
 from fdtcc_dagster.translator import FoundryDatasetTranslator, FoundryTarget, Target, check_assets_exist, targets_of
 
 _SENSOR_TAG = "dagster/sensor_name"
+_LOOKBACK = 3
 _Missing = tuple[dg.AssetKey, Due, dg.TimeWindowPartitionsDefinition]
 
 
@@ -26,7 +27,7 @@ def build_foundry_sensor(
     *,
     translator: FoundryDatasetTranslator | None = None,
     name: str = "foundry_sensor",
-    lookback: int = 3,
+    lookback: int | None = None,
     max_runs: int = 10,
     redeclared: bool = False,
     minimum_interval_seconds: int = 60,
@@ -38,8 +39,8 @@ def build_foundry_sensor(
     that have been materialized since their refresh became available, those that a run is working on, and those that
     have been requested before. So each refresh is requested once, by the schedules or by the sensor. If a run failed,
     retries are up to the run's retry policy and to people. A past refresh that nobody pulled in time has no version any
-    more, and its run fails with `NoVersionInWindowError`; with `lookback=1` such a run is never requested, neither
-    later nor between the next refresh and the end of its buffer.
+    more, and its run would fail with `NoVersionInWindowError`. So by default, a snapshot whose window is over is not
+    requested, neither later nor between the next refresh and the end of its buffer.
 
     The sensor works together with schedules, as a safety net, and without them.
 
@@ -48,7 +49,9 @@ def build_foundry_sensor(
             other keys afterwards.
         translator: Says which asset represents a dataset, if datasets are given.
         name: The sensor's name.
-        lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more.
+        lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more. By default
+            three, without snapshots whose window is over. A number includes these, for datasets that others pull, too:
+            the container may have their versions; but not with one.
         max_runs: How many runs of the sensor may be queued or running at a time; one or more. So the sensor never
             floods, whatever is missing: the newest refreshes of all datasets come first, the others when runs have
             finished.
@@ -63,7 +66,8 @@ def build_foundry_sensor(
     Raises:
         ValueError: `lookback` or `max_runs` is less than one, `redeclared` is no bool, or there are no datasets.
     """
-    whole_number("lookback", lookback, 1)
+    if lookback is not None:
+        whole_number("lookback", lookback, 1)
     whole_number("max_runs", max_runs, 1)
     flag("redeclared", redeclared)
     targets = targets_of(datasets, translator)
@@ -110,13 +114,14 @@ class _Search:
 
     Args:
         targets: The datasets and their assets.
-        lookback: How many partitions of each are looked at.
+        lookback: How many partitions of each are looked at; see `build_foundry_sensor`.
         redeclared: Whether those that do not fit the present declaration count as missing.
     """
 
-    def __init__(self, targets: Sequence[Target], lookback: int, *, redeclared: bool) -> None:
-        self._targets, self._lookback, self._redeclared = targets, lookback, redeclared
-        self._absent: dict[dg.AssetKey, tuple[object, list[Due]]] = {}
+    def __init__(self, targets: Sequence[Target], lookback: int | None, *, redeclared: bool) -> None:
+        self._targets, self._lookback, self._redeclared = targets, lookback or _LOOKBACK, redeclared
+        self._past_too = lookback is not None and lookback > 1
+        self._read: dict[dg.AssetKey, tuple[object, list[Due], list[Due]]] = {}
 
     def missing(self, instance: dg.DagsterInstance, now: dt.datetime) -> list[_Missing]:
         """What is missing and was never requested: the newest of each dataset first, then what has waited longest."""
@@ -125,33 +130,37 @@ class _Search:
         for dataset, key in self._targets:
             dues = newest_due(dataset, now, self._lookback)
             order = [due.partition_key for due in dues]
-            for due in self._absent_of(instance, dataset, key, dues, latest.get(key)):
-                if self._lookback > 1 or not _is_over(dataset, due, now):
-                    missing = (key, due, dataset.partitions_def)
-                    found.append((order.index(due.partition_key), due.since.timestamp(), missing))
+            absent, redeclared = self._look(instance, dataset, key, dues, latest.get(key))
+            if not self._past_too:
+                absent = [due for due in absent if not _is_over(dataset, due, now)]
+            for due in absent + redeclared:
+                missing = (key, due, dataset.partitions_def)
+                found.append((order.index(due.partition_key), due.since.timestamp(), missing))
         requested = runs_requested(instance, ((key, due) for *_, (key, due, _) in found))
         found = [each for each in found if (each[2][0], each[2][1].run_key) not in requested]
         return [missing for *_, missing in sorted(found, key=lambda each: each[:2])]
 
-    def _absent_of(
+    def _look(
         self,
         instance: dg.DagsterInstance,
         dataset: FoundryDataset,
         key: dg.AssetKey,
         dues: Sequence[Due],
         latest: dg.EventLogRecord | None,
-    ) -> list[Due]:
+    ) -> tuple[list[Due], list[Due]]:
+        """Those that are not there, and those that are there for another declaration."""
         if latest is None:
-            return list(dues)
+            return list(dues), []
         # Storage ids alone would be the same in another instance.
         seen = (latest.storage_id, latest.run_id, latest.timestamp, dues)
-        if key not in self._absent or self._absent[key][0] != seen:
+        if key not in self._read or self._read[key][0] != seen:
             there = is_there(instance, dataset, key, dues)
-            absent = [due for due in dues if not there[due.partition_key]]
-            if self._redeclared:
-                absent += redeclared_dues(instance, dataset, key, [due for due in dues if there[due.partition_key]])
-            self._absent[key] = (seen, absent)
-        return self._absent[key][1]
+            absent, stored = (
+                [due for due in dues if there[due.partition_key] is is_stored] for is_stored in (False, True)
+            )
+            redeclared = redeclared_dues(instance, dataset, key, stored) if self._redeclared else []
+            self._read[key] = (seen, absent, redeclared)
+        return self._read[key][1:]
 
 
 def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:

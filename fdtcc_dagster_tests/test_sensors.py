@@ -117,7 +117,7 @@ def counted_queries() -> Iterator[list[str]]:
 
 
 def test_available_refreshes_without_a_materialization_are_requested(instance: dg.DagsterInstance) -> None:
-    watched = Watched(instance, [dataset()])
+    watched = Watched(instance, [dataset()], lookback=3)
     materialize(instance, day(-1))
     assert watched.evaluate() == [("orders", day(0)), ("orders", day(-2))]
     assert watched.requests()[0].run_key == f"orders:{day(0)}:{midnight(TODAY).astimezone(UTC).isoformat()}"
@@ -152,18 +152,30 @@ def test_a_second_refresh_on_a_date_is_requested_although_the_key_is_there(insta
     assert "are there" in watched.skips()
 
 
-def test_with_a_lookback_of_one_nothing_is_requested_between_a_refresh_and_its_buffer(
-    instance: dg.DagsterInstance,
+def test_a_snapshot_whose_window_is_over_is_not_requested_but_a_slice_is(instance: dg.DagsterInstance) -> None:
+    assert Watched(instance, [dataset()]).evaluate() == [("orders", day(0))]
+    # Any later snapshot has its rows.
+    slices = FoundryDataset("orders", DAILY, day(-9), time_column="at")
+    assert Watched(instance, [slices]).evaluate() == [("orders", day(number)) for number in (-1, -2, -3)]
+    # The container has a version of one that was stored for another declaration.
+    store_as(instance, dataset(), -2)
+    renamed = FoundryDataset("orders", DAILY, day(-9), {"id": "Int64"})
+    assert Watched(instance, [renamed], redeclared=True).evaluate() == [("orders", day(0)), ("orders", day(-2))]
+
+
+@pytest.mark.parametrize("lookback", [1, None])
+def test_nothing_is_requested_between_a_refresh_and_the_end_of_its_buffer(
+    instance: dg.DagsterInstance, lookback: int | None
 ) -> None:
     # It is between six and eighteen: today's refresh is not available, and yesterday's cannot be pulled any more.
     evening = Schedule(DAILY.refreshs, dt.timedelta(hours=20), ZONE)
-    skipped = Watched(instance, [dataset(schedule=evening)], lookback=1).skips()
+    skipped = Watched(instance, [dataset(schedule=evening)], lookback=lookback).skips()
     assert f"becomes available at {(midnight(TODAY) + dt.timedelta(hours=20)).isoformat()}" in skipped
     past = [("orders", day(-1)), ("orders", day(-2))]
     assert Watched(instance, [dataset(schedule=evening)], lookback=2).evaluate() == past
     # A window that would be empty reaches to the next availability, and lasts.
     longer = Schedule(DAILY.refreshs, dt.timedelta(hours=24), ZONE)
-    assert Watched(instance, [dataset(schedule=longer)], lookback=1).evaluate() == [("orders", day(-1))]
+    assert Watched(instance, [dataset(schedule=longer)], lookback=lookback).evaluate() == [("orders", day(-1))]
 
 
 def test_what_was_requested_before_is_not_requested_again_whatever_became_of_it(instance: dg.DagsterInstance) -> None:
@@ -186,7 +198,7 @@ def test_the_same_dataset_of_another_code_location_does_not_count(instance: dg.D
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 def test_what_a_run_is_working_on_is_not_requested(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-    watched = Watched(instance, [dataset(), dataset("staff")])
+    watched = Watched(instance, [dataset(), dataset("staff")], lookback=3)
     watched.run(status, {"dagster/partition": day(0)}, [ORDERS])
     first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
     watched.run(status, {first: day(-9), last: day(-1)}, [dg.AssetKey("staff")])
@@ -212,7 +224,7 @@ def test_a_few_queries_are_enough_for_many_datasets(instance: dg.DagsterInstance
         names = [f"of_{count}_{stored}_{number}" for number in range(count)]
         for name in names[:stored]:
             materialize(instance, day(0), asset=dg.AssetKey(name))
-        watched = Watched(instance, [dataset(name) for name in names], max_runs=1000)
+        watched = Watched(instance, [dataset(name) for name in names], lookback=3, max_runs=1000)
         found = []
         for _ in range(2):
             with counted_queries() as seen:
