@@ -94,9 +94,18 @@ def test_importing_needs_no_extra() -> None:
 
 
 def test_code_locations_load_without_what_only_runs_need() -> None:
-    loaded = imported_by("import fdtcc_dagster")
+    loaded = imported_by("from fdtcc_dagster import FoundryContainerResource, build_foundry_definitions")
     assert "polars" in loaded
     assert not loaded & {"aiohttp", "dagster_polars", "pandas", "pyarrow", "websockets"}
+
+
+def test_the_package_alone_loads_neither_dagster_nor_polars() -> None:
+    assert not imported_by("import fdtcc_dagster") & {"dagster", "polars"}
+
+
+def test_its_modules_are_found_without_an_import_of_their_own() -> None:
+    done = imported_by("import fdtcc_dagster as fd; fd.errors.FdtccError")
+    assert "dagster" not in done
 
 
 def test_what_is_imported_later_is_listed_and_found() -> None:
