@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from fdtcc_dagster.arguments import instance_of, kind_of
-from fdtcc_dagster.background import wait_for
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.directories import expand_home, fall_back_to
 from fdtcc_dagster.client.endpoint import check_host
@@ -267,23 +265,16 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         Raises:
             FdtccError: As `FoundryDevToolsContainerClient.pull` does.
         """
-
-        async def work(report: Callable[[Callable[[], None]], Any]) -> Snapshot:
-            def here(function: Callable[..., None] | None) -> Callable[..., Any] | None:
-                return None if function is None else lambda *told: report(partial(function, *told))
-
-            return await self.get_client().pull(
-                name,
-                window.from_dt,
-                window.to_dt,
-                directory=directory,
-                on_message=here(on_message),
-                on_progress=here(on_progress),
-                on_notice=here(on_notice),
-                transport=self.transport,
-                missing_version=missing_version,
-                now=now,
-                evidence=evidence,
-            )
-
-        return wait_for(work, lambda call: call())
+        return self.get_client().pull_sync(
+            name,
+            window.from_dt,
+            window.to_dt,
+            directory=directory,
+            on_message=on_message,
+            transport=self.transport,
+            missing_version=missing_version,
+            now=now,
+            on_progress=on_progress,
+            on_notice=on_notice,
+            evidence=evidence,
+        )

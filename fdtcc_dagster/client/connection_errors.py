@@ -2,7 +2,7 @@
 
 This is the only place that says which HTTP statuses and answers may pass by themselves. No text of a server is quoted
 without redaction, nothing of a body is quoted, and no header that was sent. Where a library does not tell what went
-wrong, the container's health endpoint is asked, which costs it nothing.
+wrong, the container's health endpoint is asked for a status, which costs it nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_NAME, _WRONG_ADDRESS = 10, 9, 62, 64
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9]\d\d)")
 _STATUS_LINE_BYTES = len("HTTP/1.1 200")
 _LONGEST_SECONDS = 5.0
-_MOST_BYTES = 1 << 16
 
 
 def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnavailableError:
@@ -188,27 +187,6 @@ def _advice(verify_code: int) -> str:
     if verify_code == _NOT_YET_VALID:
         return "check this machine's clock"
     return "give the certificate of the authority that issued it as ca_file"
-
-
-async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
-    """Tell whether a container answers that it is online, within five seconds or the time for a connection."""
-    import aiohttp  # here, because it takes long: code locations load without it
-
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=min(open_timeout, _LONGEST_SECONDS))) as session,
-            session.get(
-                endpoint.health_url,
-                headers={"Accept-Encoding": "identity", **endpoint.headers},
-                ssl=endpoint.ssl_context or True,
-                allow_redirects=False,
-            ) as response,
-        ):
-            if response.status != 200 or unreadable(endpoint, response.headers) is not None:
-                return False
-            return b'"online"' in await response.content.read(_MOST_BYTES)
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
-        return False
 
 
 async def lasting_failure(

@@ -302,6 +302,32 @@ def request_all(names: Sequence[str], now: datetime) -> str:
     return json.dumps({"names": list(names), "from_dt": instant, "to_dt": instant})
 
 
+def request_names(names: Sequence[str]) -> str:
+    """The request that asks which of some names the container knows; see `known_names`.
+
+    It says which names it accepts before it reads the dates. These are none, so that the job of a dataset of which it
+    has a version ends there. The others have to be left: see docs/protocol.md#which-names-are-known.
+    """
+    return json.dumps({"names": list(names), "from_dt": "no date", "to_dt": "no date"})
+
+
+def known_names(message: Message) -> frozenset[str] | None:
+    """The names that the container knows, of those of `request_names`; None if a message does not say it.
+
+    Raises:
+        ProtocolError: It answers something else.
+    """
+    kind, accepted = message.get("type"), message.get("datasets")
+    if kind == "update" and isinstance(accepted, list):
+        return frozenset(map(str, accepted))
+    text = str(redact(message.get("message", ""), MOST_SHOWN))
+    if kind == "error" and _UNKNOWN_DATASET.match(text):
+        return frozenset()
+    if kind in ("error", "final"):
+        raise ProtocolError(f"the container does not say which names it knows: {excerpt(text)}")
+    return None
+
+
 def _cause(text: str) -> str:
     """The cause in a failure of the service, without the request that Foundry refused."""
     fields = ", ".join(f"{name} = {value}" for name, value in _FOUNDRY_ERROR.findall(text))

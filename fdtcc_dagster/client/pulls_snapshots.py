@@ -1,14 +1,19 @@
-"""`pull` and its two halves, `request` and `fetch`: typed errors, verified files, flat memory."""
+"""`pull`, its two halves `request` and `fetch`, and `check`: typed errors, verified files, flat memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from fdtcc_dagster.background import wait_for
 from fdtcc_dagster.client.callbacks import UNOBSERVED, OnMessage, OnProgress, PullObserver
+from fdtcc_dagster.client.check import ContainerCheck, check_container
 from fdtcc_dagster.client.download import Transport
-from fdtcc_dagster.client.protocol import MissingVersion
-from fdtcc_dagster.client.pull import Puller
+from fdtcc_dagster.client.protocol import Message, MissingVersion
+from fdtcc_dagster.client.pull import Puller, check_name
 from fdtcc_dagster.client.snapshot import Announcement, ArrivingSnapshot, Snapshot
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.window import Window
@@ -18,6 +23,29 @@ class PullsSnapshots:
     """The methods of the client that the reference client does not have."""
 
     _puller: Puller
+
+    async def check(self, names: str | Sequence[str] = ()) -> ContainerCheck:
+        """Find out whether the container can be used, how long its handshake takes, and which names it knows.
+
+        Everything is tried once. Names are asked for without a pull. For a dataset of which the container has no
+        version, it may begin to count the rows in Foundry, and no more: see docs/protocol.md#which-names-are-known.
+
+        Args:
+            names: The datasets to ask for: a name, or several.
+
+        Returns:
+            What was found.
+
+        Raises:
+            ValueError: A name is empty or no text.
+            ServiceUnavailableError: It cannot be used; the message says whether nobody is there, something else is,
+                only one side uses TLS, a token is refused, or it is up but too slow.
+            ServiceConnectionLostError: The connection ended before it had answered.
+            IdleTimeoutError: It did not say within `open_timeout` which names it knows.
+            ProtocolError: It answers something that its protocol does not know.
+        """
+        wanted = [check_name(name) for name in ([names] if isinstance(names, str) else names)]
+        return await check_container(self._puller.settings, wanted)
 
     async def pull(
         self,
@@ -86,6 +114,51 @@ class PullsSnapshots:
             observer=observer,
         )
         return await self.fetch(ArrivingSnapshot.of(announcement, directory), transport=transport, observer=observer)
+
+    def pull_sync(
+        self,
+        name: str,
+        from_dt: datetime | str,
+        to_dt: datetime | str,
+        *,
+        directory: Path | str,
+        on_message: Callable[[Message], None] | None = None,
+        transport: Transport = "csv",
+        missing_version: MissingVersion = "raise",
+        now: datetime | None = None,
+        on_progress: Callable[[int, int | None], None] | None = None,
+        on_notice: Callable[[Message], None] | None = None,
+        evidence: Evidence | None = None,
+    ) -> Snapshot:
+        """Pull one dataset from code that is not async, also where an event loop is running; see `pull`.
+
+        The arguments, the result and the errors are those of `pull`. The callbacks are functions that are called in
+        this thread. An interrupt of this thread, such as Ctrl-C or Dagster's on termination, closes the socket and
+        removes what has arrived before it is raised.
+
+        Returns:
+            The snapshot; its file belongs to the caller.
+        """
+
+        async def work(report: Callable[[Callable[[], None]], Any]) -> Snapshot:
+            def here(function: Callable[..., None] | None) -> Callable[..., Any] | None:
+                return None if function is None else lambda *told: report(partial(function, *told))
+
+            return await self.pull(
+                name,
+                from_dt,
+                to_dt,
+                directory=directory,
+                on_message=here(on_message),
+                transport=transport,
+                missing_version=missing_version,
+                now=now,
+                on_progress=here(on_progress),
+                on_notice=here(on_notice),
+                evidence=evidence,
+            )
+
+        return wait_for(work, lambda call: call())
 
     async def request(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.frames import CloseCode
 
 from fdtcc_dagster.client.clock import AwakeClock, settled
-from fdtcc_dagster.client.connection_errors import is_online, lasting_failure, malformed, refused, slow, unreachable
+from fdtcc_dagster.client.connection_errors import lasting_failure, malformed, refused, slow, unreachable
+from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.locks import handshake
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.errors import (
@@ -41,7 +42,9 @@ class _Connect(connect):
 
 
 @asynccontextmanager
-async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]:
+async def connected(
+    settings: ClientSettings, on_begin: Callable[[], None] = lambda: None
+) -> AsyncIterator[ClientConnection]:
     """Open the WebSocket, and close it at the end in any case.
 
     The container never closes by itself, sends no pong while it writes, and needs no long frames: see
@@ -49,6 +52,7 @@ async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]
 
     Args:
         settings: The address, `open_timeout`, `max_handshakes` and `lock_database` count here.
+        on_begin: Called when the handshake begins, after it has waited for those of others.
 
     Yields:
         The open connection.
@@ -59,6 +63,7 @@ async def connected(settings: ClientSettings) -> AsyncIterator[ClientConnection]
     async with handshake(
         settings.endpoint.identity, settings.max_handshakes, 2 * settings.open_timeout, settings.lock_database
     ):
+        on_begin()
         connection = await _open(settings)
     try:
         yield connection

@@ -224,20 +224,22 @@ class Conversation:
 
     async def _result(self, name: str, request: Request) -> str:
         """Find or pull a dataset; return the pointer, or an exception's text."""
-        try:
-            start, end = request.window(self._store.now())
-        except (TypeError, ValueError) as error:
-            return str(error)
-        versions = self._store.versions(name)
-        matching = [version for version in versions if start <= version.pulled_at.replace(tzinfo=None) <= end]
+        versions, matching, between = self._store.versions(name), [], ""
+        if versions:
+            # Without versions there is nothing to compare the dates with, and the service does not read them.
+            try:
+                start, end = request.window(self._store.now())
+            except (TypeError, ValueError) as error:
+                return str(error)
+            matching = [version for version in versions if start <= version.pulled_at.replace(tzinfo=None) <= end]
+            between = f"between '{start}' and '{end}'"
         failure = next((failure for fault in self._faults if (failure := fault.failure())), None)
         where = f"for dataset '{dataset_uuid(name)}'"
         if matching and failure is None:
-            found = f"Found {len(matching)} versions {where} between '{start}' and '{end}'."
-            await self.send("update", True, found)
+            await self.send("update", True, f"Found {len(matching)} versions {where} {between}.")
             return self._announced(await in_thread(self._store.pointer, matching[-1]))
         if versions:
-            await self.send("update", True, f"No versions between '{start}' and '{end}' found {where}.")
+            await self.send("update", True, f"No versions {between} found {where}.")
         else:
             message = f"No available versions found for dataset '{name}'. No metadata file found."
             await self.send("neutral", False, message)

@@ -19,8 +19,9 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.client.client import FDTCC
-from fdtcc_dagster.client.connection_errors import is_online, lasting_failure, refused
+from fdtcc_dagster.client.connection_errors import lasting_failure, refused
 from fdtcc_dagster.client.endpoint import Endpoint
+from fdtcc_dagster.client.health import is_online
 from fdtcc_dagster.client.retry import is_retryable
 from fdtcc_dagster.client.settings import ClientSettings
 from fdtcc_dagster.client.websocket import connected

@@ -213,7 +213,7 @@ async def test_dates_that_make_no_sense_fail_inside_the_job(
     container: SandboxContainer, window: dict[str, str | None], text: str
 ) -> None:
     """See docs/protocol.md#a-failed-job and docs/protocol.md#the-bounds-of-a-window."""
-    container.set_live("people", CSV)
+    container.add_version("people", NOON, CSV)
     final = (await talk(container, "people", **window))[-1]
     assert (final["type"], final["success"], final["datasets"]) == ("final", True, text)
 
