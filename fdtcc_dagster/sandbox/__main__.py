@@ -12,13 +12,20 @@ from pathlib import Path
 from fdtcc_dagster.sandbox.container import SandboxContainer
 
 
+def describe(container: SandboxContainer) -> list[str]:
+    """Say where a sandbox that has started listens, and what it does not serve; one item is one line."""
+    ignored = [f"ignored: {path}" for path in container.ignored]
+    return [*ignored, f"sandbox container ready at {container.url} ({len(container.names())} datasets)"]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; return 0 then, or 1 if the sandbox could not start."""
     parser = argparse.ArgumentParser(
         prog="python -m fdtcc_dagster.sandbox",
         description="Serve a directory of dataset versions as a Foundry DevTools Container would.",
     )
-    parser.add_argument("root", type=Path, help="<dataset>/<pulled-at>.csv, such as orders/2026-01-05T04-00-00Z.csv")
+    help_ = "<dataset>/<pulled-at>.csv, such as orders/2026-01-05T04-00-00Z.csv, or <dataset>.csv for today's data"
+    parser.add_argument("root", type=Path, help=help_)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8888, help="the port; 0 takes a free one (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -27,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         with SandboxContainer(options.root, options.port, host=options.host) as container:
-            sys.stdout.write(f"sandbox container ready at {container.url} ({len(container.names())} datasets)\n")
+            sys.stdout.write("".join(f"{line}\n" for line in describe(container)))
             sys.stdout.flush()
             threading.Event().wait()
     except KeyboardInterrupt:

@@ -31,8 +31,9 @@ class SandboxContainer:
 
     Args:
         root: A directory with a folder per dataset: `<dataset>/<pulled-at>.csv` is a version, named by
-            `version_file_name`, and `<dataset>/live.csv` what Foundry holds today, by default the newest version. It
-            is only read, and listed once. None: no datasets but those that are added.
+            `version_file_name`, and `<dataset>/live.csv` what Foundry holds today, by default the newest version. A
+            file `<dataset>.csv` beside the folders is the same as that live.csv. The directory is only read, and listed
+            once. None: no datasets but those that are added.
         port: The TCP port; 0 takes a free one.
         host: The address to listen on.
         clock: Gives the current instant as an aware datetime; by default the machine's. Versions that are recorded
@@ -171,6 +172,11 @@ class SandboxContainer:
     def names(self) -> list[str]:
         """Return the names of all datasets, sorted."""
         return self._store.names()
+
+    @property
+    def ignored(self) -> list[Path]:
+        """What is in `root` and means nothing, but for what is hidden by a dot."""
+        return list(self._service.store.ignored)
 
     def rid(self, name: str) -> str:
         """Return the RID that stands for a dataset in some messages; the same for the same name always."""

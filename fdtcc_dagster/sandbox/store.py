@@ -84,7 +84,8 @@ class Store:
     """Datasets by name. Safe to use from several threads.
 
     Args:
-        root: A directory `<dataset>/<pulled-at>.csv`, or None; it is only read, and listed once.
+        root: A directory with `<dataset>/<pulled-at>.csv` and `<dataset>.csv`, or None; it is only read, and listed
+            once.
         blobs: Where everything is kept that is not in `root`.
         clock: Gives the current instant.
 
@@ -92,7 +93,10 @@ class Store:
         FileNotFoundError: `root` does not exist.
         NotADirectoryError: `root` is not a directory.
         ValueError: The name of a CSV in it (those hidden by a dot do not count) is neither `live.csv` nor a timestamp,
-            or two name the same instant.
+            or two name the same instant or are both what Foundry holds today.
+
+    Attributes:
+        ignored: What is in `root` and means nothing, but for what is hidden by a dot.
     """
 
     def __init__(self, root: Path | None, blobs: Blobs, clock: Callable[[], datetime]) -> None:
@@ -100,7 +104,8 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._aliases: dict[str, str] = {}
-        self._datasets = {} if root is None else _scan(root)
+        self.ignored: list[Path] = []
+        self._datasets = {} if root is None else _scan(root, self.ignored)
 
     def now(self) -> datetime:
         """Return the clock's instant, in UTC."""
@@ -224,22 +229,48 @@ def _chunks(data: Data) -> Iterable[bytes]:
     return [data.encode() if isinstance(data, str) else to_pandas_csv(data)]
 
 
-def _scan(root: Path) -> dict[str, _Dataset]:
+def _scan(root: Path, ignored: list[Path]) -> dict[str, _Dataset]:
     if not root.exists():
         raise FileNotFoundError(
-            f"the sandbox's root {root} does not exist; make it, with <dataset>/<pulled-at>.csv in it"
+            f"the sandbox's root {root} does not exist; make it, with <dataset>/<pulled-at>.csv or <dataset>.csv in it"
         )
     if not root.is_dir():
         raise NotADirectoryError(f"the sandbox's root {root} is not a directory")
-    folders = (path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith("."))
-    return {folder.name: _scan_dataset(folder) for folder in folders}
+    datasets: dict[str, _Dataset] = {}
+    for path in sorted(root.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            datasets[path.name] = _scan_dataset(path, ignored)
+        elif path.suffix != ".csv":
+            ignored.append(path)
+    for path in sorted(root.glob("[!.]*.csv")):
+        if path.is_file():
+            _add_flat(datasets, path)
+    return datasets
 
 
-def _scan_dataset(folder: Path) -> _Dataset:
+def _add_flat(datasets: dict[str, _Dataset], path: Path) -> None:
+    """Take `<dataset>.csv` for what Foundry holds today."""
+    if path.name == _LIVE or _FILE_NAME.fullmatch(path.name):
+        raise ValueError(
+            f"{path} is named like a version of a dataset: put it into a folder with the dataset's name, or give the "
+            "directory above as the root"
+        )
+    dataset = datasets.setdefault(path.stem, _Dataset())
+    if dataset.live is not None and dataset.live.exists():
+        raise ValueError(f"{path} and {dataset.live} are both what Foundry holds today; keep one of them")
+    dataset.live = path
+
+
+def _scan_dataset(folder: Path, ignored: list[Path]) -> _Dataset:
     dataset = _Dataset(live=folder / _LIVE)
     seen: dict[datetime, Path] = {}
-    for path in sorted(folder.glob("[!.]*.csv")):
+    for path in sorted(folder.glob("[!.]*")):
         if path.name == _LIVE:
+            continue
+        if path.suffix != ".csv":
+            ignored.append(path)
             continue
         pulled_at = _pulled_at(path)
         if pulled_at in seen:

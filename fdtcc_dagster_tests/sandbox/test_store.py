@@ -151,3 +151,27 @@ def test_version_without_time_zone_is_refused(container: SandboxContainer) -> No
 
 def test_rids_are_the_same_for_the_same_name(container: SandboxContainer) -> None:
     assert container.rid("people") == SandboxContainer().rid("people") != container.rid("orders")
+
+
+def test_a_flat_file_is_what_foundry_holds_today_and_the_rest_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_bytes(CSV)
+    (tmp_path / "foundry.sales.csv").write_bytes(CSV)
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "2026-01-05T04-00-00Z.csv").write_text("id\n1\n")
+    ignored = [tmp_path / "README.md", tmp_path / "orders" / "nested", tmp_path / "orders" / "notes.txt"]
+    ignored[1].mkdir()
+    ignored[0].touch()
+    ignored[2].touch()
+    (tmp_path / ".hidden").touch()
+    container = SandboxContainer(tmp_path)
+    assert container.names() == ["foundry.sales", "orders"]
+    assert sorted(container.ignored) == sorted(ignored)
+    assert container._service.store.live("orders").sha256 == SHA
+
+
+def test_a_flat_file_beside_live_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "orders").mkdir()
+    for name in ("orders.csv", "orders/live.csv"):
+        (tmp_path / name).write_bytes(CSV)
+    with pytest.raises(ValueError, match="both what Foundry holds today"):
+        SandboxContainer(tmp_path)
