@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,8 @@ from polars.datatypes import DataType
 from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
-from fdtcc_dagster.calendar.timezones import zone_of
+from fdtcc_dagster.calendar.ticks import key_delay, tick_of
+from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
@@ -40,6 +42,24 @@ class TimeColumn:
     timezone: str = "UTC"
     allow_nulls: bool = False
     complete_history: bool = False
+
+
+@dataclass(frozen=True)
+class PartitionWindow:
+    """A partition, what is pulled for it, and when.
+
+    Attributes:
+        partition_key: Its key.
+        window: The window of the pull of its snapshot, or of its rows' times where it is a slice.
+        available_at: The aware instant from which it can be pulled.
+        requested_at: When the schedule of `build_foundry_schedules` requests it: more than once if its date has several
+            refreshes; empty if the dataset has its own partitions definition.
+    """
+
+    partition_key: str
+    window: Window
+    available_at: dt.datetime
+    requested_at: tuple[dt.datetime, ...]
 
 
 @dataclass(frozen=True, init=False)
@@ -199,6 +219,62 @@ class FoundryDataset:
                 window=window,
             )
         return window
+
+    def windows(self, since: dt.datetime | None = None, count: int = 10) -> list[PartitionWindow]:
+        """List partitions with their windows: the one that is current at an instant, and those after it.
+
+        Args:
+            since: An aware instant; now, if None.
+            count: How many partitions at most. There are fewer where the definition ends.
+
+        Returns:
+            The partitions in the order of their windows. They may lie in the future.
+
+        Raises:
+            ScheduleError: `since` is naive, or no definition has exactly the schedule's dates as keys.
+        """
+        since = since or dt.datetime.now(UTC)
+        keys = self._own_keys(since) if self.schedule is None else self._schedule_keys(self.schedule, since)
+        return [self._described(key) for key in islice(keys, count)]
+
+    def _schedule_keys(self, schedule: Schedule, since: dt.datetime) -> Iterator[str]:
+        assert self.start is not None  # noqa: S101  checked at construction
+        zone, definition = zone_of(schedule.timezone), self.partitions_def
+        first = instant_of(zone, self.start, dt.time())
+        # A slice is of the time since a refresh; a snapshot may be pulled only when the buffer has passed, too.
+        buffer = dt.timedelta(0) if self.time else schedule.buffer
+        refresh = schedule.last_before(since + dt.timedelta(microseconds=1) - buffer)
+        if refresh < first:
+            refresh = schedule.first_from(first)
+        while definition.end is None or refresh < definition.end:
+            yield refresh.date().isoformat()
+            refresh = schedule.first_from(instant_of(zone, refresh.date() + dt.timedelta(days=1), dt.time()))
+
+    def _own_keys(self, since: dt.datetime) -> Iterator[str]:
+        definition = self.partitions_def
+        with dg.partition_loading_context(effective_dt=since):
+            window = definition.get_last_partition_window() or definition.get_next_partition_window(
+                definition.start, respect_bounds=False
+            )
+        while window is not None and (definition.end is None or window.start < definition.end):
+            yield window.start.strftime(definition.fmt)
+            window = definition.get_next_partition_window(window.end, respect_bounds=False)
+
+    def _described(self, key: str) -> PartitionWindow:
+        window, schedule = self.window(key), self.schedule
+        available = window.from_dt if self.time is None else self.complete_at(key)
+        if schedule is None:
+            return PartitionWindow(key, window, available, ())
+        refreshes = [window.to_dt]
+        if self.time is None:
+            zone, day = zone_of(schedule.timezone), dt.date.fromisoformat(key)
+            bounds = (instant_of(zone, each, dt.time()) for each in (day, day + dt.timedelta(days=1)))
+            refreshes = schedule.refreshes(*bounds)
+        delay = key_delay(self.partitions_def)
+        ticks = sorted({tick_of(schedule, refresh, delay).astimezone(UTC) for refresh in refreshes})
+        return PartitionWindow(
+            key, window, available, tuple(tick.astimezone(zone_of(schedule.timezone)) for tick in ticks)
+        )
 
     def complete_at(self, partition_key: str) -> dt.datetime:
         """When a slice is over and the rows of its window may be pulled.

@@ -10,6 +10,7 @@ import pytest
 
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.dataset import FoundryDataset
+from fdtcc_dagster.due import newest_due
 from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster_tests.calendar.test_schedule import FIRST_LAST_AND_FRIDAYS, at
 
@@ -143,3 +144,46 @@ def test_a_dataset_is_pickled_with_its_calendar_and_partitions() -> None:
     twin = pickle.loads(pickle.dumps(dataset))  # noqa: S301
     assert twin == dataset
     assert twin.partitions_def.get_partition_keys(current_time=at("2024-06-01")) == keys
+
+
+HARD = Schedule([Refresh("monthly", -2, "23:00:00"), Refresh("monthly", -2, "04:00:00")], timezone="Europe/Berlin")
+SINCE = at("2024-03-15")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START),
+        FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START, time_column="at"),
+        FoundryDataset("orders", HARD, START),
+        FoundryDataset("orders", HARD, START, time_column="at"),
+        FoundryDataset("orders", partitions_def=DAILY),
+        FoundryDataset("orders", partitions_def=DAILY, time_column="at"),
+    ],
+    ids=["snapshots", "slices", "hard", "hard slices", "own", "own slices"],
+)
+def test_windows_are_listed_from_the_current_partition_on(dataset: FoundryDataset) -> None:
+    found = dataset.windows(SINCE, 5)
+    keys = dataset.partitions_def.get_partition_keys(current_time=at("2024-12-31"))
+    first = keys.index(found[0].partition_key)
+    assert [each.partition_key for each in found] == keys[first : first + 5]
+    assert [each.window for each in found] == [dataset.window(each.partition_key) for each in found]
+    # The first one is current: it has begun, and the next one has not.
+    assert found[0].window.from_dt <= SINCE < found[1].window.from_dt
+    for each in found:
+        for tick in each.requested_at:
+            (due,) = newest_due(dataset, tick, 1, after=tick - dt.timedelta(minutes=1))
+            assert due.partition_key == each.partition_key
+            assert tick >= each.available_at or len(each.requested_at) > 1
+    assert all(each.requested_at for each in found) is (dataset.schedule is not None)
+
+
+def test_windows_begin_with_the_start_and_end_with_the_definition() -> None:
+    dataset = FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, START)
+    assert [each.partition_key for each in dataset.windows(at("2020-01-01"), 2)] == ["2024-01-01", "2024-01-05"]
+    ending = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-01-03")
+    own = FoundryDataset("orders", partitions_def=ending)
+    assert [each.partition_key for each in own.windows(at("2020-01-01"))] == ["2024-01-01", "2024-01-02"]
+    assert len(dataset.windows()) == 10
+    with pytest.raises(ScheduleError, match="time zone"):
+        dataset.windows(dt.datetime(2024, 1, 1))
