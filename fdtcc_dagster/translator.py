@@ -118,7 +118,7 @@ def targets_of(targets: Iterable[FoundryTarget], translator: FoundryDatasetTrans
         _check_dataset(number, target, (FoundryDataset, *get_args(AssetLoaderTypes)))
         if isinstance(target, FoundryDataset):
             found.append((target, check_asset_key(translator.get_asset_spec(target).key)))
-        elif isinstance(target, dg.AssetsDefinition) and (dataset := _dataset_of(target)) is not None:
+        elif isinstance(target, dg.AssetsDefinition) and (dataset := dataset_of(target)) is not None:
             found.append((dataset, check_asset_key(target.key)))
     if given and not found:
         raise ValueError("none of these is a FoundryDataset or an asset that build_foundry_assets has made")
@@ -149,7 +149,7 @@ def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iter
     """
     if repository is None:
         return
-    keys = {_dataset_of(asset): key for key, asset in repository.assets_defs_by_key.items()}
+    keys = {dataset_of(asset): key for key, asset in repository.assets_defs_by_key.items()}
     for dataset, key in targets:
         if key not in repository.assets_defs_by_key and (present := keys.get(dataset)) is not None:
             raise dg.DagsterInvalidDefinitionError(
@@ -159,5 +159,6 @@ def check_assets_exist(repository: dg.RepositoryDefinition | None, targets: Iter
             )
 
 
-def _dataset_of(asset: dg.AssetsDefinition) -> FoundryDataset | None:
+def dataset_of(asset: dg.AssetsDefinition) -> FoundryDataset | None:
+    """The dataset of an asset that `build_foundry_assets` has made; None for another asset."""
     return _datasets.get(asset.node_def) if asset.is_executable else None

@@ -110,6 +110,22 @@ def publish(
     return published
 
 
+def publish_file(file: Path, target: Path) -> None:
+    """Move a file that is complete and verified to its place, as a whole or not at all.
+
+    Args:
+        file: The file, on the same file system as the target.
+        target: Its place, in an existing directory.
+
+    Raises:
+        OSError: It cannot be moved, or does not reach the disk.
+    """
+    with file.open("rb") as opened:
+        _flush_to_disk(opened.fileno(), target)
+    file.replace(target)
+    _flush_directory(target.parent)
+
+
 def _write(
     df: pl.LazyFrame,
     part: Path,

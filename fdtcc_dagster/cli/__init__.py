@@ -1,0 +1,1 @@
+"""The command `fdtcc`. Its modules import Dagster, Polars and the client only where a command needs them."""

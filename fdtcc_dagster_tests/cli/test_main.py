@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from fdtcc_dagster.cli.main import main
+from fdtcc_dagster_tests.cli.conftest import Run
+from fdtcc_dagster_tests.test_public_surface import imported_by
+
+COMMANDS = sorted(main.commands)
+HELP = """
+from fdtcc_dagster.cli.main import main
+for arguments in ([], *([name] for name in main.commands)):
+    try:
+        main([*arguments, "--help"])
+    except SystemExit as ended:
+        assert ended.code == 0
+"""
+
+
+def test_help_loads_neither_dagster_nor_polars_nor_the_network() -> None:
+    assert not imported_by(HELP) & {"dagster", "polars", "aiohttp", "websockets", "rich", "yaml", "pyarrow"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_json(run: Run, command: str) -> None:
+    done = run(command, "--help")
+    assert done.code == 0
+    assert f"\n    fdtcc {command} " in done.out.partition("Examples:")[2]
+    assert "--json" in done.out
+
+
+def test_the_commands_are_these(run: Run) -> None:
+    assert COMMANDS == ["calendar", "check", "pull", "sandbox"]
+    done = run("--help")
+    assert all(f"\n    fdtcc {command} " in done.out for command in COMMANDS)
+
+
+def test_the_entry_point_is_the_command() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    found = re.search(r'\[project\.scripts\]\nfdtcc = "([\w.]+):(\w+)"', project)
+    assert found
+    assert getattr(import_module(found[1]), found[2]) is main
+
+
+def test_a_command_that_does_not_exist_is_a_mistake_of_usage() -> None:
+    command = [sys.executable, "-m", "fdtcc_dagster.cli", "chekc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'chekc'" in done.stderr
+    assert done.stderr.startswith("Usage: fdtcc ")
