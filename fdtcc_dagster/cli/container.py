@@ -80,12 +80,15 @@ def client_of(
     """Make a client; the token comes from the environment, where no list of processes shows it."""
     from fdtcc_dagster.client import FoundryDevToolsContainerClient
 
+    token, secure = os.environ.get(TOKEN) or None, secure or address.secure or ca_file is not None
+    if token is not None and not secure:
+        click.echo(f"fdtcc: {TOKEN} is sent unencrypted; use --secure if the proxy speaks TLS", err=True)
     return FoundryDevToolsContainerClient(
         address.host,
         address.port,
-        secure=secure or address.secure or ca_file is not None,
+        secure=secure,
         ca_file=ca_file,
-        bearer_token=os.environ.get(TOKEN) or None,
+        bearer_token=token,
         missing_version="raise",
         **settings,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -47,26 +48,46 @@ _OPTIONS = {
 class Command(click.Command):
     """A command whose expected errors are one line, or with `--json` an object on stdout."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments."""
+        given = tuple(args)  # click takes what it has read
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if "--json" not in given:
+                raise
+            fail(error, as_json=True)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        as_json = bool(ctx.params.get("as_json"))
         try:
-            with _signals():
+            with _signals(), _without_log():
                 return super().invoke(ctx)
+        except click.UsageError as error:
+            if not as_json:
+                raise  # click shows the usage, too
+            fail(error, as_json=True)
         except _EXPECTED as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # who read our output has gone: click ends quietly
-            fail(error, as_json=bool(ctx.params.get("as_json")))
+            fail(error, as_json=as_json)
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code for an error; 1 for one of no kind in the table."""
+    if isinstance(error, click.UsageError):
+        return USAGE
     return next((code for code, kinds in EXIT_CODES.items() if isinstance(error, kinds)), 1)
 
 
-def fail(error: BaseException, *, as_json: bool) -> None:
+def fail(error: BaseException, *, as_json: bool) -> NoReturn:
     """Report an error and end the command."""
     code = exit_code(error)
-    text = "\n".join(map(printable, redact(str(error)).splitlines()))
+    told = error.format_message() if isinstance(error, click.UsageError) else str(error)
+    text = "\n".join(map(printable, redact(told).splitlines()))
     if isinstance(error, KeyboardInterrupt):
         text = "interrupted; nothing was kept"
     hints = [f"{python}: {option}" for python, option in _OPTIONS.items() if python in text]
@@ -90,6 +111,17 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Write the result, or the error, as JSON to stdout.")(
         function
     )
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep the client's log from stderr: what it tells is shown, or is in the error."""
+    logger, nowhere = logging.getLogger("fdtcc_dagster"), logging.NullHandler()
+    logger.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nowhere)
 
 
 @contextmanager

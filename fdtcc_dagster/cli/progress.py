@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from fdtcc_dagster.redaction import excerpt
@@ -27,9 +28,9 @@ class Progress:
         self._console = console or Console(file=sys.stderr, highlight=False)
         self._bar = Bar(
             SpinnerColumn(),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=10),
             TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -60,7 +61,7 @@ class Progress:
         self._show()
 
     def rows(self, rows: int, announced: int | None) -> None:
-        """Show how many rows have been read, of how many if that was announced."""
+        """Show how many rows have been read, of how many if that was announced; the first call begins the download."""
         self._rows, self._announced = rows, announced
         self._show()
 
@@ -83,9 +84,14 @@ def described(size: int, rows: int, announced: int | None, seconds: float, done:
         seconds: How long it has taken so far.
         done: Which part of it is done, if that is known.
     """
-    of = f" of {announced:,}" if announced else ""
-    percent = f" ({min(rows * 100 // announced, 100)} %)" if announced else ""
-    parts = [*([f"{size / 1e6:,.1f} MB"] if size else []), f"{rows:,}{of} rows{percent}"]
+    parts = [f"{size / 1e6:,.1f} MB"] if size else []
+    if announced:
+        read, of = f"{rows:,}", f"{announced:,}"
+        if announced >= 10**6:
+            read, of = f"{rows / 1e6:,.1f}", f"{announced / 1e6:,.1f} million"
+        parts.append(f"{read} of {of} rows ({min(rows * 100 // announced, 100)} %)")
+    elif rows:
+        parts.append(f"{rows:,} rows")
     if seconds >= 1 and size:
         parts.append(f"{size / 1e6 / seconds:,.1f} MB/s")
     if done and seconds >= 1:

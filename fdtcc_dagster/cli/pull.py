@@ -75,6 +75,7 @@ def pull(
     as_json: bool,
 ) -> None:
     """Pull a dataset."""
+    from fdtcc_dagster.errors import ServiceUnavailableError
     from fdtcc_dagster.window import Window
 
     _check_target(out)
@@ -83,7 +84,11 @@ def pull(
     request = _Request(dataset, window, out, "zip" if use_zip else "csv", "accept" if accept_today else "raise")
     types = None if schema is None else read_schema(schema)
     client = client_of(address_of(container), secure=secure, ca_file=ca_file)
-    snapshot, stored = _pull(client, request, types)
+    try:
+        snapshot, stored = _pull(client, request, types)
+    except ServiceUnavailableError as error:
+        where = f"{client.host}:{client.port}"
+        raise ServiceUnavailableError(f"{error} See also: fdtcc check {where}", permanent=error.permanent) from error
     if as_json:
         echo_json(
             {
@@ -205,6 +210,7 @@ async def _work(
         missing_version=request.missing_version,
         observer=observer,
     )
+    on_rows(0, announcement.announced_rows)
     is_parquet = request.out.suffix.lower() == ".parquet"
     with spool_directory(request.out.parent) as spool:
 

@@ -53,8 +53,13 @@ def test_an_address_is_told_from_a_dataset(text: str, expected: bool) -> None:
     assert is_address(text) is expected
 
 
-def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv(TOKEN, "s3cret")
     client = client_of(Address("localhost", 443, secure=True), secure=False, ca_file=None)
     assert client._puller.settings.bearer_token == "s3cret"  # noqa: S105
     assert client._puller.settings.secure
+    assert capsys.readouterr().err == ""
+    client_of(Address("localhost", 8888), secure=False, ca_file=None)
+    assert capsys.readouterr().err.startswith(f"fdtcc: {TOKEN} is sent unencrypted; use --secure")

@@ -48,6 +48,24 @@ def test_the_entry_point_is_the_command() -> None:
     assert getattr(import_module(found[1]), found[2]) is main
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "--timeout", "0"], "'--timeout': 0.0 is not in the range x>0"),
+        (["check", "http://localhost/path"], "address must be HOST:PORT"),
+        (["pull", "orders", "--from", "2026-01-05"], "Missing option '--out'"),
+        (["calendar"], "give rules"),
+    ],
+)
+def test_a_mistake_of_usage_is_json_too(run: Run, arguments: list[str], message: str) -> None:
+    done = run(*arguments, "--json")
+    assert (done.code, done.err) == (2, "")
+    assert message in done.json["error"]["message"]
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert f"Usage: fdtcc {arguments[0]} " in done.err
+
+
 def test_a_command_that_does_not_exist_is_a_mistake_of_usage() -> None:
     command = [sys.executable, "-m", "fdtcc_dagster.cli", "chekc"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,14 +11,15 @@ from fdtcc_dagster.cli.progress import Progress, described
 @pytest.mark.parametrize(
     ("size", "rows", "announced", "seconds", "done", "text"),
     [
-        (0, 0, None, 0.1, None, "0 rows"),
+        (0, 0, None, 0.1, None, ""),
+        (4_000_000, 0, 3, 0.1, 0.0, "4.0 MB, 0 of 3 rows (0 %)"),
         (
             59_000_000,
             1_200_000,
             2_400_000,
             30.0,
             0.5,
-            "59.0 MB, 1,200,000 of 2,400,000 rows (50 %), 2.0 MB/s, 0:30 left",
+            "59.0 MB, 1.2 of 2.4 million rows (50 %), 2.0 MB/s, 0:30 left",
         ),
         (1_500_000, 10, None, 1.0, None, "1.5 MB, 10 rows, 1.5 MB/s"),
         (1_500_000, 10, 5, 1.0, 2.0, "1.5 MB, 10 of 5 rows (100 %), 1.5 MB/s, 0:00 left"),

@@ -89,7 +89,7 @@ def test_a_schema_is_applied_strictly_and_a_failure_keeps_the_file(run: Run, out
         ("orders", ["--from", "2999-01-01", "--to", "2999-02-01"], None, 7, "2999"),
         ("live", ["--from", YESTERDAY], faults.JobFailure("out of credits"), 6, "out of credits"),
         ("live", ["--from", YESTERDAY], faults.AnnouncedRows(3), 8, "3 rows"),
-        ("orders", CACHED, faults.RefusedHandshake(401), 3, "refuses the credentials"),
+        ("orders", CACHED, faults.RefusedHandshake(401), 3, "See also: fdtcc check 127.0.0.1:"),
     ],
 )
 def test_an_expected_failure_has_its_exit_code_and_leaves_nothing(
@@ -108,6 +108,16 @@ def test_an_expected_failure_has_its_exit_code_and_leaves_nothing(
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert list(out.iterdir()) == []
+
+
+def test_an_attempt_that_fails_is_said_once(
+    run: Run, container: SandboxContainer, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.01)  # of the wait
+    container.inject("orders", faults.ServiceRestart(1))
+    done = run("pull", "orders", *CACHED, "--out", out / "x.csv")
+    assert done.code == 0
+    assert done.err.count("attempt 1 of 3 failed, next one in ") == 1
 
 
 @pytest.mark.usefixtures("container")
