@@ -196,13 +196,17 @@ def _each(value: Any) -> list[Any]:
 
 def _described(dataset: FoundryDataset, moment: datetime, count: int) -> dict[str, Any]:
     from fdtcc_dagster.calendar.ticks import key_delay, render_crons
+    from fdtcc_dagster.calendar.words import in_words
 
     definition, schedule = dataset.partitions_def, dataset.schedule
     crons = (definition.cron_schedule,) if schedule is None else render_crons(schedule, key_delay(definition))
-    rules = [] if schedule is None else [_in_words(vars(refresh)) for refresh in schedule.refreshs]
+    rules = [] if schedule is None else [_as_rule(vars(refresh)) for refresh in schedule.refreshs]
     return {
         "dataset": dataset.name,
         "slices": dataset.time is not None,
+        "calendar": f"its own partitions definition ({definition.timezone})"
+        if schedule is None
+        else in_words(schedule),
         "rules": rules,
         "buffer_seconds": None if schedule is None else schedule.buffer.total_seconds(),
         "timezone": definition.timezone,
@@ -222,17 +226,14 @@ def _described(dataset: FoundryDataset, moment: datetime, count: int) -> dict[st
     }
 
 
-def _in_words(rule: dict[str, Any]) -> str:
+def _as_rule(rule: dict[str, Any]) -> str:
     return " ".join(str(rule[name]) for name in ("cycle", "month", "day", "time") if rule[name] is not None)
 
 
 def _table(shown: dict[str, Any]) -> str:
-    buffer = shown["buffer_seconds"]
-    calendar = ", ".join(shown["rules"]) or "its own partitions definition"
     lines = [
         shown["dataset"] + (", in slices" if shown["slices"] else ""),
-        f"  calendar    {calendar}; {shown['timezone']}"
-        + ("" if buffer is None else f"; buffer {timedelta(seconds=buffer)}"),
+        f"  calendar    {shown['calendar']}",
         f"  partitions  {shown['partitions_cron']}"
         + (f", without {shown['excluded']:,} dates or crons" if shown["excluded"] else ""),
         f"  schedule    {' | '.join(shown['schedule_crons'])}",

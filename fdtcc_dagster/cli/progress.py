@@ -51,8 +51,8 @@ class Progress:
         self._bar.stop()
 
     def message(self, message: dict[str, Any]) -> None:
-        """Show a message of the container, or of the client itself."""
-        if message.get("type") != "keepalive":
+        """Show a message of the container, or of the client itself; not the last one, which says "DONE"."""
+        if message.get("type") not in ("keepalive", "final"):
             self._console.print(Text(excerpt(message.get("message", ""), 1000)), soft_wrap=True)
 
     def bytes(self, size: int, total: int | None) -> None:

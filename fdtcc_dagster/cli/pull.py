@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -126,7 +126,7 @@ class _Request:
     missing_version: Any
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stored:
     """What has been stored.
 
@@ -135,8 +135,8 @@ class Stored:
         schema: Column → data type.
     """
 
-    rows: int = 0
-    schema: Mapping[str, str] = field(default_factory=dict)
+    rows: int
+    schema: Mapping[str, str]
 
 
 def _check_target(out: Path) -> None:
@@ -234,31 +234,23 @@ def _read(
 ) -> Stored:
     """Read and check all rows while they arrive, and store them if the file is Parquet."""
     import polars as pl
-    from polars.io.plugins import register_io_source
     from upath import UPath
 
     from fdtcc_dagster.pandas_csv.schema import dtype_name
     from fdtcc_dagster.pandas_csv.source import TypedCsv
     from fdtcc_dagster.storage.publishing import publish
 
+    announced = arriving.announcement.announced_rows
+
     def use(csv: TypedCsv) -> Stored:
-        stored = Stored(0, {name: dtype_name(dtype) for name, dtype in csv.schema.items()})
-
-        def frames() -> Any:
-            stored.rows = 0
-            for frame in csv.frames():
-                stored.rows += frame.height
-                on_rows(stored.rows, arriving.announcement.announced_rows)
-                yield frame
-
         if parquet is None:
-            for _ in frames():
-                pass
+            rows = sum(frame.height for frame in csv.frames())
         else:
-            publish(register_io_source(lambda *_: frames(), schema=csv.schema), UPath(parquet))
-        return stored
+            rows = publish(csv.scan(), UPath(parquet)).rows
+        return Stored(rows, {name: dtype_name(dtype) for name, dtype in csv.schema.items()})
 
-    return arriving.source.read(None if schema is None else pl.Schema(schema), use)
+    source = replace(arriving.source, on_rows=lambda rows: on_rows(rows, announced))
+    return source.read(None if schema is None else pl.Schema(schema), use)
 
 
 def _umask() -> int:

@@ -44,7 +44,7 @@ def test_a_rule_becomes_keys_windows_ticks_and_crons(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         "monthly -1 02:00, weekly friday 08:00:00\n"
-        "  calendar    monthly -1 02:00:00, weekly Friday 08:00:00; UTC; buffer 1:30:00\n"
+        "  calendar    last day of each month 02:00; every Friday 08:00 (UTC, data 1 h 30 min later)\n"
         "  partitions  0 0 L * 5\n"
         "  schedule    30 3 L * * | 30 9 * * 5\n"
         "key         window from                window to                  requested at\n"
