@@ -99,11 +99,10 @@ async def is_online(endpoint: Endpoint, open_timeout: float) -> bool:
 async def explained(endpoint: Endpoint, error: ServiceUnavailableError, seconds: float) -> ServiceUnavailableError:
     """Return a failure of `ask_health`, or a better one: TLS is spoken there, or the container is at the other port.
 
-    The port is asked for a TLS handshake, in which no credential is sent.
+    Without `secure`, the port is asked for a TLS handshake, and nothing is sent to it.
     """
     seconds = min(seconds, _LONGEST_SECONDS)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = None if endpoint.secure else _any_certificate()
     try:
         connecting = asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
         _, writer = await asyncio.wait_for(connecting, seconds)
@@ -114,6 +113,12 @@ async def explained(endpoint: Endpoint, error: ServiceUnavailableError, seconds:
     if endpoint.secure:
         return error
     return ServiceUnavailableError(f"{endpoint} speaks TLS: set secure=True", permanent=True)
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def _at_the_other_port(
