@@ -33,7 +33,6 @@ class Progress:
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(excerpt(dataset), total=None)
         self._size = self._rows = 0
@@ -42,13 +41,16 @@ class Progress:
         self._began: float | None = None
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        # Elsewhere, rich would end it by an empty line.
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def message(self, message: dict[str, Any]) -> None:
         """Show a message of the container, or of the client itself; not the last one, which says "DONE"."""
