@@ -1,0 +1,64 @@
+"""The README's code, run against a container."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+import fdtcc_dagster as fd
+from fdtcc_dagster.sandbox import SandboxContainer
+
+README = Path(__file__).parents[1] / "README.md"
+NAME = "foundry.sales.orders"
+CSV = "id,customer,amount,ordered_at\n1,ada,9.50,2026-01-05 10:00:00+00:00\n2,ada,0.50,2026-01-06 10:00:00+00:00\n"
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """All names that the README's code defines."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "readme"}
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 4
+    for block in blocks:
+        exec(compile(block, README.name, "exec"), names)  # noqa: S102  it is what is tested
+    return names
+
+
+def test_the_dataset_and_the_downstream_asset_are_materialized(code: dict[str, Any], tmp_path: Path) -> None:
+    orders: fd.FoundryDataset = code["orders"]
+    dg.Definitions.validate_loadable(code["pipeline"])
+    assert code["defs"].resources is not None
+    key = orders.partitions_def.get_partition_keys()[-2]
+    with SandboxContainer() as container, dg.instance_for_test() as instance:
+        container.add_version(NAME, orders.window(key).from_dt, CSV)
+        result = dg.materialize(
+            [*fd.build_foundry_assets([orders]), code["revenue"]],
+            resources={
+                "foundry_container": fd.FoundryContainerResource(host=container.host, port=container.port),
+                "io_manager": fd.FoundryParquetIOManager(base_dir=str(tmp_path / "data")),
+            },
+            partition_key=key,
+            instance=instance,
+        )
+    assert result.success
+    revenue = pl.read_parquet(tmp_path / "data" / "revenue" / f"{key}.parquet")
+    assert revenue.rows() == [("ada", 10)]
+
+
+def test_the_client_alone_stores_a_file(
+    code: dict[str, Any], sandbox_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled_at = datetime(2026, 1, 6, tzinfo=timezone.utc)
+    sandbox_container.add_version(NAME, pulled_at, "id,amount\n1,9.5\n")
+    client = fd.FDTCC(sandbox_container.host, sandbox_container.port)
+    monkeypatch.setitem(code, "FDTCC", lambda *_: client)
+    asyncio.run(code["pull_orders"]())
+    assert pl.read_parquet(tmp_path / "orders.parquet").rows() == [(1, 9.5)]
