@@ -235,7 +235,7 @@ async def handshake(container: str, limit: int, timeout: float, database: str | 
             if database is None:
                 yield
             else:
-                names = [f"{container}/handshake-{number}" for number in range(limit)]
+                names = [f"handshake {number} with {container}" for number in range(limit)]
                 async with database_lock(database, names, timeout):
                     yield
         finally:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,15 @@ async def test_a_database_that_cannot_be_used(
     with pytest.raises(ServiceUnavailableError, match=said) as caught:
         await held(server, "orders", url.format(wrong=WRONG, port=server.port))
     assert WRONG not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_dataset_may_have_the_name_of_a_handshake(server: PostgresServer) -> None:
+    with SandboxContainer() as container:
+        snapshots(container, "handshake-0")
+        client = FDTCC("127.0.0.1", container.port, lock_database=server.url, max_handshakes=1)
+        now = datetime.now(timezone.utc)
+        pulled = client.get_single(None, "handshake-0", now - timedelta(days=1), now + timedelta(days=1), None)
+        assert asyncio.run(asyncio.wait_for(pulled, 5))[1]
 
 
 @pytest.mark.parametrize("url", ["localhost:5432", "mysql://s3cr3t@db/x", 5432])
