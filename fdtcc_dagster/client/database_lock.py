@@ -167,10 +167,15 @@ class _Session:
         import psycopg
 
         try:
-            psycopg.conninfo.conninfo_to_dict(self._url)
+            parts = psycopg.conninfo.conninfo_to_dict(self._url)
         except psycopg.ProgrammingError:
             # Its text may have the password.
             raise _unavailable("lock_database is no URL that Postgres understands", permanent=True) from None
+        # Then a part of the password is taken for the host, the port or the database, and errors would show it.
+        if any("@" in str(parts.get(name)) for name in ("host", "port", "dbname")):
+            raise _unavailable(
+                "lock_database has an @ or a / in its password: write them as %40 and %2F", permanent=True
+            )
         connection = await psycopg.AsyncConnection.connect(
             self._url,
             autocommit=True,

@@ -162,6 +162,9 @@ async def test_the_server_frees_the_lock_of_a_holder_that_hangs(
         ("postgresql://dagster:{wrong}@127.0.0.1:{port}/postgres", "password authentication failed"),
         ("postgresql+psycopg2://dagster:{wrong}@127.0.0.1:1/postgres", "refused"),
         ("postgresql://dagster:{wrong}@127.0.0.1:{port}/postgres?nonsense={wrong}", "no URL that Postgres understands"),
+        # Postgres takes what follows the first @ for the host, and what follows the first / for the database.
+        ("postgresql://dagster:pass@{wrong}@127.0.0.1:{port}/postgres", "write them as %40 and %2F"),
+        ("postgresql://dagster:12/{wrong}@127.0.0.1:{port}/postgres", "write them as %40 and %2F"),
     ],
 )
 async def test_a_database_that_cannot_be_used(
