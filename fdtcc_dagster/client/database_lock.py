@@ -4,20 +4,23 @@ Each lock is an advisory lock of a session of its own, so the server frees it as
 seconds if the holder's machine does. A heartbeat on that session shows the holder that the lock is still its own, and
 shows the server that the holder runs: the server ends a session without heartbeats.
 
-A session that is lost, as in a restart of the server, is opened anew, and takes the lock again before others may take
-it. If another holder has it all the same, the pull fails, because its snapshot may be corrupt.
+A session that is lost, as in a restart of the server, is opened anew at once, and takes the lock again before others
+may take it. If another holder has it all the same, the pull fails, because its snapshot may be corrupt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fdtcc_dagster.client.clock import AwakeClock
+from fdtcc_dagster.client.clock import AwakeClock, settled
 from fdtcc_dagster.errors import ServiceConnectionLostError, ServiceUnavailableError
 from fdtcc_dagster.redaction import excerpt, redact
 
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
+_RETAKE_SECONDS = 0.1
+"""Between attempts to take the lock again: shorter than those of others, who poll."""
 _CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 10.0
+"""How long a query may take: a server that hangs must not hold a pull up that has ended or is terminated."""
 _OUTAGE_SECONDS = 60.0
 """How long the database may be away, as in a restart, before a pull that waits for its lock fails."""
 _GRACE_SECONDS = 15.0
@@ -88,30 +95,32 @@ async def database_lock(
 
 
 async def _take(session: _Session, keys: list[int], on_wait: Callable[[], Awaitable[None]] | None) -> int:
-    clock, failing = AwakeClock(), 0.0
-    while True:
-        try:
-            for key in keys:
-                if await session.try_lock(key, _GRACE_SECONDS):
-                    return key
-            failing = 0.0
-            if on_wait is not None:
-                await on_wait()
-                on_wait = None
-        except ServiceUnavailableError as error:
-            failing = failing or clock()
-            if error.permanent or clock() - failing > _OUTAGE_SECONDS:
-                raise
-        await asyncio.sleep(_POLL_SECONDS)
+    failing = 0.0
+    with AwakeClock() as clock:
+        while True:
+            try:
+                for key in keys:
+                    if await session.try_lock(key, _GRACE_SECONDS):
+                        return key
+                failing = 0.0
+                if on_wait is not None:
+                    await on_wait()
+                    on_wait = None
+            except ServiceUnavailableError as error:
+                failing = failing or clock()
+                if error.permanent or clock() - failing > _OUTAGE_SECONDS:
+                    raise
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _keep(session: _Session, key: int) -> None:
     """Send heartbeats, and return when another session has the lock."""
     while True:
-        await asyncio.sleep(_HEARTBEAT_SECONDS)
-        with suppress(ServiceUnavailableError):
+        try:
             if not await session.beat() and not await session.try_lock(key, 0):
                 return
+        except ServiceUnavailableError:
+            await asyncio.sleep(_RETAKE_SECONDS)
 
 
 class _Session:
@@ -132,10 +141,18 @@ class _Session:
         return rows == [(True,)]
 
     async def beat(self) -> bool:
-        """Tell whether the session is the same as before."""
+        """Send a heartbeat when it is due, and tell whether the session has lasted; its end is noticed at once."""
+        import psycopg
+
         if self._connection is not None:
-            with suppress(ServiceUnavailableError):
+            try:
+                async for _ in self._connection.notifies(timeout=_HEARTBEAT_SECONDS):
+                    pass
                 await self._ask("SELECT 1")
+            except psycopg.Error:
+                await self._disconnect()
+            except ServiceUnavailableError:
+                pass
         return self._connection is not None
 
     async def close(self) -> None:
@@ -154,8 +171,7 @@ class _Session:
         try:
             if self._connection is None:
                 self._connection = await self._connect()
-            cursor = await self._connection.execute(query, values)
-            return await cursor.fetchall()
+            return await _answer(self._connection, query, values)
         except psycopg.Error as error:
             await self._disconnect()
             raise _unavailable(excerpt(redact(str(error).strip()))) from None
@@ -190,13 +206,14 @@ class _Session:
         try:
             if connection.info.server_version < 140000:
                 raise _unavailable("lock_database needs Postgres 14 or newer", permanent=True)
-            cursor = await connection.execute(
+            answer = await _answer(
+                connection,
                 "SELECT pg_backend_pid(), set_config('tcp_keepalives_idle', '10', false), "
                 "set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false), "
                 "set_config('idle_session_timeout', %s, false)",
                 [str(round(self._idle_seconds * 1000))],
             )
-            if (await cursor.fetchall())[0][0] != connection.info.backend_pid:
+            if answer[0][0] != connection.info.backend_pid:
                 raise _unavailable(
                     "lock_database is a connection pooler (such as PgBouncer), whose sessions are not ours alone: "
                     "give the address of Postgres itself",
@@ -211,6 +228,25 @@ class _Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _answer(
+    connection: AsyncConnection[tuple[object, ...]], query: LiteralString, values: Sequence[object]
+) -> list[tuple[object, ...]]:
+    async def ask() -> list[tuple[object, ...]]:
+        return await (await connection.execute(query, values)).fetchall()
+
+    asked = asyncio.ensure_future(ask())
+    await settled(asked, _ANSWER_SECONDS, partial(_hang_up, connection))
+    return await asked
+
+
+def _hang_up(connection: AsyncConnection[tuple[object, ...]]) -> None:
+    """Let a query end at once, with an error. To cancel it, psycopg would have to wait for the server."""
+    import psycopg
+
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _unavailable(text: str, *, permanent: bool = False) -> ServiceUnavailableError:

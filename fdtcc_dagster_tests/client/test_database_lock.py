@@ -111,8 +111,12 @@ def test_the_lock_of_a_machine_that_dies_is_free(server: PostgresServer, tmp_pat
         assert container.max_conversations == {"orders": 1}
 
 
-async def test_a_holder_whose_session_ends_takes_the_lock_again(server: PostgresServer) -> None:
+async def test_a_holder_whose_session_ends_takes_the_lock_again_at_once(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HEARTBEAT_SECONDS", 60.0)
     async with database_lock(server.url, ["orders"], 60) as check:
+        await asyncio.sleep(0.05)
         end_sessions(server)
         await asyncio.sleep(0.3)
         check()
@@ -121,18 +125,46 @@ async def test_a_holder_whose_session_ends_takes_the_lock_again(server: Postgres
     await asyncio.wait_for(held(server, "orders"), 5)
 
 
-async def test_a_holder_knows_that_it_has_lost_the_lock(
-    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_holder_knows_that_it_has_lost_the_lock(server: PostgresServer) -> None:
     async with database_lock(server.url, ["orders"], 60) as check:
-        monkeypatch.setattr(module, "_HEARTBEAT_SECONDS", 0.5)
-        await asyncio.sleep(0.15)  # the last short heartbeat
-        end_sessions(server)
-        async with database_lock(server.url, ["orders"], 60):
+        with psycopg.connect(server.url) as other:
+            # It waits in the server, and so it is faster.
+            taking = asyncio.to_thread(other.execute, "SELECT pg_advisory_lock(%s)", [module._key("orders")])
+            taken = asyncio.ensure_future(taking)
+            await asyncio.sleep(0.1)
             check()
-            await asyncio.sleep(0.6)
+            end_sessions(server)
+            await taken
+            await asyncio.sleep(0.3)
             with pytest.raises(ServiceConnectionLostError, match="another pull has taken the lock"):
                 check()
+
+
+async def test_a_server_that_hangs_does_not_hold_up_the_end_of_a_pull(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.2)
+    async with database_lock(server.url, ["orders"], 60):
+        began, (hanging,) = time.monotonic(), sessions(server)
+        os.kill(hanging, signal.SIGSTOP)
+    os.kill(hanging, signal.SIGCONT)
+    assert time.monotonic() - began < 2
+
+
+async def test_the_time_for_an_outage_counts_however_long_an_attempt_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        attempts = 0
+
+        async def try_lock(self, key: int, grace: float) -> bool:
+            self.attempts += 1
+            await asyncio.sleep(0.8)
+            raise ServiceUnavailableError("connection timeout expired")
+
+    monkeypatch.setattr(module, "_OUTAGE_SECONDS", 0.7)
+    slow: Any = Slow()
+    with pytest.raises(ServiceUnavailableError):
+        await module._take(slow, [1], None)
+    assert slow.attempts == 2
 
 
 async def test_only_former_holders_take_locks_just_after_the_start(
@@ -148,12 +180,11 @@ async def test_only_former_holders_take_locks_just_after_the_start(
         check()
 
 
-async def test_the_server_frees_the_lock_of_a_holder_that_hangs(
-    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with database_lock(server.url, ["orders"], 0.5):
-        monkeypatch.setattr(module, "_HEARTBEAT_SECONDS", 60.0)
-        await asyncio.wait_for(held(server, "orders"), 5)
+async def test_the_server_frees_the_lock_of_a_holder_that_hangs(server: PostgresServer) -> None:
+    hanging = module._Session(server.url, 0.5)
+    assert await hanging.try_lock(module._key("orders"), 0)
+    await asyncio.wait_for(held(server, "orders"), 5)
+    await hanging.close()
 
 
 @pytest.mark.parametrize(
@@ -196,6 +227,12 @@ async def held(server: PostgresServer, name: str, url: str | None = None) -> Non
     """Hold a lock for a moment."""
     async with database_lock(url or server.url, [name], 60):
         pass
+
+
+def sessions(server: PostgresServer) -> list[int]:
+    with psycopg.connect(server.url) as connection:
+        found = connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'fdtcc_dagster'")
+        return [pid for (pid,) in found]
 
 
 def end_sessions(server: PostgresServer) -> None:
