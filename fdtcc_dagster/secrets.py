@@ -12,8 +12,11 @@ import dagster as dg
 _OPTION = re.compile(
     r"secret|passw|token|credential|connection_?string|account_?key|customer_?key|private_?key|signature", re.IGNORECASE
 )
-_PUBLIC = re.compile(r"anon|google_default|cloud|cache|browser|true|false|/.*", re.IGNORECASE)
-"""What stands in the place of a secret and is none: gcsfs' words for where it finds one, and the path of a file."""
+_PUBLIC = re.compile(r"true|false", re.IGNORECASE)
+_PUBLIC_TOKEN = re.compile(r"anon|google_default|cloud|cache|browser|/.*", re.IGNORECASE)
+"""What stands in the place of gcsfs' `token` and is none: its words for where it finds one, and the path of a file."""
+_IN_URL = re.compile(r"://[^@]*:[^@]*@|\bsig=", re.IGNORECASE)
+"""A password or a signature in an address, such as those of an endpoint and of a proxy."""
 
 IsReference = Callable[[object], bool]
 
@@ -44,15 +47,22 @@ def refuse_plain_secrets(owner: str, values: Mapping[str, object], is_reference:
 
 
 def secret_options(options: object) -> dict[str, Any]:
-    """Those of a store's options that are secrets by their names, at any depth."""
+    """Those of a store's options that are secrets by their names or have one in an address, at any depth."""
     found: dict[str, Any] = {}
-    for name, value in options.items() if isinstance(options, Mapping) else ():
-        if _OPTION.search(str(name)):
-            if not isinstance(value, bool) and not (isinstance(value, str) and _PUBLIC.fullmatch(value)):
-                found[name] = value
+    items = enumerate(options) if isinstance(options, (list, tuple)) else ()
+    for name, value in options.items() if isinstance(options, Mapping) else items:
+        if _is_secret(str(name), value):
+            found[str(name)] = value
         elif inner := secret_options(value):
-            found[name] = inner
+            found[str(name)] = inner
     return found
+
+
+def _is_secret(name: str, value: object) -> bool:
+    if not _OPTION.search(name):
+        return isinstance(value, str) and bool(_IN_URL.search(value))
+    public = _PUBLIC_TOKEN if name == "token" else _PUBLIC
+    return not isinstance(value, bool) and not (isinstance(value, str) and public.fullmatch(value))
 
 
 def with_values(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +75,8 @@ def with_values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value_of(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_value_of(name, item) for item in value]
     if not isinstance(value, Mapping):
         return value
     if set(value) == {"env"} and isinstance(value["env"], str):

@@ -53,6 +53,8 @@ def _is_template(value: object) -> bool:
 def _as_env_vars(value: object) -> Any:
     if isinstance(value, dict):
         return {name: _as_env_vars(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_env_vars(item) for item in value]
     match = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
     return dg.EnvVar(match[1]) if match else value
 

@@ -17,6 +17,7 @@ from fdtcc_dagster import FoundryContainerResource, FoundryParquetIOManager
 from fdtcc_dagster.client import FoundryDevToolsContainerClient
 from fdtcc_dagster.client.endpoint import Endpoint
 from fdtcc_dagster.components import FoundryDatasetsComponent
+from fdtcc_dagster.secrets import with_values
 from fdtcc_dagster_tests.components.project import Project
 from fdtcc_dagster_tests.security.conftest import TOKEN, Proxied
 from fdtcc_dagster_tests.security.witness import Witness
@@ -95,6 +96,11 @@ def test_a_run_that_has_no_token_says_which_variable_is_missing(
         FoundryParquetIOManager(base_dir="s3://b", storage_options={"client_kwargs": {"aws_session_token": TOKEN}}),
         FoundryParquetIOManager(base_dir="gs://bucket", storage_options={"token": {"private_key": TOKEN}}),
         FoundryParquetIOManager(base_dir="az://bucket", storage_options={"connection_string": TOKEN}),
+        # Of base64, of which one in 64 begins with a slash.
+        FoundryParquetIOManager(base_dir="s3://bucket", storage_options={"secret": f"/{TOKEN}"}),
+        FoundryParquetIOManager(base_dir="s3://bucket", storage_options={"endpoint_url": f"http://user:{TOKEN}@host"}),
+        FoundryParquetIOManager(base_dir="s3://bucket", storage_options={"config_kwargs": {"l": [{"secret": TOKEN}]}}),
+        FoundryParquetIOManager(base_dir="az://bucket", storage_options={"account_host": f"h?sv=1&sig={TOKEN}"}),
     ],
 )
 def test_a_secret_that_dagster_would_store_is_refused_and_not_shown(
@@ -141,8 +147,10 @@ def test_a_setting_that_is_misspelled_is_not_passed_over() -> None:
 
 
 def test_what_is_no_secret_may_be_given_as_it_is() -> None:
-    options = {"key": "k", "anon": False, "token": "google_default", "client_kwargs": {"region_name": "eu"}}
-    FoundryParquetIOManager(base_dir="s3://bucket", storage_options=options).get_resource_definition()
+    client = {"region_name": "eu", "endpoint_url": "http://127.0.0.1:9000"}
+    for token in ("google_default", "/var/run/secrets/key.json", dg.EnvVar("TOKEN")):
+        options = {"key": "k", "anon": False, "token": token, "client_kwargs": client}
+        FoundryParquetIOManager(base_dir="s3://bucket", storage_options=options).get_resource_definition()
 
 
 def test_no_repr_has_a_secret() -> None:
@@ -169,7 +177,9 @@ def test_yaml_leaves_the_environment_to_the_run(monkeypatch: pytest.MonkeyPatch)
           lock_database: "{{ env.LOCKS }}"
         io_manager:
           base_dir: s3://bucket
-          storage_options: {secret: "{{ env.PROXY_TOKEN }}", client_kwargs: {region_name: "{{ env.PROXY_KEY }}"}}
+          storage_options:
+            secret: "{{ env.PROXY_TOKEN }}"
+            client_kwargs: {region_name: "{{ env.PROXY_KEY }}", several: ["{{ env.PROXY_TOKEN }}"]}
         """
     )
     resource = component.resource
@@ -181,7 +191,9 @@ def test_yaml_leaves_the_environment_to_the_run(monkeypatch: pytest.MonkeyPatch)
     io_manager = component.io_manager
     assert isinstance(io_manager, FoundryParquetIOManager)
     options = io_manager.get_resource_definition().config_schema.as_field().default_value_as_json_str
-    assert '"region_name": {"env": "PROXY_KEY"}}, "secret": {"env": "PROXY_TOKEN"}' in options
+    assert '"region_name": {"env": "PROXY_KEY"}, "several": [{"env": "PROXY_TOKEN"}]}' in options
+    assert '"secret": {"env": "PROXY_TOKEN"}' in options
+    assert with_values({"several": [{"env": "PROXY_TOKEN"}]}) == {"several": [TOKEN]}
     assert "nobody-may-see" not in stored + options
     monkeypatch.setenv("LOCKS", "postgresql://user:password@host/database")
     with resource.process_config_and_initialize_cm() as resolved:
@@ -201,6 +213,7 @@ SECRET_IN_YAML = [
 SECRET_OF_THE_STORE = [
     f"storage_options: {{secret: {TOKEN}}}",
     f"storage_options: {{client_kwargs: {{aws_secret_access_key: {TOKEN}}}}}",
+    f'storage_options: {{endpoint_url: "http://user:{TOKEN}@{{{{ env.PROXY_KEY }}}}"}}',
 ]
 
 
