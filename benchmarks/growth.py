@@ -1,6 +1,11 @@
 """How a code location grows: seconds, megabytes, bytes and queries for 10, 100 and 1,000 datasets, over bare Dagster.
 
     python benchmarks/growth.py [--datasets 10 100 1000] [--rounds 1]
+    python benchmarks/growth.py --histories
+
+With `--histories`, each location has one asset with a long history, and all of its partitions are stored: a daily one
+of 10,000 partitions, and one since 1990 whose union of rules no cron can say, in a zone with summer time. The asset of
+bare Dagster has as many partitions, one a day.
 
 The two code locations of `load_time.py` go through the same steps by turns, each time in a fresh process: as many
 assets of bare Dagster with daily partitions, and with a schedule, a condition and a sensor that are written by hand.
@@ -15,8 +20,9 @@ import os
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +100,9 @@ def decide(which: str) -> Times:
                 sensor.evaluate_tick(context)
             if step == "sensor, nothing stored":
                 for key, definition in _partitions_of(repository):
-                    newest = definition.get_last_partition_key()
-                    instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=newest))
+                    all_keys = definition.get_partition_keys()
+                    for partition in all_keys if os.environ.get("LOAD_TIME_HISTORY") else all_keys[-1:]:
+                        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
         cursor = None
         for step in ("conditions, first", "conditions, later"):
             with queries(times, step):
@@ -134,15 +141,34 @@ def count(which: str) -> Times:
 STEPS: tuple[Callable[[str], Times], ...] = (load, decide, count)
 
 
-def table(found: dict[str, dict[int, dict[str, list[float]]]], sizes: list[int]) -> str:
-    """One line for each figure; for each size, bare Dagster's median, ours, and their ratio."""
-    head = "".join(f"{f'{size:,} bare':>12}{'ours':>10}{'÷':>7}" for size in sizes)
+def environments(options: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """The name of each column of the table → the environment of its code locations."""
+    if not options.histories:
+        return {f"{size:,}": {"LOAD_TIME_DATASETS": str(size)} for size in options.datasets}
+    from benchmarks.load_time_foundry import LONG
+    from fdtcc_dagster import FoundryDataset
+
+    found, today = {}, datetime.now(timezone.utc).date()
+    for history, start in (("daily", today - timedelta(days=9_999)), ("union", date(1990, 1, 1))):
+        partitions = len(FoundryDataset("d", LONG[history], start).partitions_def.get_partition_keys())
+        found[f"{partitions:,} {history}"] = {
+            "LOAD_TIME_DATASETS": "1",
+            "LOAD_TIME_HISTORY": history,
+            "LOAD_TIME_START": start.isoformat(),
+            "LOAD_TIME_BARE_START": (today - timedelta(days=partitions - 1)).isoformat(),
+        }
+    return found
+
+
+def table(found: dict[str, dict[str, dict[str, list[float]]]], columns: Iterable[str]) -> str:
+    """One line for each figure; for each column, bare Dagster's median, ours, and their ratio."""
+    head = "".join(f"{f'{column} bare':>18}{'ours':>10}{'÷':>7}" for column in columns)
     lines = [f"{'':40}{head}"]
-    for name, by_size in found.items():
+    for name, by_column in found.items():
         cells = ""
-        for size in sizes:
-            bare, ours = (statistics.median(by_size[size][which]) for which in LOCATIONS)
-            cells += f"{bare:12.3f}{ours:10.3f}{ours / bare if bare else 0:7.2f}"
+        for column in columns:
+            bare, ours = (statistics.median(by_column[column][which]) for which in LOCATIONS)
+            cells += f"{bare:18.3f}{ours:10.3f}{ours / bare if bare else 0:7.2f}"
         lines.append(f"{name:40}{cells}")
     return "\n".join(lines)
 
@@ -152,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--datasets", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--histories", action="store_true", help="one asset with many partitions")
     parser.add_argument("--only", choices=[step.__name__ for step in STEPS])
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--which", help=argparse.SUPPRESS)
@@ -162,17 +189,18 @@ def main() -> None:
 
         options.to.write_text(json.dumps({step.__name__: step for step in STEPS}[options.step](options.which)))
         return
-    found: dict[str, dict[int, dict[str, list[float]]]] = {}
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    columns = environments(options)
     for step in STEPS:
         if options.only not in (None, step.__name__):
             continue
-        for size in options.datasets:
-            os.environ["LOAD_TIME_DATASETS"] = str(size)
+        for column, environment in columns.items():
+            os.environ.update(environment)
             for _ in range(options.rounds):
                 for which in LOCATIONS:
                     for name, figure in measure(step, which, Path(__file__)).items():
-                        found.setdefault(name, {}).setdefault(size, {}).setdefault(which, []).append(figure)
-    print(table(found, options.datasets))
+                        found.setdefault(name, {}).setdefault(column, {}).setdefault(which, []).append(figure)
+    print(table(found, columns))
 
 
 if __name__ == "__main__":

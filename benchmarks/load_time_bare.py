@@ -8,13 +8,14 @@ from typing import Any
 import dagster as dg
 
 DATASETS = int(os.environ.get("LOAD_TIME_DATASETS", "300"))
+START = os.environ.get("LOAD_TIME_BARE_START", "2020-01-01")
 KIND = {"foundry", "parquet"}
 
 
 def _asset(number: int, condition: dg.AutomationCondition[Any] | None = None) -> dg.AssetsDefinition:
     @dg.asset(
         name=f"dataset_{number}",
-        partitions_def=dg.DailyPartitionsDefinition(start_date="2020-01-01", end_offset=1),
+        partitions_def=dg.DailyPartitionsDefinition(start_date=START, end_offset=1),
         description=f"The dataset {number}.",
         kinds=KIND,
         retry_policy=dg.RetryPolicy(max_retries=2),

@@ -32,10 +32,26 @@ def _calendar(number: int) -> fd.Schedule:
     return fd.Schedule(rules[number % 4], dt.timedelta(minutes=90 + number), ZONES[number % len(ZONES)])
 
 
+LONG = {
+    "daily": fd.Schedule([{"cycle": "daily", "time": "04:00:00"}], timezone="Europe/Berlin"),
+    "union": fd.Schedule(
+        [
+            {"cycle": "weekly", "day": "Monday", "time": "06:00:00"},
+            {"cycle": "monthly", "day": -2, "time": "02:30:00"},
+            {"cycle": "quarterly", "day": 30, "time": "23:00:00"},
+        ],
+        timezone="Europe/Berlin",
+    ),
+}
+"""The calendars of a dataset with a long history: one that cron can say, and one that it cannot."""
+HISTORY, START = os.environ.get("LOAD_TIME_HISTORY"), os.environ.get("LOAD_TIME_START", "2020-01-01")
 ALL = os.environ.get("LOAD_TIME") == "all"
 
 defs = fd.build_foundry_definitions(
-    [fd.FoundryDataset(f"dataset_{number}", _calendar(number), "2020-01-01") for number in range(DATASETS)],
+    [
+        fd.FoundryDataset(f"dataset_{number}", LONG[HISTORY] if HISTORY else _calendar(number), START)
+        for number in range(DATASETS)
+    ],
     resource=fd.FoundryContainerResource(host="127.0.0.1"),
     automation="condition" if ALL else "schedule",
     sensor=ALL,
