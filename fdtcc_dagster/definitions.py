@@ -56,7 +56,8 @@ def build_foundry_definitions(
     Args:
         datasets: The datasets.
         resource: The container, which becomes the resource with the key `resource_key`.
-        resource_key: Another key for each of several containers, whose definitions are merged.
+        resource_key: Another key for each of several containers, whose definitions are merged. Its sensors are named
+            after it.
         io_manager: Stores the partitions, as the resource `foundry_io_manager`; by default a `FoundryParquetIOManager`
             in the storage directory of the Dagster instance.
         translator: Gives the assets' keys, groups, tags and so on.
@@ -114,6 +115,7 @@ def assemble(
     sensor: Options = None,
     checks: Options = None,
     freshness: Options = None,
+    resource_key: str = RESOURCE_KEY,
     io_manager_key: str = IO_MANAGER_KEY,
     executor: dg.ExecutorDefinition | dg.Executor | None = None,
     **assets: Any,
@@ -130,12 +132,17 @@ def assemble(
         condition=partial(foundry_automation_condition, **condition) if automation == "condition" else None,
         freshness=None if freshness is None else partial(foundry_freshness_policy, **freshness),
     )
-    made = build_foundry_assets(datasets, translator=described, io_manager_key=io_manager_key, **assets)
+    made = build_foundry_assets(
+        datasets, translator=described, resource_key=resource_key, io_manager_key=io_manager_key, **assets
+    )
+    # The definitions of several containers are merged, and Dagster refuses two sensors with one name.
+    stem = "foundry" if resource_key == RESOURCE_KEY else resource_key
     sensors: list[dg.SensorDefinition] = []
     if automation == "condition":
-        sensors += build_foundry_automation_sensors(datasets, translator=translator, **asking)
+        named = {"name": f"{stem}_automation", **asking}
+        sensors += build_foundry_automation_sensors(datasets, translator=translator, **named)
     if sensor is not None and datasets:
-        sensors.append(build_foundry_sensor(datasets, translator=translator, **sensor))
+        sensors.append(build_foundry_sensor(datasets, translator=translator, **{"name": f"{stem}_sensor", **sensor}))
     by_schedule = automation == "schedule"
     return dg.Definitions(
         assets=made,

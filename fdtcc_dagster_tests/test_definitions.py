@@ -63,11 +63,16 @@ def test_several_containers_are_behind_one_code_location(tmp_path: Path) -> None
                     [FoundryDataset(name, WEEKLY, "2026-01-01")],
                     resource=FoundryContainerResource(host="127.0.0.1", port=container.port),
                     resource_key=f"foundry_{name}",
+                    automation="condition",
+                    sensor=True,
                 )
                 for container, name in ((eu, "orders"), (us, "orders_us"))
             )
         )
         with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+            sensors = {sensor.name for sensor in merged.get_repository_def().sensor_defs}
+            named = {f"foundry_{name}_{what}" for name in ("orders", "orders_us") for what in ("automation", "sensor")}
+            assert sensors == named
             job = merged.resolve_implicit_global_asset_job_def()
             newest = WEEKLY.get_latest_refresh().date().isoformat()
             assert job.execute_in_process(instance=instance, partition_key=newest).success
