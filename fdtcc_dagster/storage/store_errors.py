@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +25,24 @@ _NO_CREDENTIALS = frozenset(
 )
 """Errors of botocore, google.auth and azure.core for credentials that are missing or refused."""
 
+_NO_ANSWER = frozenset(
+    {
+        "ConnectionError",
+        "HTTPClientError",
+        "HttpResponseError",
+        "ServiceRequestError",
+        "ServiceResponseError",
+        "HttpError",
+        "TransportError",
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "TimeoutError",
+    }
+)
+"""Errors of botocore, azure.core, gcsfs, google.auth, aiohttp and asyncio for a store that is not reached, or fails."""
+
+_URL = re.compile(r"https?://\S+")
+
 
 class StoreRefusedError(OSError):
     """An object store refuses what it is asked, and would refuse it again, so a retry does not help."""
@@ -33,7 +52,10 @@ class StoreRefusedError(OSError):
 
 @contextmanager
 def refusals_explained(path: UPath, *, puts: bool = False) -> Iterator[None]:
-    """Raise what the store refuses for good as a `StoreRefusedError` that says what to do; other errors as they are.
+    """Raise what the store refuses for good as a `StoreRefusedError` that says what to do.
+
+    A store that cannot be reached is an `OSError`, by which the rest of the package knows that it may pass, and not one
+    of its library's own. Other errors stay as they are.
 
     Args:
         path: The object.
@@ -41,6 +63,7 @@ def refusals_explained(path: UPath, *, puts: bool = False) -> Iterator[None]:
 
     Raises:
         StoreRefusedError: The credentials are refused or missing, or the bucket does not exist.
+        OSError: The store cannot be reached, or fails.
     """
     try:
         yield
@@ -57,6 +80,9 @@ def refusals_explained(path: UPath, *, puts: bool = False) -> Iterator[None]:
                 "that they are allowed to read, write and list objects there (where listing is not allowed, S3 refuses "
                 "to say that an object does not exist)"
             ) from None
+        if _NO_ANSWER & {base.__name__ for base in type(error).__mro__} and not isinstance(error, OSError):
+            why = f"{type(error).__name__}: {_URL.sub('<URL>', _text(error))}"
+            raise OSError(f"{path}: the object store cannot be reached, or fails ({why}); try again") from None
         raise
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+)
 from upath import UPath
 
 from fdtcc_dagster.failures import may_pass
@@ -35,6 +40,21 @@ def test_the_url_of_an_upload_is_not_shown(text: str) -> None:
     with pytest.raises(StoreRefusedError) as caught, refusals_explained(PATH, puts=True):
         raise error
     assert caught.value.__suppress_context__
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url="https://host?upload_id=hidden"),
+        ConnectionClosedError(endpoint_url="https://host?upload_id=hidden"),
+        aiohttp.ServerDisconnectedError(),
+    ],
+)
+def test_a_store_that_is_not_reached_may_be_reached_later(error: Exception) -> None:
+    with pytest.raises(OSError, match="cannot be reached") as caught, refusals_explained(PATH, puts=True):
+        raise error
+    assert may_pass(caught.value)
     assert "hidden" not in str(caught.value)
 
 
