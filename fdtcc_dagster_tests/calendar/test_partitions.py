@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import dagster as dg
@@ -105,6 +105,34 @@ def test_keys_are_the_refresh_dates_so_far_here_and_on_the_host(
     else:
         # Dagster lists the first key of a definition that has not begun a tick early.
         assert len(keys(definition, now)) <= 1
+
+
+@given(
+    st.lists(rules, min_size=1, max_size=3),
+    st.sampled_from(ZONES),
+    st.sampled_from([1925, 1968, 1990, 2010, 2036, 2060]),
+    st.integers(0, 10_000),
+)
+@settings(max_examples=examples(8), deadline=None)
+def test_windows_are_the_same_forwards_and_backwards_long_ago_and_far_ahead(
+    refreshs: list[Refresh], timezone: str, year: int, number: int
+) -> None:
+    schedule = Schedule([Refresh(rule.cycle, rule.day, NOON, rule.month) for rule in refreshs], timezone=timezone)
+    start, end = dt.date(year, 2, 27), dt.date(year + 5, 3, 2)
+    definition = build_partitions_def(schedule, start, horizon=end)
+    host: Any = on_the_host(definition)
+    now = at(f"{end} 12:30")
+    listed = [str(day) for day in schedule.refresh_dates(start, end - DAY)]
+    assert [key for key in keys(host, now) if key < str(end)] == listed
+    with dg.partition_loading_context(effective_dt=now):
+        # Further ahead, since a window is counted backwards when it is over.
+        backwards = host._reverse_iterate_time_windows((now + 800 * DAY).timestamp())
+        found = takewhile(str(start).__le__, (window.start.strftime("%Y-%m-%d") for window in backwards))
+        assert [key for key in found if key < str(end)] == listed[::-1]
+        for key, following in list(pairwise(listed))[number % 40 :: 40]:
+            this, then = map(definition.time_window_for_partition_key, (key, following))
+            assert definition.get_next_partition_window(this.end) == then
+            assert definition.get_prev_partition_window(then.start) == this
 
 
 @pytest.mark.parametrize(
