@@ -15,14 +15,14 @@ import pytest
 
 from fdtcc_dagster_tests.real_instance import end, free_port, wait_until
 
-PACKAGES = "postgresql redis-server"
-_POSTGRES = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+PACKAGES = "postgresql redis-server nginx"
+POSTGRES = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 """Where Debian has the programs of its versions, which are not on the PATH."""
 
 
 def program(name: str) -> str:
     """The path of a program; a test skips without it, and fails in CI."""
-    path = shutil.which(name, path=os.pathsep.join((*_POSTGRES, os.environ.get("PATH", ""))))
+    path = shutil.which(name, path=os.pathsep.join((*POSTGRES, os.environ.get("PATH", ""))))
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {name}: apt-get install {PACKAGES}")
     return path
