@@ -64,7 +64,8 @@ def build_foundry_definitions(
         automation: What requests a partition when its data become available: `"schedule"`, a schedule for each dataset;
             `"condition"`, an `AutomationCondition` of each asset, with the sensors that evaluate it; or None, nothing.
         sensor: Whether there is also a sensor, for available partitions that are missing, as after a downtime.
-        checks: Whether there are the checks of `build_foundry_checks`, and a `FreshnessPolicy` if one fits.
+        checks: Whether there are the checks of `build_foundry_checks`, with a `FreshnessPolicy` in place of the check
+            of freshness where one fits.
         max_partitions_per_run: As for `build_foundry_assets`.
         pool: As for `build_foundry_assets`.
         retry_policy: As for `build_foundry_assets`.
@@ -127,10 +128,15 @@ def assemble(
     """
     asking = dict(conditions or {})
     condition = {"max_catchup": asking.pop("max_catchup")} if "max_catchup" in asking else {}
+
+    @cache
+    def policy(dataset: FoundryDataset) -> dg.FreshnessPolicy | None:
+        return None if freshness is None else foundry_freshness_policy(dataset, **freshness)
+
     described = AutomatedTranslator(
         translator,
         condition=partial(foundry_automation_condition, **condition) if automation == "condition" else None,
-        freshness=None if freshness is None else partial(foundry_freshness_policy, **freshness),
+        freshness=None if freshness is None else policy,
     )
     made = build_foundry_assets(
         datasets, translator=described, resource_key=resource_key, io_manager_key=io_manager_key, **assets
@@ -148,10 +154,21 @@ def assemble(
         assets=made,
         schedules=build_foundry_schedules(datasets, translator=translator, **(schedules or {})) if by_schedule else [],
         sensors=sensors,
-        asset_checks=[] if checks is None else build_foundry_checks(datasets, translator=translator, **checks),
+        asset_checks=[
+            check
+            for dataset in (datasets if checks is not None else ())
+            for check in build_foundry_checks(
+                [dataset], translator=translator, **_checks_beside(policy(dataset), checks or {})
+            )
+        ],
         resources=resources,
         executor=executor,
     )
+
+
+def _checks_beside(policy: dg.FreshnessPolicy | None, checks: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a dataset's checks: no check of freshness beside a policy, as the two may disagree."""
+    return checks if policy is None else {"freshness_grace": None, **checks}
 
 
 @cache

@@ -10,7 +10,7 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 
 from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Refresh, Schedule, build_foundry_definitions
-from fdtcc_dagster.checks.partition_checks import DECLARATION
+from fdtcc_dagster.checks.partition_checks import DECLARATION, FRESHNESS
 from fdtcc_dagster.sandbox import SandboxContainer
 
 WEEKLY = Schedule([{"cycle": "weekly", "day": "Monday", "time": "02:00:00"}])
@@ -51,6 +51,12 @@ def test_a_sensor_checks_and_freshness_policies_on_request() -> None:
     declarations = {key.asset_key for key in repository.asset_checks_defs_by_key if key.name == DECLARATION}
     assert declarations == set(definitions.resolve_all_asset_keys())
     assert all(spec.freshness_policy is not None for spec in definitions.resolve_all_asset_specs())
+    # Never both: they may disagree.
+    assert not [key for key in repository.asset_checks_defs_by_key if key.name == FRESHNESS]
+    own = FoundryDataset("own", partitions_def=dg.DailyPartitionsDefinition("2026-01-01", end_offset=1))
+    (checks,) = build_foundry_definitions([own], resource=CONTAINER, checks=True).asset_checks or []
+    assert isinstance(checks, dg.AssetChecksDefinition)
+    assert FRESHNESS in {key.name for key in checks.check_keys}
 
 
 def test_several_containers_are_behind_one_code_location(tmp_path: Path) -> None:
