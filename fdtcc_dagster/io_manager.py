@@ -47,7 +47,7 @@ from fdtcc_dagster.storage import checksums, object_store, reading
 from fdtcc_dagster.storage.object_store import is_local
 from fdtcc_dagster.storage.outputs import frame_of, of_each
 from fdtcc_dagster.storage.publishing import ParquetOptions, Published, publish
-from fdtcc_dagster.storage.store_errors import StoreRefusedError
+from fdtcc_dagster.storage.store_errors import StoreRefusedError, refusals_explained
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             OSError: Its file cannot be read.
         """
         path = self._partition_path(asset_key, partition_key)
-        with path.open("rb") as file:
+        with refusals_explained(path), path.open("rb") as file:
             said, found = checksums.read_to_end(file)
         if said is None:
             reading.read_all(self._scan(path), path)

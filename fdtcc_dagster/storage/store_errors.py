@@ -42,6 +42,8 @@ _NO_ANSWER = frozenset(
 """Errors of botocore, azure.core, gcsfs, google.auth, aiohttp and asyncio for a store that is not reached, or fails."""
 
 _URL = re.compile(r"https?://\S+")
+_SECRET_IN_URL = re.compile(r"[?&](access_token|upload_id)=")
+"""Whoever has such a URL of gcsfs' errors can read or write."""
 
 
 class StoreRefusedError(OSError):
@@ -80,6 +82,8 @@ def refusals_explained(path: UPath, *, puts: bool = False) -> Iterator[None]:
                 "that they are allowed to read, write and list objects there (where listing is not allowed, S3 refuses "
                 "to say that an object does not exist)"
             ) from None
+        if any(_SECRET_IN_URL.search(str(each)) for each in _with_causes(error)):
+            raise OSError(f"{path}: the object store cannot be reached, or fails ({type(error).__name__})") from None
         if _NO_ANSWER & {base.__name__ for base in type(error).__mro__} and not isinstance(error, OSError):
             why = f"{type(error).__name__}: {_URL.sub('<URL>', _text(error))}"
             raise OSError(f"{path}: the object store cannot be reached, or fails ({why}); try again") from None

@@ -58,6 +58,15 @@ def test_a_store_that_is_not_reached_may_be_reached_later(error: Exception) -> N
     assert "hidden" not in str(caught.value)
 
 
+def test_an_access_token_in_a_url_is_not_shown() -> None:
+    """Before its first request, gcsfs asks for the expiry of a token, which is a part of the URL."""
+    with pytest.raises(OSError, match="cannot be reached, or fails") as caught, refusals_explained(PATH):
+        raise ConnectionError("Max retries exceeded with url: /tokeninfo?access_token=hidden")
+    assert may_pass(caught.value)
+    assert caught.value.__suppress_context__
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize("error", [s3_error("SlowDown", 503), OSError("it broke"), FileNotFoundError("no object")])
 def test_other_errors_stay_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, refusals_explained(PATH):
