@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,15 @@ from fdtcc_dagster.window import Window
 # Here, so that pytest finds the profile; and before any test, as Hypothesis parses source when it is imported, in which
 # CPython 3.11 miscounts its recursion where other threads do so too (a SystemError, in pytest's summary).
 from fdtcc_dagster_tests import fuzz  # noqa: F401
+from fdtcc_dagster_tests.scale.services import missing
 from fdtcc_dagster_tests.site import Site
 
 if TYPE_CHECKING:
     from fdtcc_dagster_tests.s3_server import S3Server
+    from fdtcc_dagster_tests.store_server import StoreServer
+
+STORES = {"s3": (), "gs": (pytest.mark.scale,), "az": (pytest.mark.scale,)}
+"""The kinds of object stores, and the marks of a test of each: one of the servers is no Python package."""
 
 pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin", "fdtcc_dagster_tests.quick_storage"]
 
@@ -90,11 +96,39 @@ def _s3_server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def _gs_server() -> Iterator[StoreServer]:
+    if not (find_spec("gcp_storage_emulator") and find_spec("gcsfs")):
+        missing("no gcp-storage-emulator or gcsfs: pip install gcp-storage-emulator gcsfs")
+    from fdtcc_dagster_tests.gcs_server import gcs_server
+
+    with gcs_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _az_server() -> Iterator[StoreServer]:
+    if not find_spec("adlfs"):
+        missing("no adlfs: pip install adlfs")
+    from fdtcc_dagster_tests.azure_server import azure_server
+
+    with azure_server() as server:
+        yield server
+
+
 @pytest.fixture
 def s3(_s3_server: S3Server) -> S3Server:
     """A server of S3's API on loopback, with an empty bucket."""
     _s3_server.begin()
     return _s3_server
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=marks) for kind, marks in STORES.items()])
+def store(request: pytest.FixtureRequest) -> StoreServer:
+    """A server of an object store on loopback, with an empty bucket: of each kind."""
+    server: StoreServer = request.getfixturevalue(f"_{request.param}_server")
+    server.begin()
+    return server
 
 
 @pytest.fixture

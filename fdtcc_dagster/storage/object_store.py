@@ -13,9 +13,12 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 import polars as pl
 
@@ -48,14 +51,11 @@ _PASSED_ON = {"skip_instance_cache", "use_listings_cache", "listings_expiry_time
 _PASSED_ON_BY_S3FS = {"profile"}
 
 _PART_BYTES = 16 << 20
-"""What is in memory of an upload."""
-_MAX_PARTS = 10_000
-_PUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "gs": {"chunksize": _PART_BYTES},
-    # One block after the other.
-    "az": {"overwrite": True, "max_concurrency": 1},
-}
-"""What gcsfs and adlfs are told, which would otherwise keep the previous object, or 50 MB or more in memory."""
+"""What is in memory of an upload; Google's parts are multiples of 256 KiB."""
+_MAX_PARTS = {"s3": 10_000, "gs": math.inf, "az": 50_000}
+_CONTENT_TYPE = "application/octet-stream"
+_IS_FILE = {"is_directory": "false"}
+"""By which adlfs tells files from directories."""
 _READ_BYTES = 8 << 20
 _FOOTER_BYTES = 64 << 10
 _POLL_SECONDS = 0.2
@@ -175,8 +175,7 @@ async def _put_unless_stopped(
     kind: str,
     stopped: Callable[[], bool],
 ) -> None:
-    upload = _put_to_s3(store, local, path) if kind == "s3" else store._put_file(str(local), path, **_PUT_OPTIONS[kind])
-    task = asyncio.ensure_future(upload)
+    task = asyncio.ensure_future(_put_file(store, local, path, kind))
     while not task.done():
         if stopped():
             task.cancel()
@@ -191,69 +190,174 @@ async def _put_unless_stopped(
         path = store._parent(path)
 
 
-async def _put_to_s3(store: Any, local: Path, path: str) -> None:
-    """Put a file with one request, or in parts.
+async def _put_file(store: Any, local: Path, path: str, kind: str) -> None:
+    """Put a file with one request, or in parts that follow one another.
 
-    Not by `S3FileSystem.put_file`: it leaves the parts of a cancelled upload behind, continues to send parts of a
-    failed one, and holds up to 500 MB of a large file in memory.
+    Not by the `put_file` of the libraries: that of s3fs and gcsfs leaves the parts of a cancelled upload behind, and
+    those of s3fs and adlfs have 500 and 64 MB of a file in memory.
     """
-    bucket, key, _ = store.split_path(path)
-    place = {"Bucket": bucket, "Key": key}
+    whole, parts = _PUTS[kind]
+    place, key, _ = store.split_path(path)
     with local.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size <= _PART_BYTES:
-            await store._call_s3("put_object", **place, Body=file.read())
+            await whole(store, place, key, file.read())
         else:
-            await _put_in_parts(store, place, file, max(_PART_BYTES, math.ceil(size / _MAX_PARTS)))
+            await parts(store, place, key, file, size, max(_PART_BYTES, math.ceil(size / _MAX_PARTS[kind])))
 
 
-async def _put_in_parts(store: Any, place: Mapping[str, str], file: IO[bytes], part_bytes: int) -> None:
-    created = asyncio.ensure_future(store._call_s3("create_multipart_upload", **place))
-    try:
-        # Shielded, as an upload that was created unnoticed could not be aborted.
-        upload = {**place, "UploadId": (await asyncio.shield(created))["UploadId"]}
+async def _put_to_s3(store: Any, bucket: str, key: str, content: bytes) -> None:
+    await store._call_s3("put_object", Bucket=bucket, Key=key, Body=content)
+
+
+async def _put_parts_to_s3(store: Any, bucket: str, key: str, file: IO[bytes], size: int, part_bytes: int) -> None:
+    place = {"Bucket": bucket, "Key": key}
+
+    async def create() -> str:
+        return cast(str, (await store._call_s3("create_multipart_upload", **place))["UploadId"])
+
+    async def abort(upload: str) -> None:
+        await store._call_s3("abort_multipart_upload", **place, UploadId=upload)
+
+    async with _upload(create(), abort, key) as upload:
         parts: list[dict[str, Any]] = []
         while block := file.read(part_bytes):
             number = len(parts) + 1
-            sent = await store._call_s3("upload_part", **upload, PartNumber=number, Body=block)
+            sent = await store._call_s3("upload_part", **place, UploadId=upload, PartNumber=number, Body=block)
             parts.append({"PartNumber": number, "ETag": sent["ETag"]})
-        await store._call_s3("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+        made = {"MultipartUpload": {"Parts": parts}}
+        await store._call_s3("complete_multipart_upload", **place, UploadId=upload, **made)
+
+
+async def _put_to_gcs(store: Any, bucket: str, key: str, content: bytes) -> None:
+    # Not gcsfs' `simple_upload`, which divides its request by a line that the file itself may have.
+    headers = {"Content-Type": _CONTENT_TYPE}
+    await store._call("POST", _gcs_uploads(store, bucket), uploadType="media", name=key, headers=headers, data=content)
+
+
+async def _put_parts_to_gcs(store: Any, bucket: str, key: str, file: IO[bytes], size: int, part_bytes: int) -> None:
+    from gcsfs.core import upload_chunk
+
+    async def create() -> str:
+        headers = {"X-Upload-Content-Type": _CONTENT_TYPE}
+        place = _gcs_uploads(store, bucket)
+        answered, _ = await store._call("POST", place, uploadType="resumable", json={"name": key}, headers=headers)
+        return cast(str, answered["Location"])
+
+    async def abort(upload: str) -> None:
+        await store._call("DELETE", upload)
+
+    async with _upload(create(), abort, key) as upload:
+        offset = 0
+        while block := file.read(part_bytes):
+            # The last one completes the object.
+            await upload_chunk(store, upload, block, offset, size, _CONTENT_TYPE)
+            offset += len(block)
+
+
+def _gcs_uploads(store: Any, bucket: str) -> str:
+    return f"{store._location}/upload/storage/v1/b/{quote(bucket, safe='')}/o"
+
+
+async def _put_to_azure(store: Any, container: str, key: str, content: bytes) -> None:
+    async with store.service_client.get_blob_client(container, key) as blob:
+        await blob.upload_blob(content, overwrite=True, metadata=_IS_FILE, **store._timeout_kwargs)
+
+
+async def _put_parts_to_azure(
+    store: Any, container: str, key: str, file: IO[bytes], size: int, part_bytes: int
+) -> None:
+    # Nothing to abort: blocks that no list names are invisible, and removed by Azure.
+    async with store.service_client.get_blob_client(container, key) as blob:
+        upload, blocks = uuid.uuid4().hex, list[str]()
+        while block := file.read(part_bytes):
+            # Two uploads of one blob at a time must not mix, and names of blocks are equally long.
+            blocks.append(f"{upload}-{len(blocks):05}")
+            await blob.stage_block(blocks[-1], block, length=len(block), **store._timeout_kwargs)
+        await blob.commit_block_list(blocks, metadata=_IS_FILE, **store._timeout_kwargs)
+
+
+_PUTS: Mapping[str, tuple[Callable[..., Awaitable[None]], Callable[..., Awaitable[None]]]] = {
+    "s3": (_put_to_s3, _put_parts_to_s3),
+    "gs": (_put_to_gcs, _put_parts_to_gcs),
+    "az": (_put_to_azure, _put_parts_to_azure),
+}
+
+
+@asynccontextmanager
+async def _upload(
+    create: Coroutine[Any, Any, str], abort: Callable[[str], Awaitable[None]], key: str
+) -> AsyncIterator[str]:
+    """An upload in parts, by its name; it is aborted if the block fails or is cancelled."""
+    created = asyncio.ensure_future(create)
+    try:
+        # Shielded, as an upload that was created unnoticed could not be aborted.
+        yield await asyncio.shield(created)
     except BaseException:
-        await _abort(store, place, created)
+        await _abort(created, abort, key)
         raise
 
 
-async def _abort(store: Any, place: Mapping[str, str], created: asyncio.Future[Any]) -> None:
-    async def abort() -> None:
-        upload = (await created)["UploadId"]
-        await store._call_s3("abort_multipart_upload", **place, UploadId=upload)
+async def _abort(created: asyncio.Future[str], abort: Callable[[str], Awaitable[None]], key: str) -> None:
+    async def created_is_aborted() -> None:
+        await abort(await created)
 
     try:
-        await asyncio.wait_for(abort(), _ABORT_SECONDS)
+        await asyncio.wait_for(created_is_aborted(), _ABORT_SECONDS)
     except Exception as error:  # noqa: BLE001 (what ended the upload is what matters)
         if created.done() and not created.cancelled() and created.exception() is not None:
             return  # there is none
         logger.warning(
-            "an unfinished upload of %s may be left, as it could not be aborted (%s); a lifecycle rule of the bucket "
-            "that aborts incomplete multipart uploads removes it",
-            place["Key"],
+            "an unfinished upload of %s may be left, as it could not be aborted (%s); Google removes it after a week, "
+            "and S3 by a lifecycle rule of the bucket that aborts incomplete multipart uploads",
+            key,
             type(error).__name__,
         )
 
 
 def check_access(path: UPath) -> None:
-    """Ask the store about an object, which need not exist.
+    """Ask the store about an object, which need not exist, and about its bucket, which must.
 
     Raises:
         StoreRefusedError: The store refuses it, and would again.
     """
+    from fsspec.asyn import sync
+
+    first = _FIRST.get(_STORES[path.protocol])
     try:
-        with refusals_explained(path):
-            path.fs.info(path.path)
+        if not _exists(path) and first is not None:
+            with refusals_explained(path, puts=True):
+                sync(path.fs.loop, first, path.fs, path.fs.split_path(path.path)[0])
     except StoreRefusedError:
         raise
     except OSError:
-        pass  # it does not exist, or the store fails for now
+        pass  # it fails for now
+
+
+def _exists(path: UPath) -> bool:
+    try:
+        with refusals_explained(path):
+            path.fs.info(path.path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+async def _first_in_gcs(store: Any, bucket: str) -> None:
+    await store._call("GET", "b/{}/o", bucket, maxResults=1)
+
+
+async def _first_in_azure(store: Any, container: str) -> None:
+    async with store.service_client.get_container_client(container) as opened:
+        async for _ in opened.list_blob_names(results_per_page=1):
+            return
+
+
+_FIRST = {"gs": _first_in_gcs, "az": _first_in_azure}
+"""List one object, because an object is not found in a bucket that does not exist either; S3 tells these apart.
+
+Unlike the properties of the bucket, that is allowed to whoever may use its objects.
+"""
 
 
 def footer_of(path: UPath) -> reading.Footer:

@@ -7,8 +7,9 @@ from datetime import date, datetime, timedelta, timezone
 import polars as pl
 
 from fdtcc_dagster.sandbox import SandboxContainer
-from fdtcc_dagster_tests.s3_server import KEY, SECRET, S3Server
+from fdtcc_dagster_tests.s3_server import S3Server
 from fdtcc_dagster_tests.scale.location import NAMES, START
+from fdtcc_dagster_tests.store_server import KEY, SECRET
 
 DAYS = tuple(date.fromisoformat(START) + timedelta(days) for days in range(5))
 KEYS = [day.isoformat() for day in DAYS]

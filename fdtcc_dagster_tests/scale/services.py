@@ -9,7 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,14 +18,20 @@ from fdtcc_dagster_tests.real_instance import end, free_port, wait_until
 PACKAGES = "postgresql redis-server nginx"
 POSTGRES = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 """Where Debian has the programs of its versions, which are not on the PATH."""
+_NODE = str(Path(__file__).parents[2] / ".node" / "node_modules" / ".bin")
 
 
-def program(name: str) -> str:
+def program(name: str, install: str = f"apt-get install {PACKAGES}") -> str:
     """The path of a program; a test skips without it, and fails in CI."""
-    path = shutil.which(name, path=os.pathsep.join((*POSTGRES, os.environ.get("PATH", ""))))
+    path = shutil.which(name, path=os.pathsep.join((*POSTGRES, _NODE, os.environ.get("PATH", ""))))
     if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {name}: apt-get install {PACKAGES}")
+        missing(f"no {name}: {install}")
     return path
+
+
+def missing(what: str) -> NoReturn:
+    """End a test that needs what is not installed: it is skipped, and fails in CI."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -22,15 +23,27 @@ import pytest
 from polars.io.plugins import register_io_source
 
 from fdtcc_dagster import FoundryParquetIOManager
+from fdtcc_dagster.failures import may_pass
 from fdtcc_dagster.storage import object_store
 from fdtcc_dagster.storage.store_errors import StoreRefusedError
-from fdtcc_dagster_tests.s3_server import KEY, SECRET, SECRET_VARIABLE, S3Server, holding, kind
+from fdtcc_dagster_tests.conftest import STORES
+from fdtcc_dagster_tests.s3_server import S3Server
+from fdtcc_dagster_tests.store_server import SECRET_VARIABLE, StoreServer, holding
 
 PREVIOUS = pl.DataFrame({"id": [42]})
 ROWS = 2_500_000
 PARTS = 5 << 20
 """The least that S3 takes for a part."""
-PHASES = ["create", "part 1", "part 2", "complete"]
+PHASES = {"s3": ["create", "part 1", "part 2", "complete"]}
+PHASES |= {"gs": PHASES["s3"], "az": PHASES["s3"][1:]}
+
+
+def each_phase(*others: str) -> pytest.MarkDecorator:
+    """A test is run for each phase of an upload to each store."""
+    cases = [
+        pytest.param(kind, phase, marks=marks) for kind, marks in STORES.items() for phase in [*others, *PHASES[kind]]
+    ]
+    return pytest.mark.parametrize(("store", "phase"), cases, indirect=["store"])
 
 
 def rows(count: int = ROWS) -> pl.LazyFrame:
@@ -54,25 +67,25 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stored(s3: S3Server) -> bytes:
+def stored(store: StoreServer) -> bytes:
     """What is stored before."""
     file = BytesIO()
     PREVIOUS.write_parquet(file)
-    s3.put("numbers.parquet", file.getvalue())
-    s3.requests.clear()
+    store.put("numbers.parquet", file.getvalue())
+    store.requests.clear()
     return file.getvalue()
 
 
-def manager(s3: S3Server, **options: Any) -> FoundryParquetIOManager:
-    return FoundryParquetIOManager(base_dir=s3.base_dir, storage_options={**s3.options, **options})
+def manager(store: StoreServer, **options: Any) -> FoundryParquetIOManager:
+    return FoundryParquetIOManager(base_dir=store.base_dir, storage_options={**store.options, **options})
 
 
-def materialize(s3: S3Server, frame: pl.LazyFrame | pl.DataFrame, **arguments: Any) -> dg.ExecuteInProcessResult:
+def materialize(store: StoreServer, frame: pl.LazyFrame | pl.DataFrame, **arguments: Any) -> dg.ExecuteInProcessResult:
     @dg.asset(**arguments)  # type: ignore[untyped-decorator]
     def numbers() -> Any:
         return frame
 
-    return dg.materialize([numbers], resources={"io_manager": manager(s3)}, raise_on_error=False)
+    return dg.materialize([numbers], resources={"io_manager": manager(store)}, raise_on_error=False)
 
 
 def failing(rows_before: int = ROWS) -> pl.LazyFrame:
@@ -87,7 +100,7 @@ def failing(rows_before: int = ROWS) -> pl.LazyFrame:
 
 @pytest.mark.parametrize("count", [10, ROWS])
 @pytest.mark.usefixtures("parts")
-def test_outputs_are_stored_and_read(s3: S3Server, stored: bytes, count: int) -> None:
+def test_outputs_are_stored_and_read(store: StoreServer, stored: bytes, count: int) -> None:
     @dg.asset
     def numbers() -> pl.LazyFrame:
         return rows(count)
@@ -100,70 +113,75 @@ def test_outputs_are_stored_and_read(s3: S3Server, stored: bytes, count: int) ->
     def summed(numbers: pl.LazyFrame) -> pl.DataFrame:
         return numbers.filter(pl.col("id") % 2 == 0).select(pl.col("id").sum(), n=pl.len()).collect()
 
-    assert dg.materialize([numbers, eager, summed], resources={"io_manager": manager(s3)}).success
-    found = {name: pl.read_parquet(BytesIO(content)) for name, content in s3.objects().items()}
+    assert dg.materialize([numbers, eager, summed], resources={"io_manager": manager(store)}).success
+    found = {name: pl.read_parquet(BytesIO(content)) for name, content in store.objects().items()}
     expected = rows(count).collect()
     assert found["numbers.parquet"].equals(expected)
     assert found["eager.parquet"].equals(expected.head(7))
     even = expected.filter(pl.col("id") % 2 == 0)
     assert found["summed.parquet"].rows() == [(even["id"].sum(), even.height)]
-    assert s3.uploads() == []
+    assert store.uploads() == []
 
 
 @pytest.mark.usefixtures("parts")
-def test_memory_does_not_grow_with_an_upload(s3: S3Server) -> None:
-    assert materialize(s3, rows()).success
-    sizes = [size for what, size in s3.requests if what.startswith("part")]
+def test_memory_does_not_grow_with_an_upload(store: StoreServer) -> None:
+    assert materialize(store, rows()).success
+    # Google completes an upload by its last part.
+    sizes = [size for what, size in store.requests if what.startswith(("part", "complete"))]
     assert len(sizes) > 3
     assert max(sizes) < PARTS * 1.01
 
 
 @pytest.mark.parametrize("rows_before", [10, ROWS])
-def test_a_frame_that_fails_in_its_last_row_leaves_the_object(s3: S3Server, stored: bytes, rows_before: int) -> None:
-    assert not materialize(s3, failing(rows_before)).success
-    assert s3.objects() == {"numbers.parquet": stored}
-    assert s3.uploads() == []
+def test_a_frame_that_fails_in_its_last_row_leaves_the_object(
+    store: StoreServer, stored: bytes, rows_before: int
+) -> None:
+    assert not materialize(store, failing(rows_before)).success
+    assert store.objects() == {"numbers.parquet": stored}
+    assert store.uploads() == []
     # Nothing was sent that would have to be aborted.
-    assert {what for what, _ in s3.requests} <= {"GET"}
+    assert {what for what, _ in store.requests} <= {"GET"}
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@each_phase()
 @pytest.mark.usefixtures("parts")
-def test_an_upload_that_is_refused_leaves_the_object_and_no_parts(s3: S3Server, stored: bytes, phase: str) -> None:
-    s3.answer = lambda environ: 403 if kind(environ) == phase else None
-    assert not materialize(s3, rows()).success
-    assert s3.objects() == {"numbers.parquet": stored}
-    assert s3.uploads() == []
+def test_an_upload_that_is_refused_leaves_the_object_and_no_parts(
+    store: StoreServer, stored: bytes, phase: str
+) -> None:
+    store.answer = lambda environ: 403 if store.kind(environ) == phase else None
+    assert not materialize(store, rows()).success
+    assert store.objects() == {"numbers.parquet": stored}
+    assert store.uploads() == []
 
 
-def test_an_object_in_one_request_that_is_refused_leaves_the_object(s3: S3Server, stored: bytes) -> None:
-    s3.answer = lambda environ: 403 if kind(environ) == "put" else None
-    assert not materialize(s3, rows(10)).success
-    s3.answer = lambda _: None
-    assert s3.objects() == {"numbers.parquet": stored}
+def test_an_object_in_one_request_that_is_refused_leaves_the_object(store: StoreServer, stored: bytes) -> None:
+    store.answer = lambda environ: 403 if store.kind(environ) == "put" else None
+    assert not materialize(store, rows(10)).success
+    store.answer = lambda _: None
+    assert store.objects() == {"numbers.parquet": stored}
 
 
-@pytest.mark.parametrize("phase", ["put", *PHASES])
+@each_phase("put")
 @pytest.mark.usefixtures("parts", "interruptible")
-def test_an_interrupt_ends_an_upload_that_is_not_answered(s3: S3Server, stored: bytes, phase: str) -> None:
+def test_an_interrupt_ends_an_upload_that_is_not_answered(store: StoreServer, stored: bytes, phase: str) -> None:
     began: list[float] = []
 
     def interrupt() -> None:
         began.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = s3.objects()
-    with holding(s3, phase, interrupt), contextlib.suppress(KeyboardInterrupt):
+    before = store.objects()
+    with holding(store, phase, interrupt), contextlib.suppress(KeyboardInterrupt):
         # Dagster reports an interrupt by an exception, or as the run's failure.
-        assert not materialize(s3, rows(10 if phase == "put" else ROWS)).success
+        assert not materialize(store, rows(10 if phase == "put" else ROWS)).success
     assert began
     assert time.monotonic() - began[0] < 8
-    assert s3.objects() == before
-    assert s3.uploads() == []
+    assert store.objects() == before
+    assert store.uploads() == []
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_while_rows_are_written_sends_nothing(s3: S3Server, stored: bytes) -> None:
+def test_an_interrupt_while_rows_are_written_sends_nothing(store: StoreServer, stored: bytes) -> None:
     def stream(*_: object) -> Iterator[pl.DataFrame]:
         yield rows(10).collect()
         os.kill(os.getpid(), signal.SIGINT)
@@ -171,9 +189,9 @@ def test_an_interrupt_while_rows_are_written_sends_nothing(s3: S3Server, stored:
         yield rows(10).collect()
 
     with contextlib.suppress(KeyboardInterrupt):
-        assert not materialize(s3, register_io_source(stream, schema={"id": pl.UInt64})).success
-    assert s3.requests == []
-    assert s3.objects() == {"numbers.parquet": stored}
+        assert not materialize(store, register_io_source(stream, schema={"id": pl.UInt64})).success
+    assert store.requests == []
+    assert store.objects() == {"numbers.parquet": stored}
 
 
 def test_options_come_from_the_environment_at_any_depth(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,14 +216,14 @@ def test_options_come_from_the_environment_at_any_depth(s3: S3Server, monkeypatc
 
 
 PROCESS = """
-import sys, tempfile
+import json, sys, tempfile
 import dagster as dg, polars as pl
 from fdtcc_dagster import FoundryParquetIOManager
 from fdtcc_dagster.storage import object_store
 
-base_dir, endpoint, tempfile.tempdir = sys.argv[1:]
+base_dir, plain, secret, tempfile.tempdir = sys.argv[1:]
 object_store._PART_BYTES = 5 << 20
-options = {"key": "key", "secret": dg.EnvVar("FDTCC_TESTS_STORE_SECRET"), "endpoint_url": endpoint}
+options = {**json.loads(plain), **{name: dg.EnvVar(variable) for name, variable in json.loads(secret).items()}}
 
 @dg.asset
 def numbers() -> pl.LazyFrame:
@@ -217,11 +235,12 @@ dg.materialize([numbers], resources={"io_manager": io_manager})
 
 
 @contextlib.contextmanager
-def process_in(s3: S3Server, phase: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process_in(store: StoreServer, phase: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that stores, and waits for the server's answer in a phase of its upload."""
     reached = threading.Event()
-    with holding(s3, phase, reached.set):
-        arguments = [sys.executable, "-c", PROCESS, s3.base_dir, s3.endpoint, str(tmp_path / "tmp")]
+    with holding(store, phase, reached.set):
+        options = [json.dumps(store.plain), json.dumps(store.secret)]
+        arguments = [sys.executable, "-c", PROCESS, store.base_dir, *options, str(tmp_path / "tmp")]
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 assert reached.wait(60)
@@ -230,33 +249,35 @@ def process_in(s3: S3Server, phase: str, tmp_path: Path) -> Iterator[subprocess.
                 process.kill()
 
 
-def test_a_terminated_process_leaves_the_object_and_nothing_else(s3: S3Server, stored: bytes, tmp_path: Path) -> None:
-    with process_in(s3, "part 2", tmp_path) as process:
+def test_a_terminated_process_leaves_the_object_and_nothing_else(
+    store: StoreServer, stored: bytes, tmp_path: Path
+) -> None:
+    with process_in(store, "part 2", tmp_path) as process:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-    assert s3.objects() == {"numbers.parquet": stored}
-    assert s3.uploads() == []
+    assert store.objects() == {"numbers.parquet": stored}
+    assert store.uploads() == []
 
 
 def test_a_killed_process_leaves_the_object_and_the_next_one_tidies_up(
-    s3: S3Server, stored: bytes, tmp_path: Path
+    store: StoreServer, stored: bytes, tmp_path: Path
 ) -> None:
-    with process_in(s3, "complete", tmp_path) as process:
+    with process_in(store, "complete", tmp_path) as process:
         process.kill()
         process.wait()
-    assert s3.objects() == {"numbers.parquet": stored}
+    assert store.objects() == {"numbers.parquet": stored}
     assert list((tmp_path / "tmp").glob("fdtcc-spool-*")) != []
-    assert materialize(s3, PREVIOUS).success
-    assert pl.read_parquet(BytesIO(s3.objects()["numbers.parquet"])).equals(PREVIOUS)
+    assert materialize(store, PREVIOUS).success
+    assert pl.read_parquet(BytesIO(store.objects()["numbers.parquet"])).equals(PREVIOUS)
 
 
-def test_a_reader_keeps_the_version_of_an_object_that_it_opened(s3: S3Server) -> None:
-    assert materialize(s3, rows(1000)).success
-    with manager(s3).process_config_and_initialize_cm() as ready:
+def test_a_reader_keeps_the_version_of_an_object_that_it_opened(store: StoreServer) -> None:
+    assert materialize(store, rows(1000)).success
+    with manager(store).process_config_and_initialize_cm() as ready:
         path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
         frame = ready.scan_df_from_path(path, dg.build_input_context())
         assert frame.collect().equals(rows(1000).collect())
-        assert materialize(s3, rows(2000)).success
+        assert materialize(store, rows(2000)).success
         assert frame.collect().equals(rows(1000).collect())
         again = ready.scan_df_from_path(path, dg.build_input_context())
         assert again.select(pl.len()).collect().item() == 2000
@@ -264,13 +285,13 @@ def test_a_reader_keeps_the_version_of_an_object_that_it_opened(s3: S3Server) ->
 
 @pytest.mark.timeout(60)
 def test_many_objects_are_read_at_once_and_their_copies_go_with_them(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(copies))
-    assert materialize(s3, rows(1000)).success
-    with manager(s3).process_config_and_initialize_cm() as ready:
+    assert materialize(store, rows(1000)).success
+    with manager(store).process_config_and_initialize_cm() as ready:
         path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
         frames = [ready.scan_df_from_path(path, dg.build_input_context()) for _ in range(40)]
     assert pl.concat(frames).collect().height == 40_000
@@ -278,14 +299,14 @@ def test_many_objects_are_read_at_once_and_their_copies_go_with_them(
 
 
 def test_an_object_that_is_replaced_while_it_is_copied_is_an_error_and_no_mixture(s3: S3Server) -> None:
-    s3.client.put_object(Bucket=s3.bucket, Key="store/numbers.parquet", Body=b"1" * (20 << 20))
+    s3.put("numbers.parquet", b"1" * (20 << 20))
     replaced = False
 
     def replace(request: dict[str, Any]) -> int | None:
         nonlocal replaced
         if request["REQUEST_METHOD"] == "GET" and not replaced:
             replaced = True
-            s3.client.put_object(Bucket=s3.bucket, Key="store/numbers.parquet", Body=b"2" * (20 << 20))
+            s3.put("numbers.parquet", b"2" * (20 << 20))
         return None
 
     with manager(s3).process_config_and_initialize_cm() as ready:
@@ -295,27 +316,30 @@ def test_an_object_that_is_replaced_while_it_is_copied_is_an_error_and_no_mixtur
             ready.scan_df_from_path(path, dg.build_input_context())
 
 
-def test_an_object_whose_bytes_are_of_two_versions_is_an_error_in_any_store(s3: S3Server) -> None:
+def test_an_object_whose_bytes_are_of_two_versions_is_an_error_in_any_store(store: StoreServer) -> None:
     """Such a copy is made if a store does not report that the object was replaced."""
-    with manager(s3).process_config_and_initialize_cm() as ready:
+    with manager(store).process_config_and_initialize_cm() as ready:
         key, day = dg.AssetKey("numbers"), "2026-01-01"
         contents = []
         for first in (0, 1):
             ready.store_partition(key, day, pl.LazyFrame({"id": pl.int_range(first, first + 999, eager=True)}))
-            contents.append(s3.objects()[f"numbers/{day}.parquet"])
+            contents.append(store.objects()[f"numbers/{day}.parquet"])
         half = 500
-        s3.put(f"numbers/{day}.parquet", contents[0][:half] + contents[1][half:])
+        store.put(f"numbers/{day}.parquet", contents[0][:half] + contents[1][half:])
         path = ready._partition_path(key, day)
         with pytest.raises(OSError, match="was replaced while it was copied; read it again"):
             ready.scan_df_from_path(path, dg.build_input_context())
-        s3.put(f"numbers/{day}.parquet", contents[0])
+        store.put(f"numbers/{day}.parquet", contents[0])
         assert ready.scan_df_from_path(path, dg.build_input_context()).collect()["id"].to_list() == list(range(999))
 
 
-def test_a_partition_that_another_process_has_stored_is_seen_where_its_directory_was_listed(s3: S3Server) -> None:
+def test_a_partition_that_another_process_has_stored_is_seen_where_its_directory_was_listed(store: StoreServer) -> None:
     key, days = dg.AssetKey("numbers"), ["2026-01-01", "2026-01-02"]
-    other = manager(s3, skip_instance_cache=True)
-    with manager(s3).process_config_and_initialize_cm() as ready, other.process_config_and_initialize_cm() as another:
+    other = manager(store, skip_instance_cache=True)
+    with (
+        manager(store).process_config_and_initialize_cm() as ready,
+        other.process_config_and_initialize_cm() as another,
+    ):
         ready.store_partition(key, days[0], PREVIOUS.lazy())
         path = ready._partition_path(key, days[1])
         assert [each.name for each in path.parent.iterdir()] == [f"{days[0]}.parquet"]
@@ -328,8 +352,8 @@ def test_a_partition_that_another_process_has_stored_is_seen_where_its_directory
         assert ready.verify_partition(key, days[0]) is not None
 
 
-def test_an_object_that_is_not_there_is_named(s3: S3Server) -> None:
-    with manager(s3).process_config_and_initialize_cm() as ready:
+def test_an_object_that_is_not_there_is_named(store: StoreServer) -> None:
+    with manager(store).process_config_and_initialize_cm() as ready:
         path = ready._get_path(dg.build_output_context(asset_key=dg.AssetKey("numbers")))
         with pytest.raises(FileNotFoundError, match=r"numbers\.parquet; materialize it first"):
             ready.scan_df_from_path(path, dg.build_input_context())
@@ -346,9 +370,9 @@ def error_of(result: dg.ExecuteInProcessResult) -> str:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_store_that_refuses_access_is_not_asked_again(s3: S3Server, status: int) -> None:
-    s3.answer = lambda environ: status if kind(environ) == "put" else None
-    result = materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
+def test_a_store_that_refuses_access_is_not_asked_again(store: StoreServer, status: int) -> None:
+    store.answer = lambda environ: status if store.kind(environ) == "put" else None
+    result = materialize(store, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
     assert not result.success
     assert not retried(result)
     expected = (
@@ -357,17 +381,20 @@ def test_a_store_that_refuses_access_is_not_asked_again(s3: S3Server, status: in
     assert re.search(expected, error_of(result))
 
 
-def test_a_store_that_fails_is_asked_again(s3: S3Server) -> None:
+def test_a_store_that_fails_is_asked_again(store: StoreServer) -> None:
     # A status that botocore does not retry itself, for seconds.
-    s3.answer = lambda environ: 409 if kind(environ) == "put" else None
-    assert retried(materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1)))
+    store.answer = lambda environ: 409 if store.kind(environ) == "put" else None
+    assert retried(materialize(store, rows(10), retry_policy=dg.RetryPolicy(max_retries=1)))
+    with manager(store).process_config_and_initialize_cm() as ready, pytest.raises(OSError) as caught:  # noqa: PT011
+        ready.store_partition(dg.AssetKey("numbers"), "2026-01-01", PREVIOUS.lazy())
+    assert may_pass(caught.value)
 
 
-def test_access_that_is_refused_does_not_count_as_nothing_stored(s3: S3Server) -> None:
-    with manager(s3).process_config_and_initialize_cm() as ready:
+def test_access_that_is_refused_does_not_count_as_nothing_stored(store: StoreServer) -> None:
+    with manager(store).process_config_and_initialize_cm() as ready:
         key, day = dg.AssetKey("numbers"), "2026-01-01"
         ready.store_partition(key, day, PREVIOUS.lazy())
-        s3.answer = lambda _: 403
+        store.answer = lambda _: 403
         path = ready._partition_path(key, day)
         calls: list[Callable[[], object]] = [
             lambda: ready.check_writable(key, day),
@@ -377,7 +404,7 @@ def test_access_that_is_refused_does_not_count_as_nothing_stored(s3: S3Server) -
         for call in calls:
             with pytest.raises(StoreRefusedError, match="the object store refuses access"):
                 call()
-        s3.answer = lambda _: 409
+        store.answer = lambda _: 409
         ready.check_writable(key, day)
 
 
@@ -395,18 +422,34 @@ def test_credentials_that_are_missing_are_a_refusal(s3: S3Server, monkeypatch: p
         ready.check_writable(dg.AssetKey("numbers"), "2026-01-01")
 
 
-def test_a_bucket_that_is_not_there_is_not_created(s3: S3Server) -> None:
-    s3.bucket = "mistyped-bucket"
-    result = materialize(s3, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
+@pytest.mark.parametrize("store", [pytest.param(kind, marks=STORES[kind]) for kind in ("gs", "az")], indirect=True)
+def test_credentials_that_the_store_refuses_are_a_refusal(store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where gcsfs computes how long it waits before it asks again, half a minute in all.
+    with contextlib.suppress(ImportError):
+        monkeypatch.setattr("gcsfs.retry.min", lambda *_: 0, raising=False)
+    io_manager = FoundryParquetIOManager(base_dir=store.base_dir, storage_options={**store.options, **store.refused})
+    key, day = dg.AssetKey("numbers"), "2026-01-01"
+    with io_manager.process_config_and_initialize_cm() as ready:
+        for call in (ready.check_writable, ready.stored_partition, ready.verify_partition):
+            with pytest.raises(StoreRefusedError, match="check the credentials in storage_options"):
+                call(key, day)
+        with pytest.raises(StoreRefusedError, match="check the credentials in storage_options"):
+            ready.store_partition(key, day, PREVIOUS.lazy())
+    assert store.objects() == {}
+
+
+def test_a_bucket_that_is_not_there_is_not_created(store: StoreServer) -> None:
+    store.bucket = "mistyped-bucket"
+    result = materialize(store, rows(10), retry_policy=dg.RetryPolicy(max_retries=1))
     assert not result.success
     assert not retried(result)
     assert "does not exist, and is not created: create it, or correct base_dir" in error_of(result)
     with (
-        manager(s3).process_config_and_initialize_cm() as ready,
+        manager(store).process_config_and_initialize_cm() as ready,
         pytest.raises(StoreRefusedError, match="does not exist, and is not created"),
     ):
         ready.check_writable(dg.AssetKey("numbers"), "2026-01-01")
-    assert "mistyped-bucket" not in [each["Name"] for each in s3.client.list_buckets()["Buckets"]]
+    assert "mistyped-bucket" not in store.buckets()
 
 
 @pytest.mark.parametrize(
@@ -524,12 +567,11 @@ def test_urls_of_directories_are_directories(protocol: str, tmp_path: Path) -> N
     assert materialization.metadata["path"].value == str(tmp_path / "store" / "copy.parquet")
 
 
-def test_no_credential_is_in_the_events_of_a_run(s3: S3Server) -> None:
-    results = [materialize(s3, rows(10)), materialize(s3, failing(10))]
-    s3.answer = lambda environ: 403 if kind(environ) == "put" else None
-    results.append(materialize(s3, rows(10)))
+def test_no_credential_is_in_the_events_of_a_run(store: StoreServer) -> None:
+    results = [materialize(store, rows(10)), materialize(store, failing(10))]
+    store.answer = lambda environ: 403 if store.kind(environ) == "put" else None
+    results.append(materialize(store, rows(10)))
     assert [result.success for result in results] == [True, False, False]
     for result in results:
         events = "".join(str(event) for event in result.all_events)
-        assert SECRET not in events
-        assert KEY not in events
+        assert [secret for secret in store.secrets if secret in events] == []
