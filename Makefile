@@ -40,7 +40,7 @@ help:
 	@echo "make test   linter, type checker and tests (under 5 minutes)"
 	@echo "make test-all  the tests with more cases, and random input at greater length (10 minutes)"
 	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (15 minutes)"
-	@echo "make test-scale  several hosts: Postgres, Redis, S3, Celery workers; restricted hosts (5 minutes)"
+	@echo "make test-scale  several hosts: Postgres, Redis, S3, Celery workers; restricted hosts; GCS, Azure (7 minutes)"
 	@echo "make fuzz   the fuzz tests with many more examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
