@@ -16,7 +16,7 @@ import polars as pl
 from websockets.sync.client import connect
 
 from benchmarks.data import VERSION_DAY, make_csv, rows_of
-from benchmarks.processes import HOST, Server, run_job, serving
+from benchmarks.processes import BUCKET, HOST, Server, run_job, serving
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ class Bench:
         self.size, self.rounds = size, rounds
         self._root, self._work, self._scratch = (directory / name for name in ("root", "work", "scratch"))
         self._container: Server | None = None
+        self._s3: Server | None = None
 
     def snapshot(self, dataset: str, size: int | None = None, days: Sequence[str] = (VERSION_DAY,)) -> Path:
         """Make a dataset with a version for each of some days.
@@ -160,6 +161,17 @@ class Bench:
         with serving("benchmarks.throttle", *arguments, scratch=self._scratch) as server:
             yield server.port
 
+    @contextmanager
+    def s3(self) -> Iterator[int]:
+        """Serve a bucket of S3's API while a container is served; yields its port.
+
+        What its process uses of the processor is in no job's figures, but in each result, as `s3_cpu`.
+        """
+        with serving("benchmarks.s3", scratch=self._scratch) as self._s3:
+            self._s3_client(self._s3).create_bucket(Bucket=BUCKET)
+            yield self._s3.port
+        self._s3 = None
+
     def measure(self, jobs: Mapping[str, Job], rounds: int | None = None) -> dict[str, Measured]:
         """Run jobs in turns, each in a process of its own with an empty directory.
 
@@ -178,10 +190,10 @@ class Bench:
             for name, job in jobs.items():
                 self._work.mkdir(parents=True)
                 try:
-                    served = self._served_seconds()
+                    served, s3 = _cpu_seconds(self._container), _cpu_seconds(self._s3)
                     result = run_job(job.name, directory=str(self._work), **job.arguments)
-                    served = self._served_seconds() - served
-                    paths = [Path(path) for path in result.get("paths", ())]
+                    served, result["s3_cpu"] = _cpu_seconds(self._container) - served, _cpu_seconds(self._s3) - s3
+                    paths = [self._file_of(path) for path in result.get("paths", ())]
                     rows = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in paths)
                     if rows != (job.rows or 0):
                         raise RuntimeError(f"{name} stored {rows} rows instead of {job.rows}")
@@ -194,8 +206,27 @@ class Bench:
                 measured[name].results.append(result)
         return measured
 
-    def _served_seconds(self) -> float:
-        return 0.0 if self._container is None else self._container.cpu_seconds()
+    def _file_of(self, place: str) -> Path:
+        """A file that a job has stored; it is taken out of the bucket, or the next job would find it unchanged."""
+        key = place.removeprefix(f"s3://{BUCKET}/")
+        if self._s3 is None or key == place:
+            return Path(place)
+        path = self._work / "downloaded.parquet"
+        client = self._s3_client(self._s3)
+        client.download_file(BUCKET, key, str(path))
+        client.delete_object(Bucket=BUCKET, Key=key)
+        return path
+
+    @staticmethod
+    def _s3_client(s3: Server) -> Any:
+        import boto3  # type: ignore[import-untyped]
+
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+        return boto3.client("s3", endpoint_url=f"http://{HOST}:{s3.port}", region_name="us-east-1", **keys)
 
     def _path(self, dataset: str, day: str) -> Path:
         return self._root / dataset / f"{day}T04-00-00Z.csv"
+
+
+def _cpu_seconds(server: Server | None) -> float:
+    return 0.0 if server is None else server.cpu_seconds()

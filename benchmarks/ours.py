@@ -16,7 +16,7 @@ import dagster as dg
 
 from benchmarks.data import FIRST_DAY, SCHEMA, VERSION_DAY, WEEKS, make_csv
 from benchmarks.job import Work
-from benchmarks.processes import HOST
+from benchmarks.processes import BUCKET, HOST
 from fdtcc_dagster import (
     FDTCC,
     FoundryContainerResource,
@@ -30,7 +30,11 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def store_partitions(
-    dataset: FoundryDataset, keys: Sequence[str], resource: FoundryContainerResource, base_dir: str
+    dataset: FoundryDataset,
+    keys: Sequence[str],
+    resource: FoundryContainerResource,
+    base_dir: str,
+    s3: int | None = None,
 ) -> Work:
     """Materialize partitions of a dataset through its asset and IO manager, in one run in this process.
 
@@ -41,12 +45,17 @@ def store_partitions(
         keys: Its partitions: one, or a contiguous range.
         resource: The container.
         base_dir: The IO manager's directory.
+        s3: The port of `benchmarks.s3`, if it is stored there; the directory is that of temporary files then.
 
     Returns:
         What is to be measured; it may be called again, in the same Dagster instance.
     """
     assets = build_foundry_assets([dataset], retry_policy=None)
-    resources = {"foundry_container": resource, "io_manager": FoundryParquetIOManager(base_dir=base_dir)}
+    io_manager, places = FoundryParquetIOManager(base_dir=base_dir), base_dir
+    if s3 is not None:
+        tempfile.tempdir = base_dir
+        io_manager, places = _in_s3(s3)
+    resources = {"foundry_container": resource, "io_manager": io_manager}
     one = len(keys) == 1
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     instance = dg.DagsterInstance.ephemeral(tempfile.mkdtemp(dir=base_dir))
@@ -60,15 +69,23 @@ def store_partitions(
             tags=None if one else tags,
             run_config=_QUIET,
         )
-        return {"paths": [str(Path(base_dir, dataset.name, f"{key}.parquet")) for key in keys]}
+        return {"paths": [f"{places}/{dataset.name}/{key}.parquet" for key in keys]}
 
     return work
 
 
-def store(directory: str, port: int, dataset: str = "big", *, typed: bool = True, transport: str = "csv") -> Work:
+def store(
+    directory: str,
+    port: int,
+    dataset: str = "big",
+    *,
+    typed: bool = True,
+    transport: str = "csv",
+    s3: int | None = None,
+) -> Work:
     """Pull and store one snapshot."""
     declared = _snapshots(dataset, typed=typed)
-    return store_partitions(declared, [VERSION_DAY], _resource(port, directory, transport=transport), directory)
+    return store_partitions(declared, [VERSION_DAY], _resource(port, directory, transport=transport), directory, s3)
 
 
 def store_at_once(directory: str, port: int, datasets: Sequence[str]) -> Work:
@@ -146,6 +163,15 @@ def store_again(directory: str, size: int) -> Work:
         return result | {"again": again * csv.stat().st_size + replaced * after.st_size}
 
     return work
+
+
+def _in_s3(port: int) -> tuple[FoundryParquetIOManager, str]:
+    """An IO manager of a bucket, and its place."""
+    os.environ["FDTCC_BENCHMARK_SECRET"] = "secret"  # noqa: S105
+    secret = dg.EnvVar("FDTCC_BENCHMARK_SECRET")
+    options = {"key": "key", "secret": secret, "endpoint_url": f"http://{HOST}:{port}"}
+    place = f"s3://{BUCKET}"
+    return FoundryParquetIOManager(base_dir=place, storage_options=options), place
 
 
 def _snapshots(dataset: str, *, typed: bool = True) -> FoundryDataset:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
+BUCKET = "benchmarks"
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -173,6 +173,26 @@ def slices(bench: Bench) -> Iterator[Row]:
     yield figure("52 slices: peak memory ÷ that of store", _peaks(shuffled, store), 1.15, shuffled)
 
 
+def stores(bench: Bench) -> Iterator[Row]:
+    """One snapshot to S3, against the same to the disk."""
+    bench.snapshot("big")
+    with bench.container() as container, bench.s3() as s3:
+        port = {"port": container.port}
+        jobs = bench.measure(
+            {
+                "disk": Job("ours.store", rows_of(bench.size), port),
+                "s3": Job("ours.store", rows_of(bench.size), port | {"s3": s3}),
+            },
+            _half(bench.rounds),
+        )
+    disk, store = jobs["disk"], jobs["s3"]
+    yield baseline("store, with schema, to the disk", disk)
+    yield figure("processor: store to S3 ÷ to the disk", store.cpu_per(disk), 1.25, store)
+    yield figure("store to S3 ÷ to the disk", store.per(disk), None, store)
+    yield figure("store to S3: peak memory", store.peak_mb, 500, store, "MB")
+    yield figure("S3's server: processor", [result["s3_cpu"] for result in store.results], None, store, "s")
+
+
 def loading(bench: Bench) -> Iterator[Row]:
     """What importing the package adds."""
     jobs = bench.measure({"bare": Job("imports.bare"), "ours": Job("imports.ours")}, 3 * bench.rounds)
@@ -182,7 +202,7 @@ def loading(bench: Bench) -> Iterator[Row]:
 
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    group.__name__: group for group in (one, large, links, memory, unchanged, backfill, slices, loading)
+    group.__name__: group for group in (one, large, links, memory, unchanged, backfill, slices, stores, loading)
 }
 
 
