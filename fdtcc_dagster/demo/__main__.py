@@ -21,6 +21,7 @@ from fdtcc_dagster.errors import NoVersionInWindowError
 from fdtcc_dagster.metadata import ORIGIN, ROW_COUNT, SHA256, SIZE_BYTES, UNCHANGED
 
 _PAST_PARTITIONS = 4
+_WIDTH = 100
 _COLUMNS = "  {:<10}  {:<36}  {:<7}  {:>7}  {:>10}  {}"
 
 
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with dg.DagsterInstance.get() as instance:
         wrong = _materialize_and_show(instance)
-    print(f"\n{time.monotonic() - started:.0f} s in all. The same assets in Dagster's UI: make dev")
+    print("\nThe partition of flights that failed on purpose is one that nobody pulled in time: it is never")
+    print("filled with today's data. The others are files, such as:")
+    print(f"  {demo_home() / 'dagster' / 'storage' / 'flights'}/<partition>.parquet")
+    print(f"{time.monotonic() - started:.0f} s in all. The same assets in Dagster's UI: make dev")
     for complaint in wrong:
         print(f"UNEXPECTED: {complaint}", file=sys.stderr)
     return 1 if wrong else 0
@@ -73,7 +77,7 @@ def _materialize_and_show(instance: dg.DagsterInstance) -> list[str]:
         _print_heading(dataset)
         for partition_key, origin in partitions_to_show(dataset, now):
             (run,) = materialize(dataset, [partition_key], instance)
-            _print_run(run)
+            _print_run(run, on_purpose=origin is None)
             wrong += _complaints(run, origin)
         if run.error is None:
             newest.append(run)
@@ -113,28 +117,29 @@ def _complaints(run: PartitionRun, origin: str | None) -> list[str]:
 
 def _print_heading(dataset: FoundryDataset, name: str | None = None) -> None:
     """Print what a table of partitions is about, and its head."""
-    print(f"\n{name or dataset.name}: {dataset.description}")
+    print(f"\n{textwrap.fill(f'{name or dataset.name}: {dataset.description}', _WIDTH)}")
     print(_COLUMNS.format("partition", "window (UTC)", "origin", "rows", "CSV bytes", "SHA-256"))
 
 
-def _print_run(run: PartitionRun) -> None:
-    """Print a partition's line, or what it failed with."""
+def _print_run(run: PartitionRun, *, on_purpose: bool = False) -> None:
+    """Print a partition's line, or what it failed with, which may be what the demo shows."""
     window = f"{_utc(run.window.from_dt)} to {_utc(run.window.to_dt)}"
     if run.error is None:
         rows = f"{run.metadata[ROW_COUNT]:,}"
         # What is stored already is not downloaded again.
         size = "unchanged" if UNCHANGED in run.metadata else f"{run.metadata[SIZE_BYTES]:,}"
-        sha256 = run.metadata[SHA256]
+        sha256 = f"{run.metadata[SHA256][:12]}…"
         print(_COLUMNS.format(run.partition_key, window, run.metadata[ORIGIN], rows, size, sha256))
         return
-    print(_COLUMNS.format(run.partition_key, window, "failed", "-", "-", run.error[0]))
-    print(textwrap.fill(run.error[1], 110, initial_indent=" " * 14, subsequent_indent=" " * 14))
+    print(_COLUMNS.format(run.partition_key, window, "failed", "-", "-", "on purpose" if on_purpose else ""))
+    indent = " " * 14
+    print(textwrap.fill(": ".join(run.error), _WIDTH, initial_indent=indent, subsequent_indent=indent))
 
 
 def _print_head(run: PartitionRun, rows: pl.LazyFrame) -> None:
     """Print the first rows of a partition that was read back."""
     print(f"\n{run.dataset.name}, partition {run.partition_key}, read back from Parquet:")
-    with pl.Config(tbl_cols=8, tbl_width_chars=120, tbl_hide_dataframe_shape=True):
+    with pl.Config(tbl_cols=6, tbl_width_chars=_WIDTH, tbl_hide_dataframe_shape=True):
         print(rows.head(3).collect())
 
 

@@ -72,6 +72,7 @@ def demo_datasets(now: datetime | None = None) -> list[FoundryDataset]:
             FLIGHTS_SCHEMA,
             description="Departures from New York's airports in the four weeks until the refresh. Every Monday.",
             group_name="nycflights",
+            owners=["team:punctuality"],
         ),
         FoundryDataset(
             "weather",
