@@ -40,6 +40,7 @@ from fdtcc_dagster.metadata import (
     STORED_BYTES,
     URI,
     column_metadata,
+    preview,
 )
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options, with_values
@@ -66,6 +67,14 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         alias="storage_options",
         description="Options of the object store's fsspec implementation; secrets among them are EnvVars.",
         repr=False,
+    )
+
+    preview_rows: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="How many of the first rows of a partition are shown in Dagster's UI, as foundry/preview; "
+        "0 by default, because whoever sees the event log would see them.",
     )
 
     # A misspelled option must not be passed over, and an error must not show what stands where a secret should.
@@ -235,9 +244,10 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         path = self._partition_path(asset_key, partition_key)
         self.make_directory(path.parent)
         started = time.monotonic()
-        published = publish(frame, path, provenance)
+        published = publish(frame, path, provenance, first_rows=self.preview_rows)
         return {
             **_described(path, published.rows, published.size_bytes, published.checksum),
+            **preview(published.first),
             STORE_SECONDS: round(time.monotonic() - started, 3),
         }
 
@@ -355,6 +365,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
                 URI: _uri_of(path),
                 STORE_SECONDS: round(time.monotonic() - started, 3),
                 **_column_schema(context, published.schema),
+                **preview(published.first),
             }
         )
 
@@ -363,7 +374,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         options = ParquetOptions.of(context.definition_metadata)
         try:
             with interrupts_end_the_run(lambda: retry_policy_of(context)):
-                return publish(df, path, options=options)
+                return publish(df, path, options=options, first_rows=self.preview_rows)
         except (FdtccError, StoreRefusedError) as error:
             raise failure(error) from error
 

@@ -15,7 +15,7 @@ import polars as pl
 from fdtcc_dagster.client import Snapshot
 from fdtcc_dagster.client.snapshot import Announcement
 from fdtcc_dagster.pandas_csv.schema import dtype_name
-from fdtcc_dagster.redaction import redact
+from fdtcc_dagster.redaction import excerpt, redact
 from fdtcc_dagster.window import Window
 
 NAMESPACE = "foundry/"
@@ -39,6 +39,7 @@ DOWNLOAD_SECONDS = "foundry/download_seconds"
 STORE_SECONDS = "foundry/store_seconds"
 COLUMN_COUNT = "foundry/columns"
 FILE_CHECKSUM = "foundry/file_checksum"
+PREVIEW = "foundry/preview"
 DECLARATION = "foundry/declaration"
 """The digest of the declaration and its parts; in a file, the digest alone."""
 
@@ -94,12 +95,14 @@ _KEY = "dagster/partition"
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 _MOST_COLUMN_CHARACTERS = 500_000
+_CELL = 100
+"""How many characters of a value a preview shows."""
 
 # What a reader of the UI looks for first; what is not named here comes between the two groups.
 _FIRST_SHOWN = (
     ROW_COUNT, PARTITION_ROW_COUNT, ORIGIN, UNCHANGED, OUTSIDE_WINDOW, STORED_BYTES, SIZE_BYTES, "path", URI,
     WINDOW_FROM, WINDOW_TO, CONVERSATION_SECONDS, DOWNLOAD_SECONDS, STORE_SECONDS,
-    SNAPSHOT, ROWS_COUNTED, ANNOUNCED_ROWS,
+    SNAPSHOT, ROWS_COUNTED, ANNOUNCED_ROWS, PREVIEW,
 )  # fmt: skip
 _LAST_SHOWN = (COLUMN_COUNT, COLUMN_SCHEMA, DECLARATION, SHA256, FILE_CHECKSUM)
 _SHOWN = {name: number for number, name in enumerate((*_FIRST_SHOWN, None, *_LAST_SHOWN))}
@@ -130,6 +133,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     cells = ([" ".join(cell.replace("|", r"\|").split()) for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def preview(first: pl.DataFrame | None) -> dict[str, dg.MetadataValue]:
+    """Show the first rows of a partition, if somebody has asked for them; RIDs are not shown."""
+    if first is None:
+        return {}
+    rows = ([excerpt(redact("" if value is None else str(value)), _CELL) for value in row] for row in first.iter_rows())
+    return {PREVIEW: dg.MetadataValue.md(markdown_table([redact(name) for name in first.columns], rows))}
 
 
 def column_schema(schema: Mapping[str, Any], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:

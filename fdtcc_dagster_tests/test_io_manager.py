@@ -39,6 +39,28 @@ def test_frames_and_unpartitioned_assets_are_stored_too(tmp_path: Path) -> None:
     assert metadata["dagster/column_schema"].value == dg.TableSchema([dg.TableColumn("id", "Int64")])
 
 
+def test_the_first_rows_are_shown_on_request_only(tmp_path: Path) -> None:
+    rid = "ri.foundry.main.dataset.0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+
+    @dg.asset
+    def numbers() -> pl.DataFrame:
+        return pl.DataFrame({"id": [1, 2, 3], "of": ["a|b\nc", None, rid], "long": ["x" * 500] * 3})
+
+    found = {}
+    for rows in (0, 2, 3):
+        io_manager = FoundryParquetIOManager(base_dir=str(tmp_path), preview_rows=rows)
+        result = dg.materialize([numbers], resources={"io_manager": io_manager})
+        found[rows] = result.asset_materializations_for_node("numbers")[0].metadata.get("foundry/preview")
+    assert found[0] is None
+    assert found[2] is not None
+    header, _, first, second = str(found[2].value).splitlines()
+    assert header == "| id | of | long |"
+    assert first.startswith(r"| 1 | a\|b c | xxx")
+    assert len(first) < 150
+    assert second.startswith("| 2 |  | ")
+    assert rid not in str(found[3])
+
+
 def test_a_partition_that_is_not_stored_is_named(tmp_path: Path) -> None:
     upstream = dg.AssetSpec("orders", partitions_def=DAYS)
 

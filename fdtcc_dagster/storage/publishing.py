@@ -66,12 +66,14 @@ class Published:
         schema: The columns.
         size_bytes: How many bytes the file has.
         checksum: The checksum of the file; see `fdtcc_dagster.storage.checksums`.
+        first: Its first rows, if any were asked for.
     """
 
     rows: int
     schema: pl.Schema
     size_bytes: int
     checksum: str
+    first: pl.DataFrame | None
 
 
 def publish(
@@ -79,6 +81,7 @@ def publish(
     path: UPath,
     provenance: Mapping[str, str] | None = None,
     options: ParquetOptions = ParquetOptions(),
+    first_rows: int = 0,
 ) -> Published:
     """Store a frame in flat memory, as a whole or not at all: after any failure, the previous file is still there.
 
@@ -87,6 +90,7 @@ def publish(
         path: The place, in an existing directory or in an object store.
         provenance: What the file says about where its rows come from.
         options: How it is written.
+        first_rows: How many of its first rows are wanted.
 
     Raises:
         FdtccError: The rows are not as declared or announced.
@@ -97,7 +101,7 @@ def publish(
     if is_local(path):
         target = Path(path.path)
         with part_of(target) as part:
-            published = _write(df, part, target, provenance, options, durable=True)
+            published = _write(df, part, target, provenance, options, first_rows, durable=True)
             if stopped():
                 raise RuntimeError("storing was stopped")
             part.replace(target)
@@ -105,7 +109,7 @@ def publish(
         return published
     with spool_directory() as spool:
         part = spool / "partition.parquet"
-        published = _write(df, part, part, provenance, options, durable=False)
+        published = _write(df, part, part, provenance, options, first_rows, durable=False)
         interruptibly(lambda: put(part, path, stopped))
     return published
 
@@ -132,6 +136,7 @@ def _write(
     target: Path,
     provenance: Mapping[str, str] | None,
     options: ParquetOptions,
+    first_rows: int,
     *,
     durable: bool,
 ) -> Published:
@@ -143,10 +148,12 @@ def _write(
         # Open as well: of a path that begins with `~`, Polars makes another one.
         with part.open("rb") as readable:
             footer = Footer.of(readable)
+            readable.seek(0)
+            first = pl.read_parquet(readable, n_rows=first_rows) if first_rows else None
         checksum = checksums.complete(part, footer.rows)
         if durable:
             _flush_to_disk(file.fileno(), target)
-    return Published(footer.rows, footer.schema, footer.size_bytes, checksum)
+    return Published(footer.rows, footer.schema, footer.size_bytes, checksum, first)
 
 
 def _sink(df: pl.LazyFrame, file: IO[bytes], target: Path, said: Mapping[str, str], options: ParquetOptions) -> None:
