@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 # The demo needs a fifth of what the tests need.
 DEMO_READY := $(VENV)/.installed-demo
 TEST_READY := $(VENV)/.installed-test
+DOCS_READY := $(VENV)/.installed-docs
 TESTS := fdtcc_dagster_tests
 # Tests without a server, a run of Dagster or another process.
 QUICK := $(filter-out %_fuzz.py $(TESTS)/calendar/test_partition%,$(wildcard $(addsuffix /test_*.py,$(TESTS)/calendar $(TESTS)/pandas_csv))) \
@@ -30,7 +31,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev lint lint-to-log pytest test quick test-all test-instance test-scale fuzz soak bench clean
+.PHONY: help demo dev docs lint lint-to-log pytest test quick test-all test-instance test-scale fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
@@ -44,6 +45,7 @@ help:
 	@echo "make fuzz   the fuzz tests with many more examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
+	@echo "make docs   the documentation as a site, in site/: every link and heading is checked (half a minute)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
 install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e
@@ -59,6 +61,12 @@ $(TEST_READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(install) '.[demo,test]'
 	@touch $(DEMO_READY) $@
+
+$(DOCS_READY): pyproject.toml $(CONSTRAINTS)
+	@echo "Installing what the documentation needs into $(VENV), once"
+	$(PYTHON) -m venv $(VENV)
+	$(install) '.[docs]'
+	@touch $@
 
 demo: $(DEMO_READY)
 	@$(BIN)/python -m fdtcc_dagster.demo
@@ -111,5 +119,9 @@ bench: $(TEST_READY)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/load_time.py --rounds 1
 
+# The variable silences an announcement of mkdocs-material, about versions to come.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

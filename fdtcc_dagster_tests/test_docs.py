@@ -102,6 +102,13 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert [page_id(page) for page in (ROOT / "docs").glob("*.md") if page not in links] == []
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = re.findall(r"^      - (?:[\w ]+: )?([\w/-]+\.md)$", site, re.MULTILINE)
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in named] == []
+    assert len(named) == len(set(named))
+
+
 @pytest.mark.parametrize("adr", ADRS, ids=page_id)
 def test_a_decision_has_a_status_and_a_date_and_is_in_the_index(adr: Path) -> None:
     found = re.match(

@@ -1,0 +1,71 @@
+"""What the site (mkdocs.yml) has beyond docs/: pages from elsewhere in the repository, links to them, and the API.
+
+The pages of docs/ link to each other and to other files as GitHub needs it. These hooks of mkdocs turn the links into
+those of the site, and a link to what the site does not have is an error of `make docs`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent
+OUTSIDE = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
+"""Pages that are not in docs/ → where they are on the site."""
+EXAMPLES = "examples.md"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    pages = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in OUTSIDE.items()}
+    for page, text in {**pages, EXAMPLES: examples(), "api.md": api()}.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn the links between files of the repository into links between pages of the site."""
+    place = page.file.src_uri
+    source = next((source for source, copy in OUTSIDE.items() if copy == place), f"docs/{place}")
+
+    def on_site(found: re.Match[str]) -> str:
+        path, anchor = found[1], found[2] or ""
+        target = os.path.normpath(os.path.join(os.path.dirname(source), path))
+        if target == "examples" or target.startswith("examples/"):
+            target, anchor = EXAMPLES, f"#{target.rpartition('/')[2]}" if "/" in target else ""
+        else:
+            target = OUTSIDE.get(target) or os.path.relpath(target, "docs")
+        return f"]({os.path.relpath(target, os.path.dirname(place) or '.')}{anchor})"
+
+    return re.sub(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)", on_site, markdown)
+
+
+def examples() -> str:
+    """The files of each example."""
+    parts = ["# Examples"]
+    for directory in sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir()):
+        parts.append(f"## {directory.name}")
+        for file in sorted(path for path in directory.rglob("*") if path.suffix in {".py", ".yaml", ".toml", ".html"}):
+            language = file.suffix.removeprefix(".")
+            parts.append(f"`{file.relative_to(ROOT)}`:\n\n```{language}\n{file.read_text(encoding='utf-8')}```")
+    return "\n\n".join(parts)
+
+
+def api() -> str:
+    """The public names, as their docstrings describe them."""
+    package = (ROOT / "fdtcc_dagster" / "__init__.py").read_text(encoding="utf-8")
+    listed = re.findall(r'^    "(\w+)",$', package.partition("__all__ = [")[2].partition("]")[0], re.MULTILINE)
+    names = [f"fdtcc_dagster.{name}" for name in listed if name != "FDTCC"]
+    names += ["fdtcc_dagster.sandbox.SandboxContainer", "fdtcc_dagster.sandbox.faults"]
+    options = f"    options:\n      inherited_members: {['pull', 'pull_sync', 'request', 'fetch', 'check']}\n"
+    return "# API\n\n" + "\n\n".join(f"::: {name}\n{options}" for name in names)
