@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timezone
+from dataclasses import FrozenInstanceError
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from fdtcc_dagster import FoundryDataset, Schedule
+from fdtcc_dagster import FoundryDataset, FoundryDevToolsContainerClient, Schedule, ScheduleError
 from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.cli.calendar import parse_duration, parse_rule
+from fdtcc_dagster.sandbox import SandboxContainer, faults
+from fdtcc_dagster_tests.conftest import ClientMaker
 
 DOCS = Path(__file__).parents[1] / "docs"
+ORDERS = "id,amount\n1,9.5\n2,3.0\n"
 
 
 def calendar_row(cell: str) -> str:
@@ -48,9 +52,49 @@ def snippets(page: str, language: str = "python") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["calendars.md"])
-def test_the_python_of_a_page_runs(page: str) -> None:
+@pytest.mark.parametrize("page", ["calendars.md", "migrating.md"])
+def test_the_python_of_a_page_runs(page: str, sandbox_container: SandboxContainer) -> None:
+    sandbox_container.set_live("orders", ORDERS)
     names: dict[str, object] = {}
     for snippet in snippets(page):
-        exec(compile(snippet, f"docs/{page}", "exec"), names)  # noqa: S102
+        exec(compile(snippet.replace("8888", str(sandbox_container.port)), f"docs/{page}", "exec"), names)  # noqa: S102
     assert names
+
+
+async def test_migrating_from_the_reference_client(
+    sandbox_container: SandboxContainer, make_client: ClientMaker
+) -> None:
+    """What the tables of docs/migrating.md say of us, and no other test does."""
+    sandbox_container.set_live("orders", "id,code\n1,007\n")
+    client, now, day = make_client(), datetime.now(timezone.utc), timedelta(days=1)
+    said: list[str] = []
+    logging_client = make_client(log_func=lambda _, message: said.append(message))
+    frame, done = await logging_client.get_single(None, "oders", now - day, now + day)
+    assert (frame.shape, done) == ((0, 0), False)
+    assert "foundry_datasets.toml" in said[-1]
+    sandbox_container.inject("orders", faults.JobFailure("Query failed."))
+    assert (await client.get_single(None, "orders", now - day, now + day))[1] is False
+    with pytest.raises(ValueError, match="inverted"):
+        await client.get_single(None, "orders", now, now - day)
+    assert (await client.get_single(None, "orders", now + day, now + 2 * day))[1] is False
+    for missing_version, expected in {"accept": True, "raise": False}.items():
+        past = await make_client(missing_version=missing_version).get_single(None, "orders", now - 9 * day, now - day)
+        assert past[1] is expected
+    frame, _ = await client.get_single(None, "orders", str(now - day), str(now + day), use_zip=True)
+    assert frame.rows() == [(1, "007")]
+    assert (await client.download("0" * 64))[0] == "Failed"
+    for arguments in ({"port": "8000"}, {"host": "localhost:8000"}):
+        with pytest.raises(ValueError, match=next(iter(arguments))):
+            FoundryDevToolsContainerClient(**arguments)  # type: ignore[arg-type]
+    assert not hasattr(client, "url_base")
+    assert not hasattr(client, "download_url")
+    schedule = Schedule([{"cycle": "weekly", "day": "Monday", "time": "04:00:00"}])
+    with pytest.raises(FrozenInstanceError):
+        schedule.buffer = day  # type: ignore[misc]
+    with pytest.raises(ScheduleError, match="time zone"):
+        schedule.get_latest_refresh(now.replace(tzinfo=None))
+    page = (DOCS / "migrating.md").read_text(encoding="utf-8")
+    names = re.findall(r"^\| (`Refresh\.padding.*?) \|", page, re.MULTILINE)
+    absent = re.findall(r"`(?:Refresh\.)?(\w+)`", names[0])
+    assert len(absent) == 6
+    assert not [name for name in absent if hasattr(schedule.refreshs[0], name)]
