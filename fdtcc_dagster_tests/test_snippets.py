@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -98,3 +100,28 @@ async def test_migrating_from_the_reference_client(
     absent = re.findall(r"`(?:Refresh\.)?(\w+)`", names[0])
     assert len(absent) == 6
     assert not [name for name in absent if hasattr(schedule.refreshs[0], name)]
+
+
+def write_files(page: str, directory: Path) -> None:
+    """Write the blocks of a page that begin with a file's name."""
+    for snippet in snippets(page):
+        named = re.match(r"# (\w+\.py)\n", snippet)
+        if named:
+            (directory / named[1]).write_text(snippet, encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files("testing.md", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(DOCS.parent))
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-c", "/dev/null", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False, timeout=100)
+    assert re.search(r"^6 passed", done.stdout, re.MULTILINE), done.stdout + done.stderr
+
+
+def test_the_page_on_testing_lists_all_faults() -> None:
+    cells = (DOCS / "testing.md").read_text(encoding="utf-8").partition("## Faults")[2]
+    kinds = {
+        name for name, kind in vars(faults).items() if isinstance(kind, type) and kind.__module__ == faults.__name__
+    }
+    assert set(re.findall(r"`(\w+)\(\w*\)`", cells)) == kinds
