@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
+import polars as pl
 import pytest
 
-from fdtcc_dagster import FoundryDataset, FoundryDevToolsContainerClient, Schedule, ScheduleError
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryDevToolsContainerClient,
+    Schedule,
+    ScheduleError,
+)
 from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.cli.calendar import parse_duration, parse_rule
 from fdtcc_dagster.sandbox import SandboxContainer, faults
@@ -125,3 +135,65 @@ def test_the_page_on_testing_lists_all_faults() -> None:
         name for name, kind in vars(faults).items() if isinstance(kind, type) and kind.__module__ == faults.__name__
     }
     assert set(re.findall(r"`(\w+)\(\w*\)`", cells)) == kinds
+
+
+def test_downstream_assets(
+    sandbox_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page: dict[str, Any] = {}
+    for snippet in snippets("downstream.md"):
+        exec(snippet.replace("8888", str(sandbox_container.port)), page)  # noqa: S102
+    defs: dg.Definitions = page["defs"]
+    job = dg.Definitions.merge(
+        defs, dg.Definitions([page["revenue_by_week"], page["change_of_revenue"]])
+    ).resolve_implicit_global_asset_job_def()
+    keys = ["2024-01-08", "2024-01-22", "2024-01-29"]  # nobody pulled on the 15th
+    for amount, key in enumerate(keys):
+        pulled_at = page["orders"].window(key).from_dt
+        sandbox_container.add_version("foundry.sales.orders", pulled_at, f"id,amount\n1,{amount}.0\n2,0.5\n")
+    with dg.instance_for_test() as instance:
+
+        def run(asset: dg.AssetKey, key: str | None = None) -> pl.DataFrame:
+            assert job.execute_in_process(instance=instance, asset_selection=[asset], partition_key=key).success
+            return pl.read_parquet(f"{'/'.join(['data', *asset.path, *([key] if key else [])])}.parquet")
+
+        for key in keys:
+            run(page["ORDERS"], key)
+        assert run(page["revenue"].key, "2024-01-22").item() == 1.5
+        assert run(page["change_of_revenue"].key, "2024-01-29").item() == 1.0
+        weeks = run(page["revenue_by_week"].key)
+    assert weeks.rows() == [("2024-01-08", 0.5), ("2024-01-22", 1.5), ("2024-01-29", 2.5)]
+    assert page["all_orders"]().collect().height == 6
+    assert defs.get_repository_def().has_sensor_def("default_automation_condition_sensor")
+
+
+def test_the_tutorial(sandbox_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dagster").mkdir()
+    write_files("tutorial.md", tmp_path)
+    found = runpy.run_path("definitions.py")
+    defs, orders, key = found["defs"], found["orders"], "2026-01-05"
+    sandbox_container.add_version("orders", orders.window(key).from_dt, ORDERS)
+    container = FoundryContainerResource(host=sandbox_container.host, port=sandbox_container.port)
+    repository = defs.get_repository_def()
+    (schedule,) = repository.schedule_defs
+    assert (schedule.name, list(schedule.cron_schedule)) == ("orders_schedule", ["0 6 * * *"])
+    defs = dg.Definitions(defs.assets, resources={**defs.resources, "foundry_container": container})
+    job = defs.resolve_implicit_global_asset_job_def()
+    with dg.instance_for_test() as instance:
+        assert job.execute_in_process(instance=instance, partition_key=key).success
+    (listed,) = snippets("tutorial.md", "text")
+    assert sorted(re.findall(r"── (\S+)$", listed, re.MULTILINE)) == sorted(path.name for path in tmp_path.rglob("*"))
+    assert pl.read_parquet(f"data/orders/{key}.parquet").height == 2
+
+
+def test_the_messages_that_are_quoted_are_those_of_the_code() -> None:
+    sources = (DOCS.parent / "fdtcc_dagster").rglob("*.py")
+    # Adjacent literals are joined.
+    code = "\n".join(re.sub(r"[\"']\s*\+?\s*f?[\"']", "", path.read_text(encoding="utf-8")) for path in sources)
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `(.+?)` \|", page.partition("## By symptom")[0], re.MULTILINE)
+    assert len(quoted) > 15
+    parts = {part.strip(" ,;:()") for message in quoted for part in message.split("…")}
+    assert [part for part in parts if part not in code] == []
