@@ -9,6 +9,7 @@ import sys
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -21,6 +22,7 @@ from fdtcc_dagster import (
     FoundryDevToolsContainerClient,
     Schedule,
     ScheduleError,
+    build_foundry_assets,
 )
 from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.cli.calendar import parse_duration, parse_rule
@@ -29,6 +31,13 @@ from fdtcc_dagster_tests.conftest import ClientMaker
 
 DOCS = Path(__file__).parents[1] / "docs"
 ORDERS = "id,amount\n1,9.5\n2,3.0\n"
+RUN_BY_A_TEST_OF_THEIR_OWN = ["command-line.md", "downstream.md", "testing.md", "tutorial.md"]
+RUN = [
+    "../README.md",
+    *("automation.md", "calendars.md", "component.md", "datasets.md", "growth.md", "migrating.md", "performance.md"),
+    *("scaling.md", "security.md", "storage.md"),
+]
+"""Pages whose snippets are run in their order, as one program."""
 
 
 def calendar_row(cell: str) -> str:
@@ -64,13 +73,27 @@ def snippets(page: str, language: str = "python") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["calendars.md", "migrating.md"])
-def test_the_python_of_a_page_runs(page: str, sandbox_container: SandboxContainer) -> None:
+@pytest.mark.parametrize("page", RUN)
+def test_the_python_of_a_page_runs(
+    page: str, sandbox_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    orders = FoundryDataset("orders", Schedule([{"cycle": "daily", "time": "04:00:00"}]), "2024-01-01")
+    # What the user has: a module of assets, datasets, and the container.
+    module = ModuleType("my_project.foundry_assets")
+    vars(module)["assets"] = build_foundry_assets([orders])
+    project = ModuleType("my_project")
+    vars(project)["foundry_assets"] = module
+    monkeypatch.setitem(sys.modules, project.__name__, project)
     sandbox_container.set_live("orders", ORDERS)
-    names: dict[str, object] = {}
+    names: dict[str, object] = {"datasets": [orders], "resource": FoundryContainerResource(host="localhost")}
     for snippet in snippets(page):
-        exec(compile(snippet.replace("8888", str(sandbox_container.port)), f"docs/{page}", "exec"), names)  # noqa: S102
-    assert names
+        exec(compile(snippet.replace("8888", str(sandbox_container.port)), page, "exec"), names)  # noqa: S102
+
+
+def test_the_python_of_every_page_is_run() -> None:
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.glob("*.md")]
+    assert {page for page in pages if snippets(page)} - {*RUN} == {*RUN_BY_A_TEST_OF_THEIR_OWN}
 
 
 async def test_migrating_from_the_reference_client(
