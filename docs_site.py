@@ -50,6 +50,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)", on_site, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make links of the pages that docstrings cite; fdtcc_dagster_tests/test_docs.py checks that they exist."""
+    if page.file.src_uri != "api.md":
+        return html
+    return re.sub(r"\bdocs/([\w-]+)\.md(#[\w-]+)?", r'<a href="../\1/\2">\g<0></a>', html)
+
+
 def examples() -> str:
     """The files of each example."""
     parts = ["# Examples"]

@@ -40,6 +40,12 @@ def test_tests_install_their_extra_into_an_environment_that_has_the_demo(tmp_pat
     assert "pip install" not in commands("quick", environment)
 
 
+def test_the_documentation_is_built_strictly_and_installs_its_own_extra(tmp_path: Path) -> None:
+    said = commands("docs", tmp_path / "venv")
+    assert said.count("-e '.[docs]'") == 1
+    assert said.rstrip().endswith("mkdocs build --strict")
+
+
 @pytest.mark.parametrize(("target", "least"), [("quick", 5), ("fuzz", 4)])
 def test_what_a_target_tests_is_there(target: str, least: int, tmp_path: Path) -> None:
     (run,) = re.findall(r"^.* -m pytest .*$", commands(target, tmp_path), re.MULTILINE)
