@@ -71,8 +71,16 @@ def examples() -> str:
 def api() -> str:
     """The public names, as their docstrings describe them."""
     package = (ROOT / "fdtcc_dagster" / "__init__.py").read_text(encoding="utf-8")
-    listed = re.findall(r'^    "(\w+)",$', package.partition("__all__ = [")[2].partition("]")[0], re.MULTILINE)
-    names = [f"fdtcc_dagster.{name}" for name in listed if name != "FDTCC"]
-    names += ["fdtcc_dagster.sandbox.SandboxContainer", "fdtcc_dagster.sandbox.faults"]
+    public = re.findall(r'^    "(\w+)",$', package.partition("__all__ = [")[2].partition("]")[0], re.MULTILINE)
+    errors = [name for name in public if name.endswith("Error")]
+    groups = {
+        "Classes": [name for name in public if name[0].isupper() and name not in ("FDTCC", *errors)],
+        "Functions": [name for name in public if name.islower()],
+        "The sandbox": ["sandbox.SandboxContainer", "sandbox.faults"],
+        "Errors": errors,
+    }
     options = f"    options:\n      inherited_members: {['pull', 'pull_sync', 'request', 'fetch', 'check']}\n"
-    return "# API\n\n" + "\n\n".join(f"::: {name}\n{options}" for name in names)
+    parts = ["# API"]
+    for title, names in groups.items():
+        parts += [f"## {title}", *(f"::: fdtcc_dagster.{name}\n{options}" for name in names)]
+    return "\n\n".join(parts)
