@@ -14,7 +14,7 @@ from fdtcc_dagster.checks.partition_checks import evaluate_stored
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.declaration import declaration_of
-from fdtcc_dagster.failures import UnlessInterrupted
+from fdtcc_dagster.failures import INTERRUPTS, UnlessInterrupted
 from fdtcc_dagster.ingest.step import AssetEvent, Step
 from fdtcc_dagster.names import pool_name, step_name
 from fdtcc_dagster.resource import RESOURCE_KEY, check_container
@@ -136,8 +136,10 @@ def _build_asset(
         check_container(dataset.name, container, resource_key)
         try:
             yield from Step(dataset, context, container, io_manager, config.refetch).run()
-        except dg.Failure:
-            evaluate_stored(context)
+        except dg.Failure as failure:
+            # Who terminates a run wants it to end.
+            if not isinstance(failure.__cause__, INTERRUPTS):
+                evaluate_stored(context)
             raise
         # Only now: a wrong declaration is no reason to miss a partition.
         _refuse_inferred_mappings(context)

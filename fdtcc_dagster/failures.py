@@ -25,6 +25,10 @@ _NOBODY_MAY_WRITE = frozenset(
 """Errors that do not pass by themselves: a person has to correct the path or its permissions."""
 
 
+INTERRUPTS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
+"""By which Dagster, or Ctrl-C, ends a run."""
+
+
 @contextmanager
 def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) -> Iterator[None]:
     """Let an interrupt end the run, whatever the step's retry policy is.
@@ -34,7 +38,7 @@ def interrupts_end_the_run(retry_policy: Callable[[], dg.RetryPolicy | None]) ->
     """
     try:
         yield
-    except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interrupt:
+    except INTERRUPTS as interrupt:
         if retry_policy() is None:
             raise
         # A failure ends the step only; the noted interrupt ends the run before its next step.
@@ -61,7 +65,7 @@ class UnlessInterrupted(dg.RetryPolicy):
         """Return the delay of the given policy, but raise an interrupt again."""
         handled = sys.exc_info()[1]
         while handled is not None:
-            if isinstance(handled, (DagsterExecutionInterruptedError, KeyboardInterrupt)):
+            if isinstance(handled, INTERRUPTS):
                 raise handled
             # An IO manager may have wrapped it, or failed while it cleaned up.
             handled = handled.__cause__ or handled.__context__

@@ -29,7 +29,7 @@ from fdtcc_dagster.metadata import (
     column_schema,
 )
 from fdtcc_dagster.names import step_name
-from fdtcc_dagster.redaction import counted, shortened
+from fdtcc_dagster.redaction import counted, excerpt, redact, shortened
 from fdtcc_dagster.translator import (
     FoundryDatasetTranslator,
     FoundryTarget,
@@ -297,17 +297,27 @@ def evaluate_stored(context: dg.AssetExecutionContext) -> None:
     """Evaluate the checks of a step that fails for the partitions that it has stored nevertheless.
 
     Dagster skips the checks of an asset whose step fails, and shows them as failed, although most of a run's partitions
-    may be stored and right.
+    may be stored and right. The step's failure is what matters: if they cannot be evaluated, that is only logged.
 
     Args:
         context: Dagster's context of the step.
     """
+    try:
+        _evaluate_stored(context)
+    except Exception as error:  # noqa: BLE001  see above
+        why = f"{type(error).__name__}: {excerpt(redact(str(error)))}"
+        context.log.warning(f"The checks of the stored partitions could not be evaluated: {why}")
+
+
+def _evaluate_stored(context: dg.AssetExecutionContext) -> None:
     checks = {check: _plans[node] for check, node in check_nodes(context).items() if node in _plans}
-    stored = recorded_in_run(context.instance, context.run.run_id, context.asset_key) if checks else []
-    if not stored:
+    recorded = set(recorded_in_run(context.instance, context.run.run_id, context.asset_key)) if checks else set()
+    if not recorded:
         return
+    # In time order, as they were stored in any.
+    stored = [key for key in context.partition_keys if key in recorded]
+    materializations = Materializations(context.instance, context.asset_key, next(iter(checks.values())).dataset)
     for check, plan in checks.items():
-        materializations = Materializations(context.instance, check.asset_key, plan.dataset)
         result = replace(plan, key=check.asset_key).evaluate(check.name, materializations, stored)
         context.log_event(
             dg.AssetCheckEvaluation(

@@ -18,6 +18,7 @@ from fdtcc_dagster import (
     Schedule,
     build_foundry_assets,
 )
+from fdtcc_dagster.checks import partition_checks
 from fdtcc_dagster.checks.partition_checks import (
     DECLARATION,
     FRESHNESS,
@@ -27,6 +28,8 @@ from fdtcc_dagster.checks.partition_checks import (
     SCHEMA_DECLARED,
     build_foundry_checks,
 )
+from fdtcc_dagster.ingest.materializations import recorded_in_run
+from fdtcc_dagster.ingest.step import Step
 from fdtcc_dagster.metadata import column_schema
 from fdtcc_dagster.sandbox import SandboxContainer
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight
@@ -239,6 +242,60 @@ def test_a_partition_that_fails_leaves_the_checks_of_the_stored_ones(store: Stor
     assert found[SCHEMA_DECLARED].metadata["foundry/partitions"].value == ", ".join(DAYS[:3])
     assert found[ROW_COUNT_CHANGE].metadata["foundry/row_change"].value == round(1 / 3, 6)
     assert not found[FRESHNESS].passed
+
+
+def test_checks_that_cannot_be_evaluated_do_not_hide_why_a_step_failed(store: Store) -> None:
+    def broken() -> datetime:
+        raise RuntimeError("no clock")
+
+    store.add_version(DAYS[0], csv(2))
+    result = store.materialize(dataset(), *DAYS[:2], clock=broken)
+    (failed,) = (event for event in result.all_events if event.is_step_failure)
+    assert failed.step_failure_data.user_failure_data is not None
+    assert "1 of 2 partitions failed" in str(failed.step_failure_data.user_failure_data.description)
+    logged = [entry.user_message for entry in store.instance.all_logs(result.run_id)]
+    assert "The checks of the stored partitions could not be evaluated: RuntimeError: no clock" in logged
+
+
+def test_the_stored_partitions_of_a_failed_step_are_read_once_and_in_time_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[dg.AssetKey] = []
+    stored = dg.DagsterInstance.get_materialized_partitions
+
+    def counted(self: dg.DagsterInstance, asset_key: dg.AssetKey, *arguments: Any) -> set[str]:
+        read.append(asset_key)
+        return stored(self, asset_key, *arguments)
+
+    for day in DAYS[:3]:
+        store.add_version(day, csv(2))
+    monkeypatch.setattr(dg.DagsterInstance, "get_materialized_partitions", counted)
+    # As they may be: several are pulled at a time.
+    monkeypatch.setattr(partition_checks, "recorded_in_run", lambda *asked: recorded_in_run(*asked)[::-1])
+    store.materialize(dataset(), *DAYS[:4])
+    check = dg.AssetCheckKey(KEY, SCHEMA_DECLARED)
+    (record,) = store.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
+    assert record.event is not None
+    assert record.event.dagster_event is not None
+    evaluation = record.event.dagster_event.asset_check_evaluation_data
+    assert evaluation.metadata["foundry/partitions"].value == ", ".join(DAYS[:3])
+    assert read == [KEY]
+
+
+def test_an_interrupted_step_evaluates_no_checks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Step.run
+
+    def interrupted(step: Step) -> Iterator[Any]:
+        yield next(run(step))
+        raise dg.Failure("the run was interrupted", allow_retries=False) from KeyboardInterrupt()
+
+    for day in DAYS[:2]:
+        store.add_version(day, csv(2))
+    monkeypatch.setattr(Step, "run", interrupted)
+    result = store.materialize(dataset(), *DAYS[:2])
+    assert store.instance.get_materialized_partitions(KEY)
+    logged = [entry.dagster_event for entry in store.instance.all_logs(result.run_id)]
+    assert not [each for each in logged if each is not None and each.event_type_value == "ASSET_CHECK_EVALUATION"]
 
 
 def test_what_cannot_be_judged_fails_as_a_warning_and_blocks_nothing(store: Store) -> None:
