@@ -6,6 +6,7 @@ page on runs describes those that people see.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -95,8 +96,10 @@ _KEY = "dagster/partition"
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 _MOST_COLUMN_CHARACTERS = 500_000
-_CELL = 100
-"""How many characters of a value a preview shows."""
+_CELL, _MOST_COLUMNS = 100, 100
+"""How many characters of a value a preview shows, and of how many columns."""
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&]")
+"""What has a meaning in a cell of a table: with images of other servers, or HTML, the UI shows more than text."""
 
 # What a reader of the UI looks for first; what is not named here comes between the two groups.
 _FIRST_SHOWN = (
@@ -130,8 +133,8 @@ def in_order(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Write a table in Markdown, whatever characters its cells have."""
-    lines = [header, ["---"] * len(header), *rows]
-    cells = ([" ".join(cell.replace("|", r"\|").split()) for cell in line] for line in lines)
+    cells = [[_MARKDOWN.sub(r"\\\g<0>", " ".join(cell.split())) for cell in line] for line in (header, *rows)]
+    cells.insert(1, ["---"] * len(header))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
@@ -139,8 +142,13 @@ def preview(first: pl.DataFrame | None) -> dict[str, dg.MetadataValue]:
     """Show the first rows of a partition, if somebody has asked for them; RIDs are not shown."""
     if first is None:
         return {}
-    rows = ([excerpt(redact("" if value is None else str(value)), _CELL) for value in row] for row in first.iter_rows())
-    return {PREVIEW: dg.MetadataValue.md(markdown_table([redact(name) for name in first.columns], rows))}
+    shown, more = first[:, :_MOST_COLUMNS], max(first.width - _MOST_COLUMNS, 0)
+    header = [excerpt(redact(name), _CELL) for name in shown.columns] + ([f"and {more:,} more"] if more else [])
+    rows = (
+        [excerpt(redact("" if value is None else str(value)), _CELL) for value in row] + ([""] if more else [])
+        for row in shown.iter_rows()
+    )
+    return {PREVIEW: dg.MetadataValue.md(markdown_table(header, rows))}
 
 
 def column_schema(schema: Mapping[str, Any], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:

@@ -12,7 +12,7 @@ import pytest
 
 import fdtcc_dagster
 from fdtcc_dagster import metadata
-from fdtcc_dagster.metadata import column_metadata, column_schema, first_and_last, range_tags
+from fdtcc_dagster.metadata import column_metadata, column_schema, first_and_last, markdown_table, preview, range_tags
 
 PACKAGE = Path(fdtcc_dagster.__file__).parent
 KEYS = {name: value for name, value in vars(metadata).items() if re.fullmatch("[A-Z][A-Z0-9_]+", name)}
@@ -63,3 +63,16 @@ def test_columns_that_are_too_many_for_an_event_are_counted() -> None:
     }
     many = column_metadata({f"column{number}": pl.String() for number in range(200_000)})
     assert {name: value.value for name, value in many.items()} == {"foundry/columns": 200_000}
+
+
+def test_a_cell_of_a_table_is_text_and_no_markdown() -> None:
+    # The UI would fetch the image, and a backslash before a bar would end the cell.
+    (*_, row) = markdown_table(["a"], [["![](http://example.com/x) a\\|b <br> _c_ &amp; `d`"]]).splitlines()
+    assert row == r"| !\[\](http://example.com/x) a\\\|b \<br\> \_c\_ \&amp; \`d\` |"
+
+
+def test_a_preview_of_many_columns_is_bounded() -> None:
+    frame = pl.DataFrame({f"{number} {'x' * 500}": ["y" * 500] for number in range(3000)})
+    shown = str(preview(frame)["foundry/preview"].value)
+    assert len(shown) < 50_000
+    assert "and 2,900 more" in shown.splitlines()[0]
