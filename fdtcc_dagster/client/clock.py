@@ -66,7 +66,7 @@ class AwakeClock:
             asyncio.TimeoutError: The time is up.
             BaseException: What the awaitable raised.
         """
-        task = _watched(work)
+        task = watched(work)
         try:
             while not task.done():
                 if self.is_up:
@@ -94,7 +94,7 @@ async def settled(work: Awaitable[object], seconds: float, abort: Callable[[], o
         seconds: How long to wait, before `abort` and again after it.
         abort: Ends it by force; called when the time is up or the wait is cancelled.
     """
-    task = _watched(work)
+    task = watched(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
@@ -106,7 +106,7 @@ async def settled(work: Awaitable[object], seconds: float, abort: Callable[[], o
                 task.cancel()
 
 
-def _watched(work: Awaitable[T]) -> asyncio.Future[T]:
+def watched(work: Awaitable[T]) -> asyncio.Future[T]:
     """Make a future whose error is retrieved, so that asyncio does not report it when nobody waits any more."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda each: each.cancelled() or each.exception())

@@ -9,14 +9,15 @@ import asyncio
 import copy
 import errno
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
 from fdtcc_dagster.client.callbacks import UNOBSERVED, Log, PullObserver, call
+from fdtcc_dagster.client.clock import AwakeClock, watched
 from fdtcc_dagster.client.database_lock import Check
 from fdtcc_dagster.client.download import Transport, download
 from fdtcc_dagster.client.local_evidence import LocalEvidence
@@ -180,11 +181,10 @@ class Puller:
             async with connected(self.settings) as connection:
                 await self.log(f"Requesting {conversation.dataset!r}, window {conversation.window}")
                 async with (
-                    self._noticing_silence(ask.observer) as heard,
-                    aclosing(converse(connection, conversation.request(), self.settings)) as frames,
+                    aclosing(converse(connection, conversation.request(), self.settings)) as received,
+                    aclosing(self._noticing_silence(received, ask.observer)) as frames,
                 ):
                     async for frame in frames:
-                        heard()
                         message = conversation.receive(frame)
                         if conversation.has_announced and pending is None and conversation.window.contains(asked_at):
                             rows = conversation.announced_rows or 0
@@ -212,31 +212,28 @@ class Puller:
         while conversation.warnings:
             await self._notice(observer, conversation.warnings.pop(0))
 
-    @asynccontextmanager
-    async def _noticing_silence(self, observer: PullObserver) -> AsyncIterator[Callable[[], None]]:
-        """Say that no message comes, each time that a tenth of `idle_timeout` has passed since the last one."""
-        heard_at, limit = time.monotonic(), self.settings.idle_timeout
+    async def _noticing_silence(
+        self, frames: AsyncGenerator[T, None], observer: PullObserver
+    ) -> AsyncGenerator[T, None]:
+        """Yield frames, and say each time that a tenth of `idle_timeout` has passed without the next one."""
+        limit = self.settings.idle_timeout
         silence = max(limit / _SILENCES, _LEAST_SILENCE)
-
-        def heard() -> None:
-            nonlocal heard_at
-            heard_at = time.monotonic()
-
-        async def notice() -> None:
-            said_at = heard_at
+        with AwakeClock() as clock:
             while True:
-                await asyncio.sleep(max(heard_at, said_at) + silence - time.monotonic())
-                if (silent := time.monotonic() - heard_at) >= silence:
-                    said_at = time.monotonic()
-                    text = f"No message of the container for {silent:.0f} s; gives up after {limit:g} s"
-                    await self._notice(observer, text, success=True)
-
-        noticing = asyncio.ensure_future(notice())
-        try:
-            yield heard
-        finally:
-            noticing.cancel()
-            await asyncio.wait({noticing})
+                following, began = watched(anext(frames)), clock()
+                said = began
+                try:
+                    while not following.done():
+                        await asyncio.wait({following}, timeout=max(said + silence - clock(), 0))
+                        if not following.done() and (now := clock()) >= said + silence:
+                            said = now
+                            text = f"No message of the container for {now - began:.0f} s; gives up after {limit:g} s"
+                            await self._notice(observer, text, success=True)
+                finally:
+                    # `frames` can be closed only when nobody waits for the next one.
+                    following.cancel()
+                    await asyncio.wait({following})
+                yield following.result()
 
     async def download(self, file: SpoolFile, transport: Transport, observer: PullObserver = UNOBSERVED) -> None:
         """Download and verify a CSV; see `fdtcc_dagster.client.download.download`."""

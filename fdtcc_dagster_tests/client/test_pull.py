@@ -288,6 +288,39 @@ async def test_silence_is_said_before_it_ends_the_pull(today: Window, tmp_path: 
     assert notices == ["No message of the container for 1 s; gives up after 10 s"]
 
 
+async def test_a_callback_that_takes_long_is_no_silence_of_the_container(
+    today: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdtcc_dagster.client.pull._LEAST_SILENCE", 0.2)
+    notices: list[Message] = []
+
+    async def slow(message: Message) -> None:
+        await asyncio.sleep(0.3)
+
+    with SandboxContainer() as container:
+        container.set_live("orders", CSV)
+        client = FoundryDevToolsContainerClient(container.host, container.port, idle_timeout=2)
+        await client.pull(
+            "orders", today.from_dt, today.to_dt, directory=tmp_path, on_message=slow, on_notice=notices.append
+        )
+    assert notices == []
+
+
+async def test_an_error_of_a_callback_that_is_told_of_silence_ends_the_pull(
+    today: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdtcc_dagster.client.pull._LEAST_SILENCE", 0.05)
+
+    def enough(message: Message) -> None:
+        raise KeyError(message["message"])
+
+    with SandboxContainer(pull_seconds=5) as container:
+        container.set_live("orders", CSV)
+        client = FoundryDevToolsContainerClient(container.host, container.port, idle_timeout=0.5)
+        with pytest.raises(KeyError, match="No message of the container"):
+            await client.pull("orders", today.from_dt, today.to_dt, directory=tmp_path, on_notice=enough)
+
+
 async def test_a_404_of_a_pointer_just_announced_is_retried(
     container: SandboxContainer, client: FoundryDevToolsContainerClient, today: Window, tmp_path: Path
 ) -> None:
