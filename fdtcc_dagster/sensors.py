@@ -102,7 +102,7 @@ def build_foundry_sensor(
                 requests += 1
                 yield due.request(asset_key)
         if not missing:
-            yield dg.SkipReason(_why_nothing([dataset for dataset, _ in targets], now))
+            yield dg.SkipReason(_why_nothing([dataset for dataset, _ in targets], now, search.over))
         elif not requests:
             yield dg.SkipReason(f"Runs are working on all that is missing: {counted(len(missing), 'partition')}.")
 
@@ -116,23 +116,30 @@ class _Search:
         targets: The datasets and their assets.
         lookback: How many partitions of each are looked at; see `build_foundry_sensor`.
         redeclared: Whether those that do not fit the present declaration count as missing.
+
+    Attributes:
+        over: How many were left out at the last search, because their window is over.
     """
 
     def __init__(self, targets: Sequence[Target], lookback: int | None, *, redeclared: bool) -> None:
         self._targets, self._lookback, self._redeclared = targets, lookback or _LOOKBACK, redeclared
         self._past_too = lookback is not None and lookback > 1
         self._read: dict[dg.AssetKey, tuple[object, list[Due], list[Due]]] = {}
+        self.over = 0
 
     def missing(self, instance: dg.DagsterInstance, now: dt.datetime) -> list[_Missing]:
         """What is missing and was never requested: the newest of each dataset first, then what has waited longest."""
         latest = latest_records(instance, [key for _, key in self._targets])
         found: list[tuple[int, float, _Missing]] = []
+        self.over = 0
         for dataset, key in self._targets:
             dues = newest_due(dataset, now, self._lookback)
             order = [due.partition_key for due in dues]
             absent, redeclared = self._look(instance, dataset, key, dues, latest.get(key))
             if not self._past_too:
-                absent = [due for due in absent if not _is_over(dataset, due, now)]
+                present = [due for due in absent if not _is_over(dataset, due, now)]
+                self.over += len(absent) - len(present)
+                absent = present
             for due in absent + redeclared:
                 missing = (key, due, dataset.partitions_def)
                 found.append((order.index(due.partition_key), due.since.timestamp(), missing))
@@ -164,7 +171,7 @@ class _Search:
 
 
 def _is_over(dataset: FoundryDataset, due: Due, now: dt.datetime) -> bool:
-    """Tell whether it is between the next refresh and the end of its buffer: the partition can no longer be pulled."""
+    """Tell whether the window of a snapshot is over: it can no longer be pulled."""
     if dataset.schedule is None or dataset.time is not None:
         return False
     return not dataset.window(due.partition_key, now).contains(now)
@@ -201,10 +208,12 @@ def _lies_between(partitions_def: dg.TimeWindowPartitionsDefinition, first: str,
     return begins == sorted(begins)
 
 
-def _why_nothing(datasets: Sequence[FoundryDataset], now: dt.datetime) -> str:
+def _why_nothing(datasets: Sequence[FoundryDataset], now: dt.datetime, over: int) -> str:
     dues = [(next_due(dataset, now), dataset.name) for dataset in datasets]
     following = [(instant, instant.timestamp(), name) for instant, name in dues if instant is not None]
     why = "All partitions that are due are there, or have been requested"
+    if over:
+        why += f", but for {counted(over, 'snapshot')} whose window is over"
     if not following:
         return f"{why}."
     instant, _, name = min(following, key=lambda each: each[1:])

@@ -153,7 +153,14 @@ def test_a_second_refresh_on_a_date_is_requested_although_the_key_is_there(insta
 
 
 def test_a_snapshot_whose_window_is_over_is_not_requested_but_a_slice_is(instance: dg.DagsterInstance) -> None:
-    assert Watched(instance, [dataset()]).evaluate() == [("orders", day(0))]
+    watched = Watched(instance, [dataset(), dataset("staff", first=0)])
+    assert watched.evaluate() == [("orders", day(0)), ("staff", day(0))]
+    for name in ("orders", "staff"):
+        materialize(instance, day(0), asset=dg.AssetKey(name))
+    assert watched.skips().startswith(
+        "All partitions that are due are there, or have been requested, but for 2 snapshots whose window is over; "
+    )
+    instance.wipe_assets([dg.AssetKey("orders")])
     # Any later snapshot has its rows.
     slices = FoundryDataset("orders", DAILY, day(-9), time_column="at")
     assert Watched(instance, [slices]).evaluate() == [("orders", day(number)) for number in (-1, -2, -3)]
