@@ -37,7 +37,7 @@ MORE = """
         *build_foundry_schedules([orders], default_status=dg.DefaultScheduleStatus.RUNNING),
         *build_foundry_schedules([events]),
     ],
-    sensors=[build_foundry_sensor([staff], minimum_interval_seconds=30)],
+    sensors=[build_foundry_sensor([staff], lookback=3, minimum_interval_seconds=30)],
 """
 MINUTES = """
 from fdtcc_dagster import build_foundry_schedules
