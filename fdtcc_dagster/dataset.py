@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 from polars.datatypes import DataType
 
-from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown
+from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown, whole_number
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, tick_of
@@ -232,8 +232,12 @@ class FoundryDataset:
 
         Raises:
             ScheduleError: `since` is naive, or no definition has exactly the schedule's dates as keys.
+            ValueError: `count` is less than zero.
         """
-        since = since or dt.datetime.now(UTC)
+        whole_number("count", count, 0)
+        since = dt.datetime.now(UTC) if since is None else since
+        if not isinstance(since, dt.datetime) or since.utcoffset() is None:
+            raise ScheduleError(f"since={since!r} is not allowed; give a datetime with a time zone")
         keys = self._own_keys(since) if self.schedule is None else self._schedule_keys(self.schedule, since)
         return [self._described(key) for key in islice(keys, count)]
 

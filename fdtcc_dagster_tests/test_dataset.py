@@ -185,5 +185,8 @@ def test_windows_begin_with_the_start_and_end_with_the_definition() -> None:
     own = FoundryDataset("orders", partitions_def=ending)
     assert [each.partition_key for each in own.windows(at("2020-01-01"))] == ["2024-01-01", "2024-01-02"]
     assert len(dataset.windows()) == 10
-    with pytest.raises(ScheduleError, match="time zone"):
-        dataset.windows(dt.datetime(2024, 1, 1))
+    for each in (dataset, own):
+        with pytest.raises(ScheduleError, match=r"since=datetime.datetime\(2024, 1, 1, 0, 0\) is not .* time zone"):
+            each.windows(dt.datetime(2024, 1, 1))
+        with pytest.raises(ValueError, match="count=-1 is not allowed"):
+            each.windows(count=-1)
