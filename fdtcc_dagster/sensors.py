@@ -50,8 +50,8 @@ def build_foundry_sensor(
         translator: Says which asset represents a dataset, if datasets are given.
         name: The sensor's name.
         lookback: How many partitions of each dataset it looks at: the newest ones that are due; one or more. By default
-            three, without snapshots whose window is over. A number includes these, for datasets that others pull, too:
-            the container may have their versions; but not with one.
+            three, without snapshots whose window is over, unless the dataset has `missing_version="accept"`. A number
+            includes these, for datasets that others pull, too: the container may have their versions; but not with one.
         max_runs: How many runs of the sensor may be queued or running at a time; one or more. So the sensor never
             floods, whatever is missing: the newest refreshes of all datasets come first, the others when runs have
             finished.
@@ -136,7 +136,8 @@ class _Search:
             dues = newest_due(dataset, now, self._lookback)
             order = [due.partition_key for due in dues]
             absent, redeclared = self._look(instance, dataset, key, dues, latest.get(key))
-            if not self._past_too:
+            # With "accept", today's data are wanted in their place.
+            if not self._past_too and (self._lookback == 1 or dataset.missing_version == "raise"):
                 present = [due for due in absent if not _is_over(dataset, due, now)]
                 self.over += len(absent) - len(present)
                 absent = present

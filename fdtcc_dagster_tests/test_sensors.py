@@ -164,6 +164,8 @@ def test_a_snapshot_whose_window_is_over_is_not_requested_but_a_slice_is(instanc
     # Any later snapshot has its rows.
     slices = FoundryDataset("orders", DAILY, day(-9), time_column="at")
     assert Watched(instance, [slices]).evaluate() == [("orders", day(number)) for number in (-1, -2, -3)]
+    accepting = FoundryDataset("orders", DAILY, day(-9), missing_version="accept")
+    assert len(Watched(instance, [accepting]).evaluate()) == 3
     # The container has a version of one that was stored for another declaration.
     store_as(instance, dataset(), -2)
     renamed = FoundryDataset("orders", DAILY, day(-9), {"id": "Int64"})
