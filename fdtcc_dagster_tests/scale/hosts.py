@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from fdtcc_dagster_tests.real_instance import wait_until
 
 USER = 65534
 """Nobody's, who has no home."""
@@ -73,4 +78,18 @@ def control_group(cpus: float, memory: int) -> Iterator[list[Path]]:
     finally:
         for group in groups:
             with contextlib.suppress(FileNotFoundError):
-                group.rmdir()
+                wait_until(partial(_is_removed, group), 20, what=f"{group} is empty")
+
+
+def _is_removed(group: Path) -> bool:
+    """Try to remove a control group; what outlives its parent, such as a process of Celery's pool, is killed."""
+    for process in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
