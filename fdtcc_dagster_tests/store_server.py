@@ -16,8 +16,9 @@ import dagster as dg
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY, SECRET = "key-of-the-tests", "secret-of-the-tests"
-SECRET_VARIABLE = "FDTCC_TESTS_STORE_SECRET"  # noqa: S105 (a name)
-os.environ[SECRET_VARIABLE] = SECRET
+VARIABLE = "FDTCC_TESTS_STORE_SECRET"
+"""The environment variable that has the secret."""
+os.environ[VARIABLE] = SECRET
 
 Answer = Callable[[dict[str, Any]], int | None]
 """Given a request's WSGI environment: None lets the server answer; a status is the answer instead."""
@@ -65,7 +66,7 @@ class StoreServer(ABC):
     @property
     def secret(self) -> dict[str, str]:
         """The options that are secrets, each with its environment variable."""
-        return {"secret": SECRET_VARIABLE}
+        return {"secret": VARIABLE}
 
     @property
     def refused(self) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import re
+import secrets
 import select
 import signal
 import threading
@@ -27,6 +29,8 @@ from fdtcc_dagster_tests.real_instance import LOCATION, RealInstance, dagster_de
 from fdtcc_dagster_tests.run_worker import KEY, NAMES, SCHEMA, Workers, snapshot
 
 pytestmark = pytest.mark.real_instance
+
+logger = logging.getLogger(__name__)
 
 KILLS = 200
 LEAST = 3
@@ -121,9 +125,9 @@ def test_a_partition_is_whole_whenever_its_run_is_killed(
         (tmp_path / name).mkdir(parents=True)
     spools, partition = tmp_path / "spool", tmp_path / "parquet" / "orders" / f"{KEY}.parquet"
     workers = Workers(container.port, tmp_path)
-    seed = random.randrange(1 << 32)  # noqa: S311 (no secret is made of it)
-    print(f"seed {seed}")  # noqa: T201 (shown when the test fails)
-    chance = random.Random(seed)  # noqa: S311
+    seed = secrets.randbits(32)
+    logger.warning("seed %s", seed)  # shown when the test fails
+    chance = random.Random(seed)  # noqa: S311 (it repeats what the seed of a failure did)
 
     reader = Reader(partition, expected)
 
@@ -160,7 +164,7 @@ def test_a_partition_is_whole_whenever_its_run_is_killed(
         # Whatever is left of the last ones goes with the next run.
         assert workers.run("old") == 0
         assert {*spools.iterdir(), *partition.parent.iterdir()} == {*living, partition}
-    print(seen, reader.found)  # noqa: T201
+    logger.warning("%s %s", seen, reader.found)
     assert pl.read_parquet(partition).equals(expected["old"])
     assert list(spools.iterdir()) == []
     assert list(partition.parent.iterdir()) == [partition]
@@ -206,9 +210,9 @@ def processes_of(instance: RealInstance, run: str) -> Processes | None:
 def test_a_partition_is_whole_whichever_process_of_its_run_is_killed(
     container: SandboxContainer, expected: dict[str, pl.DataFrame], tmp_path: Path
 ) -> None:
-    seed = random.randrange(1 << 32)  # noqa: S311 (no secret is made of it)
-    print(f"seed {seed}")  # noqa: T201 (shown when the test fails)
-    chance = random.Random(seed)  # noqa: S311
+    seed = secrets.randbits(32)
+    logger.warning("seed %s", seed)  # shown when the test fails
+    chance = random.Random(seed)  # noqa: S311 (it repeats what the seed of a failure did)
     partition = tmp_path / "parquet" / "orders" / f"{KEY}.parquet"
     reader, failed = Reader(partition, expected), Counter[str]()
     with dagster_dev(tmp_path, LOCATIONS, container.port) as instance:
@@ -249,7 +253,7 @@ def test_a_partition_is_whole_whichever_process_of_its_run_is_killed(
             # One of them at least stores, and removes what was left beside the file.
             assert [end(launch(name, 40_000_000)) for name in NAMES] == ["SUCCESS", "SUCCESS"]
         assert list(instance.spool.iterdir()) == []
-    print(failed, reader.found)  # noqa: T201
+    logger.warning("%s %s", failed, reader.found)
     assert reader.found.keys() == {*NAMES}, f"seed {seed}"
     assert list(partition.parent.iterdir()) == [partition]
     assert pl.read_parquet(partition).equals(expected["new"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 import fdtcc_dagster as fd
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster_tests.snippets import run_page
 
 README = Path(__file__).parents[1] / "README.md"
 NAME = "foundry.sales.orders"
@@ -25,10 +25,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """All names that the README's code defines."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "readme"}
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) >= 4
-    for block in blocks:
-        exec(compile(block, README.name, "exec"), names)  # noqa: S102  it is what is tested
+    run_page(README, names)
     return names
 
 

@@ -175,7 +175,7 @@ def test_a_slice_is_requested_when_its_window_is_over_and_may_be_pulled() -> Non
         at("2026-03-09 04:00"): [("2026-03-02", "orders:2026-03-02:2026-03-09T02:00:00+00:00")],
     }
     assert all(
-        dataset.window(str(key)).to_dt + dataset.schedule.buffer == tick  # type: ignore[union-attr]  # it has one
+        dataset.window(str(key)).to_dt + MONDAYS_AND_FIRST.buffer == tick
         for tick, requests in requested.items()
         for key, _ in requests
     )

@@ -28,6 +28,7 @@ from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.cli.calendar import parse_duration, parse_rule
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
+from fdtcc_dagster_tests.snippets import run_page, snippets
 
 DOCS = Path(__file__).parents[1] / "docs"
 ORDERS = "id,amount\n1,9.5\n2,3.0\n"
@@ -67,12 +68,6 @@ def test_the_table_of_calendars_is_what_the_code_gives() -> None:
     assert len(rows) >= 15
 
 
-def snippets(page: str, language: str = "python") -> list[str]:
-    """The blocks of a page in a language."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.parametrize("page", RUN)
 def test_the_python_of_a_page_runs(
     page: str, sandbox_container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,14 +81,13 @@ def test_the_python_of_a_page_runs(
     vars(project)["foundry_assets"] = module
     monkeypatch.setitem(sys.modules, project.__name__, project)
     sandbox_container.set_live("orders", ORDERS)
-    names: dict[str, object] = {"datasets": [orders], "resource": FoundryContainerResource(host="localhost")}
-    for snippet in snippets(page):
-        exec(compile(snippet.replace("8888", str(sandbox_container.port)), page, "exec"), names)  # noqa: S102
+    names: dict[str, Any] = {"datasets": [orders], "resource": FoundryContainerResource(host="localhost")}
+    run_page(DOCS / page, names, sandbox_container.port)
 
 
 def test_the_python_of_every_page_is_run() -> None:
     pages = [path.relative_to(DOCS).as_posix() for path in DOCS.glob("*.md")]
-    assert {page for page in pages if snippets(page)} - {*RUN} == {*RUN_BY_A_TEST_OF_THEIR_OWN}
+    assert {page for page in pages if snippets(DOCS / page)} - {*RUN} == {*RUN_BY_A_TEST_OF_THEIR_OWN}
 
 
 async def test_migrating_from_the_reference_client(
@@ -137,7 +131,7 @@ async def test_migrating_from_the_reference_client(
 
 def write_files(page: str, directory: Path) -> None:
     """Write the blocks of a page that begin with a file's name."""
-    for snippet in snippets(page):
+    for snippet in snippets(DOCS / page):
         named = re.match(r"# (\w+\.py)\n", snippet)
         if named:
             (directory / named[1]).write_text(snippet, encoding="utf-8")
@@ -165,8 +159,7 @@ def test_downstream_assets(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page: dict[str, Any] = {}
-    for snippet in snippets("downstream.md"):
-        exec(snippet.replace("8888", str(sandbox_container.port)), page)  # noqa: S102
+    run_page(DOCS / "downstream.md", page, sandbox_container.port)
     defs: dg.Definitions = page["defs"]
     job = dg.Definitions.merge(
         defs, dg.Definitions([page["revenue_by_week"], page["change_of_revenue"]])
@@ -206,7 +199,7 @@ def test_the_tutorial(sandbox_container: SandboxContainer, tmp_path: Path, monke
     job = defs.resolve_implicit_global_asset_job_def()
     with dg.instance_for_test() as instance:
         assert job.execute_in_process(instance=instance, partition_key=key).success
-    (listed,) = snippets("tutorial.md", "text")
+    (listed,) = snippets(DOCS / "tutorial.md", "text")
     assert sorted(re.findall(r"── (\S+)$", listed, re.MULTILINE)) == sorted(path.name for path in tmp_path.rglob("*"))
     assert pl.read_parquet(f"data/orders/{key}.parquet").height == 2
 

@@ -341,7 +341,7 @@ def test_an_excluded_tick_is_no_gap(cron: str) -> None:
     assert "Gaps" in declaration_result(holiday, stored | {WEEK[0]: record(short, holiday)}).text
 
 
-def limits_of_queries(site: Declarations) -> list[int]:
+def limits_of_queries(site: Declarations, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many materializations each query asks for, from now on."""
     asked: list[int] = []
     fetch = site.instance.event_log_storage.fetch_materializations
@@ -350,7 +350,7 @@ def limits_of_queries(site: Declarations) -> list[int]:
         asked.append(limit)
         return fetch(records_filter, limit, *more, **named)
 
-    site.instance.event_log_storage.fetch_materializations = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(site.instance.event_log_storage, "fetch_materializations", counted)
     return asked
 
 
@@ -375,7 +375,7 @@ def test_what_lay_before_the_start_is_compared_as_soon_as_it_does_not(
     site.pull(declared(time_column="made"), WEEK[:2])
     later = declared(start=WEEK[2])
     site.pull(later, WEEK[2:4])
-    asked = limits_of_queries(site)
+    asked = limits_of_queries(site, monkeypatch)
     for expected in ([4], [1], [1]):  # the first reads all of them
         asked.clear()
         assert site.check(later).passed
@@ -423,7 +423,7 @@ def test_only_the_latest_materialization_of_each_partition_is_read_in_few_querie
                 "foundry/slice_rows": dg.MetadataValue.int(24),
             }
             site.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=day, metadata=metadata))
-    asked = limits_of_queries(site)
+    asked = limits_of_queries(site, monkeypatch)
     recorded = read_recorded(site.instance, KEY)
     assert sorted(recorded) == days
     assert asked == [120]

@@ -28,7 +28,7 @@ from fdtcc_dagster.storage import object_store
 from fdtcc_dagster.storage.store_errors import StoreRefusedError
 from fdtcc_dagster_tests.conftest import STORES
 from fdtcc_dagster_tests.s3_server import S3Server
-from fdtcc_dagster_tests.store_server import SECRET_VARIABLE, StoreServer, holding
+from fdtcc_dagster_tests.store_server import VARIABLE, StoreServer, holding
 
 PREVIOUS = pl.DataFrame({"id": [42]})
 ROWS = 2_500_000
@@ -197,7 +197,7 @@ def test_an_interrupt_while_rows_are_written_sends_nothing(store: StoreServer, s
 def test_options_come_from_the_environment_at_any_depth(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE", s3.base_dir)
     monkeypatch.setenv("STORE_ENDPOINT", s3.endpoint)
-    inner = {"endpoint_url": dg.EnvVar("STORE_ENDPOINT"), "aws_session_token": dg.EnvVar(SECRET_VARIABLE)}
+    inner = {"endpoint_url": dg.EnvVar("STORE_ENDPOINT"), "aws_session_token": dg.EnvVar(VARIABLE)}
     options = {name: s3.options[name] for name in ("key", "secret")}
     io_manager = FoundryParquetIOManager(
         base_dir=dg.EnvVar("STORE"), storage_options={**options, "client_kwargs": inner}
