@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster.components.resolved.errors import ResolutionException
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from fdtcc_dagster import (
