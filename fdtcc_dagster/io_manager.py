@@ -14,9 +14,7 @@ among them, at any depth, are given as `dg.EnvVar`.
 from __future__ import annotations
 
 import copy
-import errno
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +31,6 @@ from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
 from fdtcc_dagster.metadata import (
     COLUMN_SCHEMA,
-    FILE_CHECKSUM,
     PARTITION_ROW_COUNT,
     ROW_COUNT,
     STORE_SECONDS,
@@ -44,11 +41,11 @@ from fdtcc_dagster.metadata import (
 )
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options, with_values
-from fdtcc_dagster.storage import checksums, object_store, reading
+from fdtcc_dagster.storage import object_store, partition_file, reading
 from fdtcc_dagster.storage.object_store import is_local
 from fdtcc_dagster.storage.outputs import frame_of, of_each
 from fdtcc_dagster.storage.publishing import ParquetOptions, Published, publish
-from fdtcc_dagster.storage.store_errors import StoreRefusedError, refusals_explained
+from fdtcc_dagster.storage.store_errors import StoreRefusedError
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:
@@ -243,13 +240,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         """
         path = self._partition_path(asset_key, partition_key)
         self.make_directory(path.parent)
-        started = time.monotonic()
-        published = publish(frame, path, provenance, first_rows=self.preview_rows)
-        return {
-            **_described(path, published.rows, published.size_bytes, published.checksum),
-            **preview(published.first),
-            STORE_SECONDS: round(time.monotonic() - started, 3),
-        }
+        return partition_file.store(path, frame, provenance, self.preview_rows)
 
     def check_writable(self, asset_key: dg.AssetKey, partition_key: str) -> None:
         """Make sure that a partition can be stored, by a file without a name; an object store is asked.
@@ -262,22 +253,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             OSError: Its directory cannot be made or written to, or the object store refuses access.
             ValueError: A key cannot be a path.
         """
-        path = self._partition_path(asset_key, partition_key)
-        if not is_local(path):
-            object_store.check_access(path)
-            return
-        directory = Path(path.path).absolute().parent
-        existing = next(each for each in (directory, *directory.parents) if each.exists())
-        try:
-            tempfile.TemporaryFile(dir=existing).close()
-        except OSError as error:
-            if error.errno == errno.ENOSPC:  # there may be room when it is needed
-                return
-            raise type(error)(
-                error.errno,
-                f"{directory} cannot be written to ({error.strerror}); set base_dir to a directory that this user can "
-                "write to",
-            ) from error
+        partition_file.check_writable(self._partition_path(asset_key, partition_key))
 
     def stored_partition(self, asset_key: dg.AssetKey, partition_key: str) -> StoredPartition | None:
         """Say what is stored as a partition.
@@ -293,18 +269,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
         Raises:
             StoreRefusedError: The object store refuses access: that says nothing about what is stored.
         """
-        path = self._partition_path(asset_key, partition_key)
-        try:
-            footer = object_store.footer_of(path) if not is_local(path) else reading.footer_of(Path(path.path))
-        except StoreRefusedError:
-            raise
-        except (OSError, pl.exceptions.PolarsError):
-            return None
-        if checksums.rows_of(footer.metadata) not in (None, footer.rows):
-            return None
-        checksum = checksums.checksum_of(footer.metadata)
-        described = _described(path, footer.rows, footer.size_bytes, checksum)
-        return StoredPartition(footer.metadata, footer.schema, footer.rows, described)
+        return partition_file.stored(self._partition_path(asset_key, partition_key))
 
     def verify_partition(self, asset_key: dg.AssetKey, partition_key: str) -> str | None:
         """Read a stored partition to its end.
@@ -321,14 +286,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             ValueError: Its file is damaged.
             OSError: Its file cannot be read.
         """
-        path = self._partition_path(asset_key, partition_key)
-        with refusals_explained(path), path.open("rb") as file:
-            said, found = checksums.read_to_end(file)
-        if said is None:
-            reading.read_all(self._scan(path), path)
-        elif said != found:
-            raise ValueError(f"{path} is damaged: its checksum is {found}, and it was stored with {said}")
-        return said
+        return partition_file.verify(self._partition_path(asset_key, partition_key))
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
         """Give the place of an asset in `base_dir`; a key that would share it with another one is an error."""
@@ -362,7 +320,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             {
                 name: published.rows,
                 STORED_BYTES: published.size_bytes,
-                URI: _uri_of(path),
+                URI: partition_file.uri_of(path),
                 STORE_SECONDS: round(time.monotonic() - started, 3),
                 **_column_schema(context, published.schema),
                 **preview(published.first),
@@ -400,13 +358,10 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
             StoreRefusedError: The object store refuses access.
         """
         try:
-            rows = self._scan(path)
+            rows = partition_file.scan(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"no partition is stored at {path}; materialize it first") from error
         return reading.as_asked(rows, context.definition_metadata or {})
-
-    def _scan(self, path: UPath) -> pl.LazyFrame:
-        return reading.scan(Path(path.path)) if is_local(path) else object_store.scan(path)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Load a stored partition; `columns` in the input's metadata are names, and never patterns.
@@ -453,17 +408,3 @@ class _Partition:
 def _column_schema(context: dg.OutputContext, schema: pl.Schema) -> dict[str, dg.MetadataValue]:
     """The columns for the UI, unless the asset has given them itself."""
     return {} if COLUMN_SCHEMA in (context.output_metadata or {}) else column_metadata(schema)
-
-
-def _described(path: UPath, rows: int, size_bytes: int, checksum: str | None) -> dict[str, Any]:
-    described = {
-        ROW_COUNT: rows,
-        STORED_BYTES: size_bytes,
-        "path": dg.MetadataValue.path(str(path)),
-        URI: _uri_of(path),
-    }
-    return described if checksum is None else {**described, FILE_CHECKSUM: checksum}
-
-
-def _uri_of(path: UPath) -> str:
-    return Path(path.path).absolute().as_uri() if is_local(path) else str(path)
