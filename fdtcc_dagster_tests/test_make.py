@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 def commands(target: str, environment: Path) -> str:
     """What `make` would run for a target in an environment that is not there yet."""
+    # A `make` that runs these tests hands its options on, by MAKEFLAGS and MAKELEVEL.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
         ["make", "--dry-run", target, f"VENV={environment}", "CONSTRAINTS="],  # noqa: S607
-        cwd=ROOT, capture_output=True, encoding="utf-8", check=True,
+        cwd=ROOT, env=outside, capture_output=True, encoding="utf-8", check=True,
     ).stdout  # fmt: skip
 
 
