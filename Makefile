@@ -31,7 +31,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev docs lint lint-to-log pytest test quick test-all test-instance test-scale fuzz soak bench clean
+.PHONY: help demo dev docs lint lint-to-log pytest test quick test-all test-instance test-scale test-browser fuzz soak bench clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
@@ -42,6 +42,7 @@ help:
 	@echo "make test-all  the tests with more cases, and random input at greater length (10 minutes)"
 	@echo "make test-instance  slow tests: a real webserver and daemon, killed runs, load, a soak (15 minutes)"
 	@echo "make test-scale  several hosts: Postgres, Redis, S3, Celery workers; restricted hosts; GCS, Azure (7 minutes)"
+	@echo "make test-browser  Dagster's UI and our pages in Chromium, with screenshots in .screenshots/ (3 minutes)"
 	@echo "make fuzz   the fuzz tests with many more examples (20 minutes)"
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
@@ -97,7 +98,7 @@ quick: $(TEST_READY)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
 
 test-all: $(TEST_READY)
-	$(PYTEST) -m 'not real_instance and not scale' --hypothesis-profile=thorough $(PYTEST_ARGS)
+	$(PYTEST) -m 'not real_instance and not scale and not browser' --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 # A module has its instance in one worker.
 test-instance: WORKERS := 3
@@ -108,6 +109,10 @@ test-instance: $(TEST_READY)
 test-scale: WORKERS := 0
 test-scale: $(TEST_READY)
 	$(PYTEST) -m scale $(PYTEST_ARGS)
+
+test-browser: WORKERS := 0
+test-browser: $(TEST_READY)
+	$(PYTEST) -m browser $(PYTEST_ARGS)
 
 fuzz: $(TEST_READY)
 	$(PYTEST) --hypothesis-profile=long --timeout=0 $(FUZZ) $(PYTEST_ARGS)
