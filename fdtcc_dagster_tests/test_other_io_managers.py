@@ -223,6 +223,19 @@ def test_plain_parquet_files_hold_the_rows(
         assert pl.read_parquet(tmp_path / "sales" / "orders" / f"{day}.parquet").equals(frame)
 
 
+@pytest.mark.parametrize(
+    ("io_manager", "name"),
+    [(dg.mem_io_manager, "InMemoryIOManager"), (dg.fs_io_manager, "PickledObjectFilesystemIOManager")],
+)
+def test_a_manager_that_would_lose_the_rows_fails_before_anything_is_pulled(
+    sandbox_container: SandboxContainer, instance: dg.DagsterInstance, io_manager: Any, name: str
+) -> None:
+    with pytest.raises(dg.Failure, match=f"dataset '{NAME}': {name} stores a LazyFrame without its rows") as caught:
+        Pipeline(sandbox_container, instance, io_manager).materialize(FIRST)
+    assert caught.value.allow_retries is False
+    assert sandbox_container.requests == []
+
+
 class TerminatedIOManager(dg.IOManager):
     """Its run is terminated while it stores."""
 

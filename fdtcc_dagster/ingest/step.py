@@ -70,8 +70,8 @@ class Step:
 
         Raises:
             dagster.Failure: There is no snapshot; some partitions failed, which it names with their causes, and the
-                others are stored and recorded; the run has several partitions, and its IO manager stores one; or its
-                range has none.
+                others are stored and recorded; the run has several partitions, and its IO manager stores one; its range
+                has none; or the IO manager keeps what it is given instead of its rows.
         """
         keys = self.context.partition_keys
         if not keys:
@@ -139,7 +139,15 @@ class Step:
         yield dg.Output(STORED, metadata={EVENTS_ARE_LOGGED: True})
 
     def _check_store(self, key: str) -> None:
-        """Fail before anything is pulled if the store cannot be written to."""
+        """Fail before anything is pulled if the store cannot be written to, or would lose the rows."""
+        kind = type(self.io_manager)
+        # Dagster's are named so for each place: `PickledObjectFilesystemIOManager`, `PickledObjectS3IOManager`.
+        if issubclass(kind, dg.InMemoryIOManager) or kind.__name__.startswith("PickledObject"):
+            raise dg.Failure(
+                f"dataset {self.dataset.name!r}: {kind.__name__} stores a LazyFrame without its rows, which are in a "
+                "CSV that ends with the step: use FoundryParquetIOManager, in a test with base_dir=str(tmp_path)",
+                allow_retries=False,
+            )
         if not isinstance(self.io_manager, ChecksPlaces):
             return
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from aiohttp import web
+from dagster_polars import PolarsParquetIOManager
 
 from fdtcc_dagster import (
     FDTCC,
@@ -134,7 +135,8 @@ def test_a_flood_of_frames_neither_fills_the_instance_nor_delays_the_run(
     monkeypatch.setattr(run_log, "_MOST_MESSAGES", 5)
     dataset = FoundryDataset("orders", DAILY, TODAY - timedelta(days=3), {"id": "Int64"})
     # One that stores what a run returns, and one that stores each partition as it arrives.
-    store = dg.mem_io_manager if whole_runs else FoundryParquetIOManager(base_dir=str(tmp_path / "parquet"))
+    kind = PolarsParquetIOManager if whole_runs else FoundryParquetIOManager
+    store = kind(base_dir=str(tmp_path / "parquet"))
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance, http_server(container(flood)) as port:
         result = dg.materialize(
             build_foundry_assets([dataset]),
