@@ -45,7 +45,17 @@ class FoundryDatasetTranslator:
             begins a new part, letters become lower-case and are written with A to Z, and all but letters, digits and
             underscores an underscore. So "foundry.hr.monthly_closings" is `foundry/hr/monthly_closings`, and
             "Größe (raw)" is `groesse_raw`. If that leaves something out, as for "数据", eight hex digits follow.
+
+        Raises:
+            ValueError: The asset's key is that of its `upstream`.
         """
+        key = dataset.asset_key or asset_key_of(dataset.name)
+        upstream = [dg.AssetKey(["foundry", dataset.name])] if self.upstream else []
+        if key in upstream:
+            raise ValueError(
+                f"dataset {dataset.name!r}: its asset has the key {key.to_user_string()!r} of the dataset in Foundry, "
+                "its upstream asset: give it another asset_key"
+            )
         what = "snapshot" if dataset.time is None else "slice"
         metadata: dict[str, Any] = {TABLE_NAME: dataset.name}
         if dataset.schedule is not None:
@@ -53,8 +63,8 @@ class FoundryDatasetTranslator:
         if dataset.schema is not None:
             metadata[COLUMN_SCHEMA] = column_schema(dataset.schema, dataset.column_descriptions)
         return dg.AssetSpec(
-            key=dataset.asset_key or asset_key_of(dataset.name),
-            deps=[dg.AssetKey(["foundry", dataset.name])] if self.upstream else [],
+            key=key,
+            deps=upstream,
             description=dataset.description or f"The Foundry dataset {dataset.name!r}, one {what} in each partition.",
             group_name=dataset.group_name,
             owners=list(dataset.owners or ()),

@@ -125,10 +125,18 @@ def test_two_datasets_with_one_asset_key_are_refused(build: Callable[[Sequence[F
         build(datasets)
 
 
-def test_lineage_begins_in_foundry_if_the_translator_says_so() -> None:
-    class WithUpstream(FoundryDatasetTranslator):
-        upstream = True
+class WithUpstream(FoundryDatasetTranslator):
+    upstream = True
 
+
+def test_an_asset_is_not_its_own_upstream() -> None:
+    dataset = FoundryDataset("orders", WEEKLY, "2026-01-05", asset_key="foundry/orders")
+    said = "dataset 'orders': its asset has the key 'foundry/orders' of the dataset in Foundry, its upstream"
+    with pytest.raises(ValueError, match=said):
+        build_foundry_assets([dataset], translator=WithUpstream())
+
+
+def test_lineage_begins_in_foundry_if_the_translator_says_so() -> None:
     dataset = FoundryDataset("sales.orders", WEEKLY, "2026-01-05")
     for translator, upstream in ((None, []), (WithUpstream(), [dg.AssetKey(["foundry", "sales.orders"])])):
         (asset,) = build_foundry_assets([dataset], translator=translator)
