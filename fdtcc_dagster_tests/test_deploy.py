@@ -206,12 +206,22 @@ CHART = {
     "postgresql": {"enabled", "postgresqlHost", "postgresqlUsername", "postgresqlDatabase", "postgresqlScheme"},
 }  # fmt: skip
 """What Dagster's chart understands, of what is used: Helm passes over a value that is misspelled."""
+CHARTS_QUEUE: dict[str, Any] = {
+    "maxConcurrentRuns": None,
+    "tagConcurrencyLimits": [],
+    "dequeueUseThreads": True,
+    "dequeueNumWorkers": 4,
+}
+"""What the chart says of the queue by default. Only if all is empty, it writes no limit of its own."""
 
 
 def instance_settings(kubeconfig: Path) -> dict[str, Any]:
     """The parts of dagster.yaml that the chart makes of these values and its defaults, without the storage."""
     launcher = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
-    assert VALUES["dagsterDaemon"]["runCoordinator"] == {"enabled": False}
+    coordinator = VALUES["dagsterDaemon"]["runCoordinator"]
+    # Where it is off, the chart takes a coordinator without a queue. Dagster refuses a limit that the chart adds.
+    assert coordinator["enabled"]
+    assert not any({**CHARTS_QUEUE, **coordinator["config"]["queuedRunCoordinator"]}.values())
     snake = {
         "imagePullPolicy": "image_pull_policy", "volumes": "volumes", "volumeMounts": "volume_mounts",
         "resources": "resources", "securityContext": "security_context",
@@ -238,6 +248,7 @@ def instance_settings(kubeconfig: Path) -> dict[str, Any]:
                 "job_namespace": "default",
             },
         },
+        "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"},
         "run_monitoring": {
             "enabled": monitoring["enabled"],
             "start_timeout_seconds": monitoring["startTimeoutSeconds"],
