@@ -21,14 +21,14 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.load_time import LOCATIONS, Times, import_alone, measure, timed
+from benchmarks.load_time import LOCATIONS, Times, import_alone, measure, timed, workspace_of
 
 COUNTS = """query { assetNodes { id assetKey { path } partitionStats {
     numMaterialized numPartitions numFailed numMaterializing } } }"""
@@ -117,19 +117,11 @@ def _partitions_of(repository: Any) -> list[tuple[Any, Any]]:
 
 def count(which: str) -> Times:
     """Count partitions, as the webserver does for its list of assets."""
-    import dagster as dg
-    from dagster._core.test_utils import create_test_daemon_workspace_context
-    from dagster._core.workspace.load_target import ModuleTarget
     from dagster_graphql.test.utils import execute_dagster_graphql
 
     os.environ["LOAD_TIME"] = "schedules"
     times: Times = {}
-    target = ModuleTarget(LOCATIONS[which], None, str(Path(__file__).parent), "location")
-    servers = {"code_servers": {"wait_for_local_processes_on_shutdown": False}}
-    with dg.instance_for_test(servers) as instance, ExitStack() as stack:
-        workspace = stack.enter_context(create_test_daemon_workspace_context(target, instance))
-        (entry,) = workspace.create_request_context().get_code_location_entries().values()
-        assert entry.code_location, entry.load_error
+    with workspace_of(which) as (_, workspace):
         for step in ("partition counts, first: s", "partition counts: s"):
             context = workspace.create_request_context()
             with timed(times, step):

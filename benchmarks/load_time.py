@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -118,21 +118,32 @@ def load_all(which: str) -> Times:
     return times
 
 
-def look_at_partitions(which: str) -> Times:
-    """Do what a webserver does: answer what the page of an asset's partitions asks for."""
+@contextmanager
+def workspace_of(which: str) -> Iterator[tuple[Any, Any]]:
+    """Load a code location as a webserver does: an instance, and the workspace."""
     import dagster as dg
     from dagster._core.test_utils import create_test_daemon_workspace_context
     from dagster._core.workspace.load_target import ModuleTarget
-    from dagster_graphql.test.utils import execute_dagster_graphql
 
-    times: Times = {}
     target = ModuleTarget(LOCATIONS[which], None, str(Path(__file__).parent), "location")
     # The time that a code server takes to end is not measured.
     servers = {"code_servers": {"wait_for_local_processes_on_shutdown": False}}
-    with dg.instance_for_test(servers) as instance, ExitStack() as stack:
-        workspace = stack.enter_context(create_test_daemon_workspace_context(target, instance))
+    with (
+        dg.instance_for_test(servers) as instance,
+        create_test_daemon_workspace_context(target, instance) as workspace,
+    ):
         (entry,) = workspace.create_request_context().get_code_location_entries().values()
         assert entry.code_location, entry.load_error
+        yield instance, workspace
+
+
+def look_at_partitions(which: str) -> Times:
+    """Do what a webserver does: answer what the page of an asset's partitions asks for."""
+    import dagster as dg
+    from dagster_graphql.test.utils import execute_dagster_graphql
+
+    times: Times = {}
+    with workspace_of(which) as (instance, workspace):
         keys: dict[str, list[str]] = {}
 
         def ask(step: str, query: str) -> None:
