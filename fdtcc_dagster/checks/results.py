@@ -66,9 +66,20 @@ def altogether(results: Mapping[str, Result], all_pass: str) -> Result:
     if differences:
         metadata[DIFFERENCES] = dg.MetadataValue.table(differences[:MOST_ROWS])
     shown = failed or (results if len(results) == 1 else {})
-    text = shortened([result.text for result in shown.values()], "; ") if shown else all_pass
+    text = shortened(_texts(shown), "; ") if shown else all_pass
     certain = not failed or any(result.certain for result in failed.values())
     return Result(not failed, text, certain, metadata)
+
+
+def _texts(results: Mapping[str, Result]) -> list[str]:
+    """The texts of some partitions; what is said of several ones in the same words is said once."""
+    partitions: dict[str, list[str]] = {}
+    for partition, result in results.items():
+        partitions.setdefault(result.text.removeprefix(f"{partition}: "), []).append(partition)
+    return [
+        what if results[same[0]].text == what else f"{shortened(same, ', ')}: {what}"
+        for what, same in partitions.items()
+    ]
 
 
 def compare_columns(
