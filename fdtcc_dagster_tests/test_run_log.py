@@ -34,6 +34,11 @@ DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (3, 2)]
 BODY = "id\n" + "1234567\n" * 250_000  # two megabytes
 
 
+def in_megabytes(size: str) -> float:
+    number, unit = size.split()
+    return float(number) / {"KB": 1000, "MB": 1}[unit]
+
+
 @contextmanager
 def sized(container: SandboxContainer, seconds: float) -> Iterator[int]:
     """A proxy that knows how long a download is, as one with a cache does, and takes some seconds for it.
@@ -137,8 +142,9 @@ def test_a_download_is_told_with_bytes_percent_and_rate(
         lines = run(instance, port, tmp_path, *days)
     for day in days:
         prefix = f"20: {day}: " if len(days) > 1 else "20: "
-        figures = re.compile(rf"{re.escape(prefix)}(\d\.\d) MB \((\d+)%\) arrived(?:, [\d,]+ rows)?, (\d\.\d) MB/s")
-        told = [(float(m[1]), int(m[2]), float(m[3])) for m in map(figures.fullmatch, lines) if m]
+        size = r"([\d.]+ [KM]B)"
+        figures = re.compile(rf"{re.escape(prefix)}{size} \((\d+)%\) arrived(?:, [\d,]+ rows)?, {size}/s")
+        told = [(in_megabytes(m[1]), int(m[2]), in_megabytes(m[3])) for m in map(figures.fullmatch, lines) if m]
         assert len(told) >= 2, lines
         assert told == sorted(told, key=lambda each: each[0])
         for megabytes, percent, rate in told:
@@ -159,7 +165,8 @@ def test_what_is_stored_or_unchanged_is_told(
     for day in days:
         prefix = f"20: {day}: " if len(days) > 1 else "20: "
         path = tmp_path / "parquet" / "orders" / f"{day}.parquet"
-        stored = rf"{prefix}Stored 250,000 rows \(from 2\.0 MB of CSV, 0\.0 MB stored\) as {re.escape(path.as_uri())}"
+        sizes = r"\(from 2\.0 MB of CSV, [\d.]+ (?:KB|bytes) stored\)"
+        stored = rf"{prefix}Stored 250,000 rows {sizes} as {re.escape(path.as_uri())}"
         assert [line for line in first if re.fullmatch(stored, line)], first
         assert f"{prefix}Unchanged: the container's snapshot is stored already" in again
     assert not [line for line in first if "Unchanged" in line] + [line for line in again if "Stored" in line]

@@ -25,7 +25,7 @@ from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.ingest.materializations import Materializations
 from fdtcc_dagster.ingest.overlap import fetch_and_read
 from fdtcc_dagster.ingest.provenance import check_slice, is_same, provenance_of, slice_rows_before
-from fdtcc_dagster.ingest.run_log import PullLog, as_shown, in_rows, megabytes
+from fdtcc_dagster.ingest.run_log import PullLog, as_shown, in_rows, size_of
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import (
     SHA256,
@@ -358,8 +358,8 @@ class PartitionsPull:
         rows, stored_bytes, place = rows_of(stored), stored.get(STORED_BYTES), stored.get(URI)
         what = in_rows(rows) if rows is not None else "the rows"
         of = "" if self.dataset.time is None else "a snapshot of "
-        size = f"from {of}{megabytes(snapshot.size_bytes)} MB of CSV"
-        as_bytes = f", {megabytes(stored_bytes)} MB stored" if isinstance(stored_bytes, int) else ""
+        size = f"from {of}{size_of(snapshot.size_bytes)} of CSV"
+        as_bytes = f", {size_of(stored_bytes)} stored" if isinstance(stored_bytes, int) else ""
         where = f" as {place}" if isinstance(place, str) else ""
         self.log.info(f"{self._prefix(key)}Stored {what}{replaced} ({size}{as_bytes}){where}")
 

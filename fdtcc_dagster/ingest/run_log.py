@@ -11,6 +11,7 @@ from fdtcc_dagster.client.protocol import Message
 from fdtcc_dagster.redaction import LOGGED, excerpt
 
 _PROGRESS_SECONDS = 10.0
+_WORTH_A_LINE = 50_000  # bytes that have arrived
 _KEEPALIVE_SECONDS = 300.0
 _MOST_MESSAGES = 100
 _THINNED_SECONDS = 60.0
@@ -95,13 +96,13 @@ class PullLog:
         if self._downloading is None:
             # Progress is told a second after the first bytes.
             self._downloading = self._progress_at = now - 1.0
-        if now - self._progress_at >= _PROGRESS_SECONDS and megabytes(size_bytes) != "0.0":
+        if now - self._progress_at >= _PROGRESS_SECONDS and size_bytes >= _WORTH_A_LINE:
             self._progress_at = now
             rate = size_bytes / (now - self._downloading)
-            arrived = f"{megabytes(size_bytes)} MB{_share(size_bytes, total_bytes)}"
+            arrived = f"{size_of(size_bytes)}{_share(size_bytes, total_bytes)}"
             of = "" if self.announced_rows is None else f" of {self.announced_rows:,}"
             rows = f", {self._rows_read:,}{of} rows{_share(self._rows_read, self.announced_rows)}"
-            self._log.info(f"{self._prefix}{arrived} arrived{rows if self._rows_read else ''}, {megabytes(rate)} MB/s")
+            self._log.info(f"{self._prefix}{arrived} arrived{rows if self._rows_read else ''}, {size_of(rate)}/s")
 
     def rows(self, number: int) -> None:
         """Note how many rows were read, from any thread; `progress` writes it."""
@@ -112,10 +113,12 @@ def _share(part: int, whole: int | None) -> str:
     return f" ({min(part * 100 // whole, 99)}%)" if whole else ""
 
 
-def megabytes(size_bytes: float) -> str:
-    """Format bytes as megabytes, with few digits."""
-    size = size_bytes / 1e6
-    return f"{size:,.0f}" if size >= 9.95 else f"{size:.1f}"
+def size_of(size_bytes: float) -> str:
+    """Format a number of bytes with few digits: `640 bytes`, `6.3 KB`, `59 MB`."""
+    if size_bytes < 1_000:
+        return f"{size_bytes:.0f} bytes"
+    size, unit = (size_bytes / 1e3, "KB") if size_bytes < 999_500 else (size_bytes / 1e6, "MB")
+    return f"{size:,.0f} {unit}" if size >= 9.95 else f"{size:.1f} {unit}"
 
 
 def in_rows(number: int) -> str:
