@@ -98,7 +98,8 @@ def _build(
         crons: tuple[str, ...] = (definition.cron_schedule,)
         when = "when its partitions definition begins to list it"
     else:
-        crons, when = render_crons(schedule, key_delay(definition)), "as soon as its refresh may be pulled"
+        crons = render_crons(schedule, key_delay(definition))
+        when = f"as soon as its refresh may be pulled: {in_words(schedule)}"
     if schedule is None or len(targets) == 1:
         name, what = step_name(key), f"Foundry dataset {dataset.name!r}"
     else:
