@@ -23,7 +23,7 @@ from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.resource import RESOURCE_KEY, FoundryContainerResource, check_resource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
-from fdtcc_dagster.translator import FoundryDatasetTranslator, checked_translator
+from fdtcc_dagster.translator import FoundryDatasetTranslator, checked_translator, upstream_specs
 
 if TYPE_CHECKING:
     from fdtcc_dagster.io_manager import FoundryParquetIOManager
@@ -151,7 +151,7 @@ def assemble(
         sensors.append(build_foundry_sensor(datasets, translator=translator, **{"name": f"{stem}_sensor", **sensor}))
     by_schedule = automation == "schedule"
     return dg.Definitions(
-        assets=made,
+        assets=[*made, *upstream_specs(datasets, translator, (key for asset in made for key in asset.keys))],
         schedules=build_foundry_schedules(datasets, translator=translator, **(schedules or {})) if by_schedule else [],
         sensors=sensors,
         asset_checks=[

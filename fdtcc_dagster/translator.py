@@ -50,7 +50,7 @@ class FoundryDatasetTranslator:
             ValueError: The asset's key is that of its `upstream`.
         """
         key = dataset.asset_key or asset_key_of(dataset.name)
-        upstream = [dg.AssetKey(["foundry", dataset.name])] if self.upstream else []
+        upstream = [upstream_key(dataset)] if self.upstream else []
         if key in upstream:
             raise ValueError(
                 f"dataset {dataset.name!r}: its asset has the key {key.to_user_string()!r} of the dataset in Foundry, "
@@ -72,6 +72,29 @@ class FoundryDatasetTranslator:
             kinds={"foundry", "parquet"},
             metadata=metadata,
         )
+
+
+def upstream_specs(
+    datasets: Iterable[FoundryDataset], translator: FoundryDatasetTranslator, taken: Iterable[dg.AssetKey]
+) -> list[dg.AssetSpec]:
+    """Describe the external assets in which lineage begins; Dagster's UI shows none that is only depended on."""
+    assets = set(taken)
+    specs = {
+        key: dg.AssetSpec(
+            key,
+            description=f"The dataset {dataset.name!r} in Foundry.",
+            group_name=dataset.group_name,
+            kinds={"foundry"},
+        )
+        for dataset in (datasets if translator.upstream else ())
+        if (key := upstream_key(dataset)) not in assets
+    }
+    return list(specs.values())
+
+
+def upstream_key(dataset: FoundryDataset) -> dg.AssetKey:
+    """The key of the external asset that is a dataset in Foundry."""
+    return dg.AssetKey(["foundry", dataset.name])
 
 
 def remember(asset: dg.AssetsDefinition, dataset: FoundryDataset) -> None:

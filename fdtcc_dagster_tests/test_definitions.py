@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,14 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 
-from fdtcc_dagster import FoundryContainerResource, FoundryDataset, Refresh, Schedule, build_foundry_definitions
+from fdtcc_dagster import (
+    FoundryContainerResource,
+    FoundryDataset,
+    FoundryDatasetTranslator,
+    Refresh,
+    Schedule,
+    build_foundry_definitions,
+)
 from fdtcc_dagster.checks.partition_checks import DECLARATION, FRESHNESS
 from fdtcc_dagster.sandbox import SandboxContainer
 
@@ -30,6 +37,26 @@ def test_by_default_there_are_assets_schedules_and_resources() -> None:
     assert repository.sensor_defs == []
     assert set(definitions.resources or {}) == {"foundry_container", "foundry_io_manager"}
     assert {key.to_user_string() for key in definitions.resolve_all_asset_keys()} == {"orders", "events"}
+
+
+def test_lineage_begins_at_assets_that_the_ui_can_show() -> None:
+    class FromFoundry(FoundryDatasetTranslator):
+        upstream = True
+
+    def build(names: Sequence[str], resource_key: str, **arguments: Any) -> dg.Definitions:
+        datasets = [FoundryDataset(name, WEEKLY, "2026-01-01", **arguments) for name in names]
+        return build_foundry_definitions(
+            datasets, resource=CONTAINER, resource_key=resource_key, translator=FromFoundry()
+        )
+
+    # What `orders` comes from is an asset already, and two containers have `returns`.
+    definitions = dg.Definitions.merge(
+        build(["foundry.orders", "orders", "returns"], "eu"),
+        build(["returns"], "us", asset_key="returns_us"),
+    )
+    dg.Definitions.validate_loadable(definitions)
+    shown = definitions.resolve_asset_graph().external_asset_keys
+    assert {key.to_user_string() for key in shown} == {"foundry/foundry.orders", "foundry/returns"}
 
 
 def test_conditions_are_an_alternative_to_schedules() -> None:
