@@ -309,3 +309,11 @@ def test_catching_up_can_be_limited_to_nothing_but_not_to_less() -> None:
     assert build_foundry_schedules([dataset], max_catchup=0)
     with pytest.raises(ValueError, match="max_catchup=-1 is not allowed; give a whole number of at least 0"):
         build_foundry_schedules([dataset], max_catchup=-1)
+
+
+def test_the_description_says_the_calendar_in_words() -> None:
+    (schedule,) = build_foundry_schedules([FoundryDataset("orders", FIRST_LAST_AND_FRIDAYS, "2026-01-01")])
+    assert schedule.description == (
+        "Requests each partition of the Foundry dataset 'orders' as soon as its refresh may be pulled: "
+        "first day of each month 02:00; last day of each month 14:30; every Friday 23:15 (UTC, data 2 h later)."
+    )
