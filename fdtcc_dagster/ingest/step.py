@@ -233,7 +233,7 @@ class Step:
             f"dataset {self.dataset.name!r}: {len(failures):,} of {asked:,} partitions failed{others}:\n"
             + "\n".join(lines),
             metadata={
-                FAILURES: dg.MetadataValue.md(markdown_table(("partition", "error", "what to do"), causes)),
+                FAILURES: dg.MetadataValue.md(markdown_table(("partition", "error", "why, and what to do"), causes)),
                 FAILED_PARTITIONS: dg.MetadataValue.json([key for key, _ in failed[:_MOST_FAILED]]),
             },
             allow_retries=any(may_pass(error) for error in failures.values()),
