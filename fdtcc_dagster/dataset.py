@@ -22,7 +22,7 @@ from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 from fdtcc_dagster.names import check_asset_key
-from fdtcc_dagster.pandas_csv.schema import SchemaLike, dtype_name, to_schema
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, a_type, to_schema
 from fdtcc_dagster.window import Window
 
 
@@ -207,11 +207,14 @@ class FoundryDataset:
         """
         if self.schedule is None or self.start is None:
             return self._own_window(partition_key)
-        window = (
-            refresh_window(self.schedule, partition_key, now)
-            if self.time is None
-            else slice_window(self.schedule, partition_key)
-        )
+        try:
+            window = (
+                refresh_window(self.schedule, partition_key, now)
+                if self.time is None
+                else slice_window(self.schedule, partition_key)
+            )
+        except ScheduleError as error:
+            raise ScheduleError(f"dataset {self.name!r}: {error}", dataset=self.name) from error
         if partition_key < self.start.isoformat():
             raise ScheduleError(
                 f"dataset {self.name!r}: partition key {partition_key!r} lies before the start, {self.start}",
@@ -305,47 +308,54 @@ class FoundryDataset:
                 dataset=self.name,
             ) from error
         key = bounds.start.strftime(definition.fmt)
+        first = definition.start.strftime(definition.fmt)
         if not partition_key.startswith(key) or bounds.start < definition.start:
+            near = (
+                f"the first one is {first!r}"
+                if bounds.start < definition.start
+                else f"the next one after it is {key!r}"
+            )
             raise ScheduleError(
-                f"dataset {self.name!r}: {partition_key!r} is no partition key; the first one is "
-                f"{definition.get_first_partition_key()!r}, the next one after it {key!r}",
+                f"dataset {self.name!r}: {partition_key!r} is no partition key; {near}",
                 dataset=self.name,
             )
         # In UTC, because datetimes of one zone are compared by their wall clocks, also where those go back.
         return Window(bounds.start.astimezone(dt.timezone.utc), bounds.end.astimezone(dt.timezone.utc))
 
 
-def check_time_dtype(name: str, dtype: DataType | None) -> None:
+def check_time_dtype(dtype: DataType | None) -> None:
     """Make sure that a column can be a time column.
 
     Args:
-        name: The column's name.
         dtype: Its type, or None where there is no such column.
 
     Raises:
         ValueError: It cannot.
     """
     if dtype is None:
-        raise ValueError(f"time_column={name!r} is no column of the schema")
+        raise ValueError("there is no such column")
     if not isinstance(dtype, (pl.Datetime, pl.Date, pl.String)):
-        raise ValueError(
-            f"time_column={name!r} has the type {dtype_name(dtype)}; a Datetime, Date or String of ISO 8601 is needed"
-        )
+        raise ValueError(f"it is {a_type(dtype)}, but must be a Datetime, a Date, or a String of ISO 8601")
 
 
 def _checked_start(
     name: str, schedule: Schedule | None, start: dt.date | str | None, partitions_def: object
 ) -> dt.date | None:
     if (schedule is None) == (partitions_def is None):
-        raise ScheduleError(f"dataset {name!r} needs either a schedule and a start or a partitions_def", dataset=name)
+        raise ScheduleError(f"dataset {name!r}: give either a schedule and a start, or a partitions_def", dataset=name)
     if schedule is None:
         if not isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
             raise ScheduleError(
-                f"dataset {name!r}: partitions_def={partitions_def!r} is no TimeWindowPartitionsDefinition",
+                f"dataset {name!r}: partitions_def={partitions_def!r} is no TimeWindowPartitionsDefinition; give one "
+                "of time windows, such as dagster.DailyPartitionsDefinition",
                 dataset=name,
             )
         if start is not None:
-            raise ScheduleError(f"dataset {name!r}: start={start!r} goes with a schedule only", dataset=name)
+            raise ScheduleError(
+                f"dataset {name!r}: start={start!r} goes with a schedule only; leave it out, as partitions_def "
+                "has its own",
+                dataset=name,
+            )
         return None
     if not isinstance(schedule, Schedule):
         raise ScheduleError(
@@ -364,7 +374,9 @@ def _checked_start(
     if isinstance(start, dt.date) and not isinstance(start, dt.datetime):
         if 1800 <= start.year < 9000:
             return start
-        raise ScheduleError(f"dataset {name!r}: start={start!r} is not allowed; give a year from 1800 to 8999")
+        raise ScheduleError(
+            f"dataset {name!r}: start={start.isoformat()} is not allowed; give a year from 1800 to 8999", dataset=name
+        )
     raise ScheduleError(
         f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
         "'YYYY-MM-DD'",
@@ -380,7 +392,10 @@ def _check_time(column: object, allow_null_times: object, complete_history: obje
     if schema is not None and column not in schema:
         raise ValueError(f"time_column={column!r} is no column of the schema{did_you_mean(column, schema)}")
     if schema is not None:
-        check_time_dtype(column, schema[column])
+        try:
+            check_time_dtype(schema[column])
+        except ValueError as error:
+            raise ValueError(f"time_column={column!r}: {error}") from None
 
 
 def _checked_descriptions(given: object, schema: pl.Schema | None) -> dict[str, str]:
@@ -389,7 +404,7 @@ def _checked_descriptions(given: object, schema: pl.Schema | None) -> dict[str, 
     if not isinstance(given, Mapping):
         raise ValueError(f"column_descriptions={shown(given)} must map columns to their descriptions")
     if schema is None:
-        raise ValueError("column_descriptions need a schema that has the columns")
+        raise ValueError("column_descriptions need a schema that has the columns; give one, or leave them out")
     for column, text in given.items():
         if column not in schema:
             close = did_you_mean(column, schema)

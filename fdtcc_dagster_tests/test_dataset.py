@@ -65,7 +65,7 @@ def test_a_key_that_own_partitions_do_not_have_is_refused(key: Any) -> None:
 
 def test_a_week_has_no_key_in_its_middle() -> None:
     weekly = dg.WeeklyPartitionsDefinition(start_date="2024-01-07")
-    with pytest.raises(ScheduleError, match="the next one after it '2024-01-14'"):
+    with pytest.raises(ScheduleError, match="the next one after it is '2024-01-14'"):
         FoundryDataset("orders", partitions_def=weekly).window("2024-01-09")
 
 
@@ -105,8 +105,8 @@ def test_datasets_are_values() -> None:
         ({"name": None}, "dataset's name .* not None"),
         ({"name": "ri.foundry.main.dataset.0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"}, "not a RID"),
         ({"start": dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}, "a datetime at midnight"),
-        ({"schedule": None}, "either a schedule and a start or a partitions_def"),
-        ({"partitions_def": DAILY}, "either a schedule and a start or a partitions_def"),
+        ({"schedule": None}, "give either a schedule and a start, or a partitions_def"),
+        ({"partitions_def": DAILY}, "give either a schedule and a start, or a partitions_def"),
         ({"schedule": "0 0 * * *"}, "is no Schedule"),
         ({"start": None}, "start=None is not allowed; with a schedule, give a date"),
         ({"start": "1 January 2024"}, "start='1 January 2024'"),

@@ -20,7 +20,7 @@ from fdtcc_dagster.errors import FdtccError, RowCountMismatchError, SchemaMismat
 from fdtcc_dagster.pandas_csv.cast import column_of
 from fdtcc_dagster.pandas_csv.cast_rules import read_instants
 from fdtcc_dagster.pandas_csv.source import CsvSource, TypedCsv
-from fdtcc_dagster.redaction import counted
+from fdtcc_dagster.redaction import counted, quoted
 from fdtcc_dagster.window import Window
 
 _HELD_BYTES = 48 << 20
@@ -91,7 +91,7 @@ def cut(
 
 def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directory: Path, *, declared: bool) -> Slices:
     try:
-        check_time_dtype(time.name, csv.schema.get(time.name))
+        check_time_dtype(csv.schema.get(time.name))
     except ValueError as error:
         raise _mismatch(csv.source, time, str(error)) from error
     dtype = _instants_of(column_of(csv.schema.to_frame(), time.name), declared=declared).dtype
@@ -109,25 +109,38 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
     return Slices(csv.schema, rows, cutter.counts, begins, bounds.outgrown(earliest), cutter.parts)
 
 
+def _first(found: pl.Series, before: int) -> int:
+    """The number of the first row that a mask has, in a block behind so many other rows; 0 if there is none."""
+    row = found.arg_max() if found.any() else None
+    return 0 if row is None else before + row + 1
+
+
 def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter, *, declared: bool) -> int:
     source = csv.source
-    rows = untimed = unread = 0
+    rows = untimed = unread = first_untimed = first_unread = 0
+    value = ""
     for block in csv.frames():
         times = column_of(block, time.name)
         instants = _instants_of(times, declared=declared)
-        rows += block.height
         nulls = times.null_count()
+        first_untimed = first_untimed or _first(times.is_null(), rows)
+        if (more := instants.null_count() - nulls) and not unread:
+            first_unread = _first(instants.is_null() & times.is_not_null(), rows)
+            value = str(times[first_unread - rows - 1])
+        rows += block.height
         untimed += nulls
-        unread += instants.null_count() - nulls
+        unread += more
         cutter.take(block, instants)
     if unread:
-        raise _mismatch(source, time, f"{counted(unread, 'row')} with text that is no ISO 8601 time")
+        said = f"row {first_unread}: {quoted(value)} is no time of ISO 8601, as in {counted(unread, 'row')} of {rows}"
+        raise _mismatch(source, time, said, row=first_unread, value=value)
     if untimed and not time.allow_nulls:
         raise _mismatch(
             source,
             time,
-            f"no time in {untimed} of {counted(rows, 'row')}: these belong to no slice; allow_null_times=True leaves "
-            "them out",
+            f"no time in {untimed} of {counted(rows, 'row')}, first in row {first_untimed}: these belong to no slice; "
+            "allow_null_times=True leaves them out",
+            row=first_untimed,
         )
     cutter.flush()
     if (found := sum(cutter.counts.values()) + cutter.outside + untimed) != rows:
@@ -261,10 +274,14 @@ def _text(instant: int, dtype: DataType) -> str:
     return str(value.dt.strftime("%FT%T%.f+00:00")[0])
 
 
-def _mismatch(source: CsvSource, time: TimeColumn, text: str) -> FdtccError:
+def _mismatch(
+    source: CsvSource, time: TimeColumn, text: str, *, row: int | None = None, value: str | None = None
+) -> FdtccError:
     return SchemaMismatchError(
         f"dataset {source.dataset!r}, window {source.window}: time column {time.name!r}: {text}",
         dataset=source.dataset,
         window=source.window,
         column=time.name,
+        row=row,
+        value=value,
     )

@@ -69,8 +69,8 @@ def record_blocks(
                     if not _fill(stream, bytearray(1), 0):
                         break
                     raise LongRecordError(
-                        f"the record that begins at byte {position} has more than {longest} bytes; a quote in it may "
-                        "lack the one that closes it, or raise max_record_bytes"
+                        f"the record that begins at byte {position:,} has more than {longest:,} bytes: a quote in it "
+                        "may lack the one that closes it; if that size is right, raise max_record_bytes"
                     )
                 buffer.extend(bytes(min(len(buffer), longest - len(buffer))))
             continue

@@ -11,13 +11,13 @@ import polars as pl
 from fdtcc_dagster.errors import SchemaMismatchError
 from fdtcc_dagster.pandas_csv.blocks import LongRecordError
 from fdtcc_dagster.pandas_csv.cast import CastError
+from fdtcc_dagster.pandas_csv.cast_advice import type_for, why_not
 from fdtcc_dagster.pandas_csv.records import UnreadableError
 from fdtcc_dagster.pandas_csv.schema import a_type
 from fdtcc_dagster.redaction import quoted, redact
 from fdtcc_dagster.window import Window
 
-_KEEPS_DIGITS = "Decimal or String, which keep all digits"
-"""The advice for a number that the declared float does not keep."""
+_CHANGED = "; has something changed the file after the container wrote it?"
 _PANICKED = (
     "Polars panicked while it read or stored the rows, which is a defect of its version: install another one, and look "
     "for unusual names of columns, such as with a NUL character"
@@ -58,16 +58,17 @@ class ErrorContext:
                 yield frame
         except UnreadableError as error:
             if error.row is None:
-                raise self.mismatch(f"the CSV cannot be read after row {rows}: {error.reason}") from error
-            raise self.mismatch(f"row {rows + error.row} {error.reason}", row=rows + error.row) from error
+                raise self.mismatch(f"the CSV cannot be read after row {rows}: {error.reason}{_CHANGED}") from error
+            raise self.mismatch(f"row {rows + error.row} {error.reason}{_CHANGED}", row=rows + error.row) from error
         except LongRecordError as error:
             raise self.mismatch(str(error)) from error
         except CastError as error:
             row = rows + error.row + 1
+            because = f", because {reason}" if (reason := why_not(error.value, error.dtype)) else ""
             raise self.mismatch(
-                f"column {quoted(error.column)}, row {row}: {error.value[:100]!r} is not {a_type(error.dtype)}; "
-                "declare another type for the column, such as "
-                f"{_KEEPS_DIGITS if error.dtype.is_float() else 'String'}",
+                f"column {quoted(error.column)}, row {row}: {quoted(error.value)} is not "
+                f"{a_type(error.dtype)}{because}; declare another type for the column, such as "
+                f"{type_for(error.value, error.dtype)}",
                 column=error.column,
                 row=row,
                 value=error.value,

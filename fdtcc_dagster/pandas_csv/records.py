@@ -15,6 +15,7 @@ from itertools import chain
 
 import polars as pl
 
+from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.pandas_csv.blocks import (
     MAX_RECORD_BYTES,
     Readable,
@@ -112,9 +113,12 @@ def check_columns(found: Sequence[str], schema: pl.Schema | None) -> None:
         return
     missing, extra = [c for c in declared if c not in first], [c for c in found if c not in known]
     if is_header:
+        differences = [f"missing {listed(missing)}"] if missing else []
+        differences += [f"not declared {listed(extra)}"] if extra else []
+        close = "".join(did_you_mean(name, extra) for name in missing[:1])
         raise ColumnsError(
-            f"the CSV's columns are not those of the schema: missing {listed(missing)}, not declared "
-            f"{listed(extra)}; adapt the schema to the dataset",
+            f"the CSV's columns are not those of the schema: {', '.join(differences)}; adapt the schema to the "
+            f"dataset{close}",
             (missing or extra)[0],
         )
     raise ColumnsError(
@@ -157,7 +161,7 @@ class RecordReader:
             return self._strings.to_frame()
         quotes = look_at_quotes(block)
         if not quotes.are_pandas:
-            reason = "has a quote inside of a field, or one that nothing closes; pandas doubles it"
+            reason = "has a quote inside of a field, or one that nothing closes, while pandas doubles each"
             raise UnreadableError(reason, row_of_stray_quote(block))
         at_risk = self._return_at_risk
         stand_in = _absent_character(block) if at_risk in block else None

@@ -32,7 +32,7 @@ _PLAIN: dict[str, DataType] = {
 }  # fmt: skip
 _PLAIN["Utf8"] = pl.String()
 _WITH_ARGUMENTS: dict[str, Callable[..., DataType]] = {
-    "Datetime": lambda unit="us", zone=None: pl.Datetime(unit, zone),
+    "Datetime": lambda unit="us", zone=None: pl.Datetime(_time_unit(unit), zone),
     "Decimal": lambda precision, scale="0": pl.Decimal(int(precision), int(scale)),
     "Enum": lambda *categories: pl.Enum(_distinct(categories)),
 }
@@ -45,7 +45,8 @@ _OTHER_NAMES = {
     "timestamp": "Datetime", "datetime64": "Datetime", "category": "Categorical",
 }  # fmt: skip
 """Their names in Python, pandas and databases."""
-_ALLOWED = ", ".join([*_PLAIN, "Datetime(us, UTC)", "Decimal(10, 2)", "Enum(a, b)"])
+_EXAMPLES = {"Datetime": "Datetime(us), Datetime(us, UTC)", "Decimal": "Decimal(10, 2)", "Enum": "Enum(a, b)"}
+_ALLOWED = ", ".join([*(name for name in _PLAIN if name not in (*_EXAMPLES, "Utf8")), *_EXAMPLES.values()])
 
 
 def to_schema(schema: SchemaLike) -> pl.Schema:
@@ -95,9 +96,7 @@ def to_dtype(column: str, dtype: object) -> DataType:
         try:
             return _checked(dtype)
         except Exception as error:
-            raise ValueError(
-                f"column {column!r}: {dtype!r} cannot be used: {_reason(error)}; allowed are {_ALLOWED}"
-            ) from error
+            raise ValueError(f"column {column!r}: {dtype_name(dtype)} cannot be used: {_reason(error)}") from error
     raise _unknown(column, dtype)
 
 
@@ -114,8 +113,14 @@ def _from_name(column: str, name: str) -> DataType:
         return _checked(_WITH_ARGUMENTS[base](*(argument.strip(" '\"") for argument in arguments.split(","))))
     except Exception as error:
         raise ValueError(
-            f"column {column!r}: {name!r} is not a data type: {_reason(error)}; allowed are {_ALLOWED}"
+            f"column {column!r}: {name!r} is not a data type: {_reason(error)}; write it like {_EXAMPLES[base]}"
         ) from error
+
+
+def _time_unit(unit: str) -> Any:
+    if unit not in ("ms", "us", "ns"):
+        raise ValueError(f"its unit must be ms, us or ns, and not {unit!r}")
+    return unit
 
 
 def _reason(error: Exception) -> str:
@@ -164,9 +169,15 @@ def _distinct(categories: tuple[str, ...]) -> tuple[str, ...]:
 def _unknown(column: str, dtype: object) -> ValueError:
     name = dtype.__name__ if isinstance(dtype, type) and not isinstance(dtype, DataTypeClass) else dtype
     meant = _meant(name) if isinstance(name, str) else None
+    bare = getattr(dtype, "__name__", dtype)
+    if meant is None and isinstance(bare, str) and bare in _EXAMPLES:
+        return ValueError(f"column {column!r}: {bare} needs arguments; write it like {_EXAMPLES[bare]}")
+    shown = dtype_name(dtype) if isinstance(dtype, DataType) else repr(dtype)
+    advice = f"write {meant!r}; " if meant else ""
+    if isinstance(dtype, (DataType, DataTypeClass)):
+        advice = "its values arrive as text, which String takes; "
     return ValueError(
-        f"column {column!r}: {dtype!r} is not a data type that CSV text can hold; "
-        f"{f'write {meant!r}; ' if meant else ''}allowed are {_ALLOWED}"
+        f"column {column!r}: {shown} is not a data type that CSV text can hold; {advice}allowed are {_ALLOWED}"
     )
 
 

@@ -83,7 +83,7 @@ def test_a_record_is_not_longer_than_allowed(longest: int) -> None:
         assert b"".join(record_blocks(io.BytesIO(whole), 256, longest=longest)) == whole
     stream = io.BytesIO(before + b'3,"' + b"x,y\n" * 100_000)
     read: list[bytes] = []
-    with pytest.raises(LongRecordError, match=f"begins at byte 2000 has more than {longest} bytes; a quote"):
+    with pytest.raises(LongRecordError, match=f"begins at byte 2,000 has more than {longest:,} bytes: a quote"):
         read.extend(record_blocks(stream, 256, longest=longest))
     assert b"".join(read) == before
     # Nothing beyond it was read.

@@ -210,7 +210,7 @@ def test_a_quote_that_nothing_closes_ends_in_an_error_and_not_in_all_memory(
     write: Write, monkeypatch: pytest.MonkeyPatch, data: bytes, begins: int, schema: pl.Schema | None
 ) -> None:
     in_blocks_of(1_000, monkeypatch)
-    said = f"'cars', .*the record that begins at byte {begins} has more than 100000 bytes; a quote .*raise max_record"
+    said = f"'cars', .*the record that begins at byte {begins:,} has more than 100,000 bytes: a quote .*max_record"
     with pytest.raises(SchemaMismatchError, match=said):
         rows(replace(write(data + b"x,y\n" * 100_000), max_record_bytes=100_000), schema)
 
@@ -247,7 +247,7 @@ def test_a_long_record_is_read_or_refused_by_its_limit(write: Write) -> None:
     long = "x" * 70_000
     source = replace(write(f"a,b\n1,{long}\n2,y\n".encode()), max_record_bytes=70_003)
     assert rows(source, TEXTS) == [("1", long), ("2", "y")]
-    said = "'cars', window .*: the record that begins at byte 4 has more than 70002 bytes; .*raise max_record_bytes"
+    said = "'cars', window .*: the record that begins at byte 4 has more than 70,002 bytes: .*raise max_record_bytes"
     with pytest.raises(SchemaMismatchError, match=said):
         rows(replace(source, max_record_bytes=70_002), TEXTS)
 
