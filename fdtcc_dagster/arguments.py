@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails
+
+from fdtcc_dagster.errors import did_you_mean
 
 
 def members(name: str, value: object, of: str) -> list[Any]:
@@ -88,3 +92,21 @@ def check_asset_key_argument(asset_key: object) -> None:
         return
     if not isinstance(asset_key, Sequence) or not all(isinstance(part, str) for part in asset_key):
         raise ValueError(f"asset_key={shown(asset_key)} must be text with slashes between its parts, or a list of it")
+
+
+def refuse_unknown(model: type[BaseModel], values: object) -> None:
+    """Refuse names that a model does not have, in its own validation, and say which were probably meant.
+
+    Raises:
+        ValidationError: There are some; it has the place of each, but not its value, which may be a secret.
+    """
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    unknown = [name for name in values if name not in known] if isinstance(values, Mapping) else []
+    if unknown:
+        raise ValidationError.from_exception_data(model.__name__, [_unknown(name, known) for name in unknown])
+
+
+def _unknown(name: object, known: Sequence[str]) -> InitErrorDetails:
+    text = f"{shown(name)} is not known here; allowed are {', '.join(known)}{did_you_mean(name, known)}"
+    # Of a type that pydantic knows: Dagster makes the error once more, with the line, by the name of the type.
+    return InitErrorDetails(type="value_error", loc=(str(name),), input=name, ctx={"error": ValueError(text)})

@@ -127,11 +127,18 @@ def read_dataset_names(path: str | Path) -> list[str]:
         content = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         # Its message has a position, but the error itself may hold the whole document.
-        raise ValueError(f"{path} is not TOML: {error}") from None
+        raise ValueError(f"{path} is not TOML: {error}{_repeated(text, str(error))}") from None
     datasets = content.get("datasets")
     if not isinstance(datasets, dict):
         raise ValueError(f"{path} has no table [datasets], which maps the datasets' names to their ids")
     return [name for name, identifier in datasets.items() if _is_usable(path, name, identifier)]
+
+
+def _repeated(text: str, error: str) -> str:
+    """Name what is there twice, which tomllib does not."""
+    line = re.search(r"Cannot overwrite a value \(at line (\d+)", error)
+    name = text.splitlines()[int(line[1]) - 1].partition("=")[0].strip() if line else ""
+    return f": {redact(name)} is there twice; keep one of them" if name else ""
 
 
 def _parsed(text: str) -> dict[str, Any]:

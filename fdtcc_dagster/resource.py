@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import dagster as dg
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from fdtcc_dagster.arguments import instance_of, kind_of
+from fdtcc_dagster.arguments import instance_of, kind_of, refuse_unknown
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.directories import expand_home, fall_back_to
 from fdtcc_dagster.client.endpoint import check_host
@@ -143,6 +143,12 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         "has a password.",
         repr=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: object) -> object:
+        refuse_unknown(cls, values)
+        return values
 
     @field_validator("host", mode="before")
     @classmethod

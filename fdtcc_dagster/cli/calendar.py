@@ -152,18 +152,18 @@ def _of_module(name: str) -> list[FoundryDataset]:
 
 def _of_file(path: Path) -> list[FoundryDataset]:
     import yaml
+    from dagster.components.resolved.errors import ResolutionException
     from pydantic import ValidationError
 
     from fdtcc_dagster.components import FoundryDatasetsComponent
+    from fdtcc_dagster.yaml_lines import parsed
 
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise type(error)(f"{str(path)!r}: {error.strerror}") from None
     found: list[FoundryDataset] = []
-    for document in documents:
+    for node, document in parsed(text, repr(str(path))):
         if not isinstance(document, dict) or not str(document.get("type")).endswith("FoundryDatasetsComponent"):
             continue
         attributes = document.get("attributes") or {}
@@ -172,10 +172,18 @@ def _of_file(path: Path) -> list[FoundryDataset]:
             if isinstance(toml, dict) and isinstance(toml.get("path"), str):
                 toml["path"] = str(path.parent.absolute() / Path(toml["path"]).expanduser())
         try:
-            component = FoundryDatasetsComponent.resolve_from_yaml(yaml.safe_dump(wanted, sort_keys=False))
+            component = FoundryDatasetsComponent.resolve_from_yaml(
+                yaml.safe_dump(wanted, sort_keys=False), scope=FoundryDatasetsComponent.get_additional_scope()
+            )
         except ValidationError as error:
-            told = "; ".join(map(_in_a_line, error.errors()))
-            raise ValueError(f"{str(path)!r}: {told}") from None
+            told = "; ".join(
+                _located(node, ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, "))
+                for each in error.errors()
+            )
+            raise ValueError(f"{str(path)!r}, {told}") from None
+        except ResolutionException as error:
+            where, _, told = str(error).partition("\n")
+            raise ValueError(f"{str(path)!r}, {_located(node, where.partition(' - ')[2], _cause(told))}") from None
         except Exception as error:
             raise ValueError(f"{str(path)!r}: {error}") from error
         found += [*component.datasets, *component.from_toml]
@@ -184,10 +192,17 @@ def _of_file(path: Path) -> list[FoundryDataset]:
     return found
 
 
-def _in_a_line(error: Any) -> str:
-    """A mistake in YAML; its line is not that of the file."""
-    where = _LINE.sub("", ".".join(map(str, error["loc"])))
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+def _located(node: Any, place: str, told: str) -> str:
+    """A mistake in YAML, with its line in the file: what Dagster has read has other lines."""
+    from fdtcc_dagster.yaml_lines import line_of
+
+    where = _LINE.sub("", place)
+    return f"line {line_of(node, ['attributes', *where.split('.')])}, {where}: {told}"
+
+
+def _cause(told: str) -> str:
+    """What an error of Dagster says behind the name of its field, or of its exception."""
+    return re.sub(r"^(?:Exception occurred in Resolver.*\n|UndefinedError: )", "", told.strip())
 
 
 def _each(value: Any) -> list[Any]:

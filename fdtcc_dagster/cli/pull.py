@@ -157,18 +157,20 @@ def read_schema(path: Path) -> Mapping[str, Any]:
     Raises:
         ValueError: It is no mapping of columns to data types.
     """
-    import yaml
-
     from fdtcc_dagster.pandas_csv.schema import to_schema
+    from fdtcc_dagster.yaml_lines import parsed
 
+    where = f"--schema {str(path)!r}"
     try:
-        return to_schema(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(f"--schema {str(path)!r} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
-    except ValueError as error:
-        raise ValueError(f"--schema {str(path)!r}: {error}") from None
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise type(error)(f"--schema {str(path)!r}: {error.strerror}") from None
+        raise type(error)(f"{where}: {error.strerror}") from None
+    # JSON is YAML, too.
+    documents = parsed(text, where)
+    try:
+        return to_schema(documents[0][1] if documents else {})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _pull(

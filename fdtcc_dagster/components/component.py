@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import dagster as dg
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
+from fdtcc_dagster.arguments import refuse_unknown
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY
 from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.components import models
@@ -26,6 +27,10 @@ from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, assemble, chec
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.resource import RESOURCE_KEY, FoundryContainerResource
 from fdtcc_dagster.translator import FoundryDatasetTranslator
+from fdtcc_dagster.yaml_lines import parsed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _AUTOMATION_OF = {"schedules": "schedule", "conditions": "condition"}
 """Attribute with options → the automation that uses them."""
@@ -161,6 +166,26 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         return create_model(derived.__name__, __base__=(_Checked, derived), __doc__=derived.__doc__, **fields)
 
     @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> "Self":
+        """Load a component; Dagster calls it.
+
+        Args:
+            attributes: The attributes of its YAML.
+            context: Dagster's context.
+
+        Returns:
+            The component.
+
+        Raises:
+            ValueError: The YAML has a key twice, of which Dagster takes the last one.
+        """
+        for name in ("", "defs.yaml", "defs.yml", "component.yaml"):
+            file = context.component_path.file_path / name
+            if file.suffix in (".yaml", ".yml") and file.is_file():
+                parsed(file.read_text(encoding="utf-8"), str(file))
+        return super().load(attributes, context)
+
+    @classmethod
     def get_additional_scope(cls) -> Mapping[str, Any]:
         """Add an `env` to what templates may use, in which a variable that is not set is an error."""
         return {"env": Environment(), **super().get_additional_scope()}
@@ -231,6 +256,7 @@ class _Checked(dg.Model):
     def _refuse_secrets(cls, attributes: object) -> object:
         # First, because Dagster's errors repeat lines of YAML.
         refuse_secrets(attributes)
+        refuse_unknown(cls, attributes)
         return attributes
 
     @field_validator("schedules", "conditions", check_fields=False)

@@ -28,9 +28,10 @@ from fdtcc_dagster.calendar.timezones import zone_of
 from fdtcc_dagster.checks.partition_checks import build_foundry_checks
 from fdtcc_dagster.components import yaml_types
 from fdtcc_dagster.components.resources import shared
-from fdtcc_dagster.components.yaml_types import as_it_is, only_json, typed, yaml_of
+from fdtcc_dagster.components.yaml_types import Known, as_it_is, only_json, typed, yaml_of
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
+from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
 from fdtcc_dagster.pandas_csv.schema import to_schema
 from fdtcc_dagster.resource import FoundryContainerResource
@@ -52,7 +53,7 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     int: (StrictInt, as_it_is),
     float: (StrictFloat, float),
     bool: (StrictBool, as_it_is),
-    dt.date: (yaml_types.DATE, dt.date.fromisoformat),
+    dt.date: (yaml_types.DATE, yaml_types.to_date),
     dt.timedelta: (yaml_types.DURATION, yaml_types.to_timedelta),
     Sequence: (list[str], as_it_is),
     Collection: (list[str], as_it_is),
@@ -76,7 +77,7 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
 
 
 def model_of(
-    name: str, *functions: Callable[..., Any], base: type[dg.Model] = dg.Model, without: str = "", **more: Any
+    name: str, *functions: Callable[..., Any], base: type[dg.Model] = Known, without: str = "", **more: Any
 ) -> type[dg.Model]:
     """Make a model of the arguments of functions or classes; an argument that not all of them have is optional."""
     signatures = [signature_of(function) for function in functions]
@@ -161,11 +162,17 @@ def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefin
     settings = dict(values)
     kind = settings.pop("type", None)
     if kind not in PARTITIONS_DEFS:
-        raise ValueError(f"type={kind!r} is not allowed; give one of {', '.join(PARTITIONS_DEFS)}")
-    known = signature_of(PARTITIONS_DEFS[kind]).keys()
-    unknown = settings.keys() - (known - _NOT_WITH_CRON if kind == "time_window" else known)
+        raise ValueError(
+            f"type={kind!r} is not allowed; give one of {', '.join(PARTITIONS_DEFS)}"
+            f"{did_you_mean(kind, PARTITIONS_DEFS)}"
+        )
+    known = signature_of(PARTITIONS_DEFS[kind]).keys() - (_NOT_WITH_CRON if kind == "time_window" else set[str]())
+    unknown = settings.keys() - known
     if unknown:
-        raise ValueError(f"{kind} partitions have no {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"{kind} partitions have no {', '.join(sorted(unknown))}; allowed are {', '.join(sorted(known))}"
+            f"{did_you_mean(sorted(unknown)[0], known)}"
+        )
     missing = ({"start", "cron_schedule"} if kind == "time_window" else {"start_date"}) - settings.keys()
     if missing:
         raise ValueError(f"{kind} partitions need {', '.join(sorted(missing))}")
@@ -196,7 +203,7 @@ def _resource(kind: type[BaseModel]) -> Any:
         )
         for name, field in kind.model_fields.items()
     }
-    model = create_model(kind.__name__, __base__=dg.Model, __doc__=inspect.getdoc(kind), **fields)
+    model = create_model(kind.__name__, __base__=Known, __doc__=inspect.getdoc(kind), **fields)
     return typed(model, shared(kind), NoneType)
 
 

@@ -13,14 +13,24 @@ from typing import Annotated, Any, Literal
 
 import dagster as dg
 from jinja2 import StrictUndefined
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler, WithJsonSchema
+from pydantic import (
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import core_schema
 
+from fdtcc_dagster.arguments import refuse_unknown
 from fdtcc_dagster.dagster_internals import CheckError
+from fdtcc_dagster.errors import did_you_mean
 
 TEMPLATE = r"\{[{%]"
 """Finds the beginning of a template."""
 _DURATION = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
 _UNITS = ("days", "hours", "minutes", "seconds")
 
 
@@ -47,6 +57,16 @@ def render(context: dg.ResolutionContext, value: object) -> Any:
     if isinstance(value, list):
         return [render(context.at_path(index), item) for index, item in enumerate(value)]
     return context.resolve_value(value, as_type=object) if is_template(value) else value
+
+
+class Known(dg.Model):
+    """A model whose error about an unknown name says which one was meant."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: Any) -> Any:
+        refuse_unknown(cls, values)
+        return values
 
 
 class Environment:
@@ -156,7 +176,10 @@ def member_of(kind: type[Enum], *others: type) -> Any:
 
     def member(name: object) -> Enum:
         if name not in kind.__members__:
-            raise ValueError(f"{name!r} is not allowed; give one of {', '.join(kind.__members__)}")
+            raise ValueError(
+                f"{name!r} is not allowed; give one of {', '.join(kind.__members__)}"
+                f"{did_you_mean(name, kind.__members__)}"
+            )
         return kind[str(name)]
 
     return typed(Literal[tuple(kind.__members__)], member, *others)
@@ -173,6 +196,16 @@ def to_timedelta(value: object) -> dt.timedelta:
     raise ValueError(f"{value!r} is no duration; allowed are such as '2h', '1h30m', '45s' or {{minutes: 90}}")
 
 
+def to_date(value: object) -> dt.date:
+    """Turn `"2026-01-31"` into a date, or raise a ValueError."""
+    try:
+        if isinstance(value, str) and re.fullmatch(_DATE, value):
+            return dt.date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f"{value!r} is no date; write it like 2026-01-31")
+
+
 def to_grace(value: object) -> dt.timedelta:
     """Turn the grace of a freshness policy into a timedelta, or raise a ValueError."""
     grace = to_timedelta(value)
@@ -181,6 +214,19 @@ def to_grace(value: object) -> dt.timedelta:
     return grace
 
 
-DATE = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-TIME = only_json(type="string", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")
-DURATION = only_json(type=["string", "object"], pattern=_DURATION, examples=["2h", "1h30m", {"minutes": 90}])
+def _spelled(pattern: str, words: str) -> dict[str, str]:
+    """A pattern that an error shows in words, too.
+
+    jsonschema, and so `dg check yaml`, shows nothing but the pattern: words behind `(?!)` match nothing, in Python and
+    in the JavaScript of editors. These show `patternErrorMessage` instead.
+    """
+    return {"pattern": f"(?!){words}|{pattern}", "patternErrorMessage": f"must be {words}"}
+
+
+DATE = only_json(type="string", **_spelled(_DATE, "a date such as 2026-01-31"))
+TIME = only_json(type="string", **_spelled(_TIME, "a time of day such as 06:00:00"))
+DURATION = only_json(
+    type=["string", "object"],
+    **_spelled(_DURATION, "a duration such as 2h or 1h30m"),
+    examples=["2h", "1h30m", {"minutes": 90}],
+)

@@ -144,7 +144,12 @@ def test_a_place_that_cannot_be_used_is_refused_before_anything_is_pulled(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[1]", "at least one column"), ("{id: Int46}", "write 'Int64'"), ("{id: [", "neither YAML nor JSON")],
+    [
+        ("[1]", "at least one column"),
+        ("{id: Int46}", "write 'Int64'"),
+        ("{id: [", "s.yaml' is not YAML: while parsing a flow node"),
+        ("id: Int64\nid: String", "line 2: the key 'id'"),
+    ],
 )
 def test_a_schema_that_is_none_is_named(run: Run, out: Path, text: str, message: str) -> None:
     (out / "s.yaml").write_text(text)

@@ -21,7 +21,7 @@ DATASET = """\
 REFUSED = """\
   datasets:
     - name: orders
-      start: 2026-02-30  # 6: day is out of range for month
+      start: 2026-02-30  # 6: '2026-02-30' is no date; write it like 2026-01-31
       schedule:
         timezone: Europe/Atlantis  # 8: 'Europe/Atlantis' is unknown
         buffer: {hours: many}  # 9: {'hours': 'many'} is no duration; allowed are such as
@@ -31,7 +31,7 @@ REFUSED = """\
           - {cycle: weekly, day: Monday, month: 3, time: "08:00:00"}  # 13: month=3 makes no sense for a weekly refresh
           - {cycle: daily, time: 12:00:00}  # 14: YAML needs the quotes
       schema: {id: Int63}  # 15: write 'Int64'
-    - name: customers  # 16: needs either a schedule and a start or a partitions_def
+    - name: customers  # 16: give either a schedule and a start, or a partitions_def
     - name: products
       partitions_def: {type: daily, start: 2026-01-01}  # 18: daily partitions have no start
     - name: stock
@@ -75,6 +75,24 @@ def test_all_that_python_refuses_is_told_at_once_at_its_lines(tmp_path: Path) ->
     missing = [(line, text) for line, text in expected if not any(line == at and text in told for at, told in errors)]
     assert not missing, said
     assert {line for line, _ in errors} == {line for line, _ in expected}, said
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "      start: 2026-01-02\n",
+            r"foundry/defs\.yaml, line 9: the key 'start' is there twice, first in line 6;",
+        ),
+        (
+            "      shedule: {}\n",
+            r"shedule at \S+defs\.yaml:9`?\n.*'shedule' is not known here; .*mean 'schedule'",
+        ),
+    ],
+)
+def test_a_key_that_is_there_twice_or_misspelled_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+    said = refused(tmp_path, foundry=COMPONENT + DATASET.replace("NAME", "orders") + line)
+    assert re.search(told, said), said
 
 
 @pytest.mark.parametrize(("automation", "options"), [("schedule", "conditions"), ("condition", "schedules")])
