@@ -167,6 +167,11 @@ def check_distinct_keys(targets: Iterable[Target]) -> None:
     names: dict[dg.AssetKey, str] = {}
     for dataset, key in targets:
         if key in names:
+            if names[key] == dataset.name:
+                raise ValueError(
+                    f"the dataset {dataset.name!r} is declared twice with the asset key {key.to_user_string()!r}: "
+                    "leave one of them out, or give it another asset_key"
+                )
             raise ValueError(
                 f"the datasets {names[key]!r} and {dataset.name!r} have the same asset key "
                 f"{key.to_user_string()!r}: give one of them another asset_key"

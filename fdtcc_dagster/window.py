@@ -24,7 +24,10 @@ class Window:
     def __post_init__(self) -> None:
         for bound, value in (("from_dt", self.from_dt), ("to_dt", self.to_dt)):
             if not isinstance(value, datetime):
-                raise ValueError(f"{bound}={value!r} is not a datetime")
+                raise ValueError(
+                    f"{bound}={value!r} is not a datetime; give an aware one, or ISO 8601 text such as "
+                    "'2026-01-05T04:00:00+00:00'"
+                )
             if value.tzinfo is None or value.utcoffset() is None:
                 raise ValueError(
                     f"{bound}={value.isoformat()} has no time zone; give an aware datetime, "
@@ -73,7 +76,7 @@ def _utc(instant: datetime) -> datetime:
     try:
         return instant.astimezone(timezone.utc)
     except OverflowError as error:
-        raise ValueError(f"{instant.isoformat()} is outside of the years that UTC can have") from error
+        raise ValueError(f"{instant.isoformat()} is outside of the years 1 to 9999 in UTC") from error
 
 
 def _instant(bound: str, value: datetime | str, naive: tzinfo | None) -> datetime:
@@ -82,7 +85,9 @@ def _instant(bound: str, value: datetime | str, naive: tzinfo | None) -> datetim
             # Python 3.10 does not read the "Z" of RFC 3339.
             value = datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith(("Z", "z")) else value)
         except ValueError as error:
-            raise ValueError(f"{bound}={value!r} is not an ISO 8601 timestamp") from error
+            raise ValueError(
+                f"{bound}={value!r} is not an ISO 8601 timestamp; give one such as '2026-01-05T04:00:00+00:00'"
+            ) from error
     if naive is not None and isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=naive)
     return value

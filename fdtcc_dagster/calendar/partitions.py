@@ -19,6 +19,7 @@ from fdtcc_dagster.calendar.day_index import Years, union, years_between
 from fdtcc_dagster.calendar.partition_windows import refresh_partitions
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.calendar.timezones import UTC, dagster_zone, date_of, instant_of, is_repeated, zone_of
+from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster.window import Window
 
@@ -190,7 +191,7 @@ def _prove(schedule: Schedule, years: Years, ticks: int, refreshed: int, exact: 
     wrong = skipped | (refreshed ^ ticks if exact else refreshed & ~ticks)
     if wrong:
         raise ScheduleError(
-            f"the partitions of {schedule!r} would differ from its refresh dates on "
+            f"the partitions of the calendar {in_words(schedule)!r} would differ from its refresh dates on "
             f"{', '.join(map(str, years.dates(wrong)[:5]))}: the clocks of {schedule.timezone} skip that day or that "
             "time; start later, or choose another time or zone"
         )
@@ -210,10 +211,13 @@ def _parse(schedule: Schedule, partition_key: str) -> dt.date:
     except (TypeError, ValueError):
         pass
     today = dt.datetime.now(zone_of(schedule.timezone)).date()
-    raise ScheduleError(f"partition key {partition_key!r} is no date YYYY-MM-DD; {_nearest_keys(schedule, today)}")
+    raise ScheduleError(
+        f"partition key {partition_key!r} is no date of the form YYYY-MM-DD; {_nearest_keys(schedule, today)}"
+    )
 
 
 def _nearest_keys(schedule: Schedule, day: dt.date) -> str:
     before = schedule.refresh_dates(day - _LONGEST_GAP, day)[-1:]
-    after = schedule.refresh_dates(day, day + _LONGEST_GAP)[:1]
-    return f"the nearest keys are {' and '.join(map(str, before + after))}"
+    # `before` may be the day itself.
+    after = schedule.refresh_dates(day + _ONE_DAY, day + _LONGEST_GAP)[:1]
+    return f"the nearest keys are {' and '.join(repr(str(key)) for key in before + after)}"

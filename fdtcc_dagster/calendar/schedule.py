@@ -20,6 +20,9 @@ _LONGEST_BUFFER = dt.timedelta(days=366)
 _YEARS = range(1800, 9000)
 
 
+_EXAMPLE = "{'cycle': 'weekly', 'day': 'Monday', 'time': '04:00:00'}"
+
+
 @dataclass(frozen=True)
 class Refresh:
     """One rule of a calendar, such as "on the last day of every month at 02:00:00".
@@ -100,18 +103,18 @@ class Refresh:
             ScheduleError: It is no dictionary, a key is missing or unknown, or a value is not allowed.
         """
         if not isinstance(obj, Mapping):
-            raise ScheduleError(f"{obj!r} is no refresh; allowed is a dictionary with the keys cycle, day and time")
+            raise ScheduleError(f"{obj!r} is no refresh; give a dictionary such as {_EXAMPLE}")
         required = {"cycle", "time"} if obj.get("cycle") == "daily" else {"cycle", "day", "time"}
         missing, unknown = required - obj.keys(), obj.keys() - {"cycle", "day", "time", "month"}
         if missing:
             raise ScheduleError(
-                f"refresh {dict(obj)!r} lacks {', '.join(sorted(missing))}"
+                f"refresh {dict(obj)!r} lacks {' and '.join(map(repr, sorted(missing)))}"
                 f"{''.join(f', and has {key!r}{did_you_mean(key, missing)}' for key in unknown)}"
             )
         if unknown:
             raise ScheduleError(
-                f"refresh {dict(obj)!r} has the unknown keys {', '.join(sorted(map(str, unknown)))}; allowed are "
-                "cycle, day, time, and month for quarterly and yearly refreshes"
+                f"refresh {dict(obj)!r} has {' and '.join(sorted(map(repr, unknown)))}, which it cannot have; "
+                "allowed are 'cycle', 'day', 'time', and 'month' for quarterly and yearly refreshes"
             )
         return cls(**{"day": None, **obj})  # type: ignore[arg-type]  # the constructor checks them
 
@@ -200,11 +203,11 @@ class Schedule:
             ScheduleError: A value is not one of these.
         """
         if not isinstance(refreshs, Iterable) or isinstance(refreshs, (str, bytes, Mapping)):
-            meant = f"; give a list of it: [{refreshs!r}]" if isinstance(refreshs, (Mapping, Refresh)) else ""
-            raise ScheduleError(f"refreshs={refreshs!r} is no list of refreshes{meant}")
+            meant = f"a list of it: [{refreshs!r}]" if isinstance(refreshs, (Mapping, Refresh)) else f"[{_EXAMPLE}, …]"
+            raise ScheduleError(f"refreshs={refreshs!r} is no list of refreshes; give {meant}")
         rules = tuple(rule if isinstance(rule, Refresh) else Refresh.init_by_object(rule) for rule in refreshs)
         if not rules:
-            raise ScheduleError("refreshs is empty; a schedule needs at least one refresh")
+            raise ScheduleError(f"refreshs is empty; give at least one refresh, such as {_EXAMPLE}")
         object.__setattr__(self, "refreshs", rules)
         object.__setattr__(self, "buffer", _checked_buffer("buffer", buffer))
         object.__setattr__(self, "timezone", str(zone_of(timezone)))

@@ -18,6 +18,7 @@ from fdtcc_dagster.calendar.cron import fit
 from fdtcc_dagster.calendar.day_index import Years, union, years_between
 from fdtcc_dagster.calendar.schedule import Refresh, Schedule
 from fdtcc_dagster.calendar.timezones import UTC, dagster_zone, instant_of, is_repeated, zone_of
+from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.errors import ScheduleError
 
 _YEARS = (2024, 2037)  # pytz knows no change of the clocks after that
@@ -130,7 +131,10 @@ def _render(schedule: Schedule, delay: dt.timedelta) -> tuple[tuple[str, ...], b
             ticking[clock] |= cron.ticks(years)
     for clock, days in wanted.items():
         if missed := years.dates(days & ~ticking[clock]):
-            raise ScheduleError(f"the crons {list(rendered)} of {schedule!r} do not tick at {clock} on {missed[0]}")
+            raise ScheduleError(
+                f"the crons {list(rendered)} of the calendar {in_words(schedule)!r} do not tick at {clock} on "
+                f"{missed[0]}"
+            )
     return tuple(rendered), wanted == ticking
 
 

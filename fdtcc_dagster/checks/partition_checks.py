@@ -15,6 +15,7 @@ from fdtcc_dagster.checks.results import Result, altogether, compare_columns, mi
 from fdtcc_dagster.dagster_internals import check_nodes
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.due import is_there, newest_due
+from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.ingest.materializations import DECLARATION_CHECK, Materializations, recorded_in_run
 from fdtcc_dagster.metadata import (
     ANNOUNCED_ROWS,
@@ -124,8 +125,8 @@ def build_foundry_checks(
     unknown = {str(blocking)} if isinstance(blocking, str) else names - _DESCRIPTIONS.keys()
     if unknown:
         raise ValueError(
-            f"blocking={blocking!r} is not allowed: {', '.join(sorted(unknown))}; give True, False or a set of "
-            f"{', '.join(_DESCRIPTIONS)}"
+            f"blocking={blocking!r} is not allowed; give True, False or a set of {', '.join(_DESCRIPTIONS)}"
+            f"{did_you_mean(sorted(map(str, unknown))[0], _DESCRIPTIONS)}"
         )
     if max_row_change is not None and not max_row_change >= 0:
         raise ValueError(f"max_row_change={max_row_change!r} is not allowed; give zero or more, or None")

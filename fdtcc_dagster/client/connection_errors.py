@@ -32,6 +32,7 @@ _MALFORMED = {
     "TooManyHeaders": "it has too many headers",
 }
 """What is wrong, by the names of the errors of aiohttp and websockets, whose own texts quote the answer."""
+_PASSES_WEBSOCKETS = "a proxy passes the headers Upgrade and Connection on"
 _REPEATED = frozenset(_MALFORMED) - {"BadHttpMessage", "BadStatusLine"}
 _OF_HEADERS = re.compile(r"[^:]*(header|line too long|content-length|transfer-encoding)", re.IGNORECASE)
 """An error's own words, in front of what it quotes, where its type does not say what is wrong."""
@@ -51,7 +52,8 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
     where = f"{endpoint} answers with HTTP {status}"
     if status == 404 and handshake:
         return ServiceUnavailableError(
-            f"{where}: it may be restarting behind a proxy, or something else listens there: check host and port"
+            f"{where}: it may be restarting behind a proxy, or something else listens there: check host and port, and "
+            f"that {_PASSES_WEBSOCKETS}"
         )
     if status == 404:
         # For a moment, between unlinking and moving the file: docs/protocol.md#two-requests-at-once.
@@ -69,6 +71,12 @@ def refused(endpoint: Endpoint, status: int, *, handshake: bool) -> ServiceUnava
     if status == 403:
         advice = ", or a proxy in front of it refuses bearer_token and headers" if endpoint.headers else ""
         return ServiceUnavailableError(f"{where}; its Foundry credentials may be missing{advice}")
+    if handshake and status in (200, 426):
+        return ServiceUnavailableError(
+            f"{where}, and not by a WebSocket: something else listens there, or a proxy in front of it does not pass "
+            f"the handshake on: check host and port, and that {_PASSES_WEBSOCKETS}",
+            permanent=True,
+        )
     if status == 400 and not endpoint.secure:
         return ServiceUnavailableError(
             f"{where}; if a proxy in front of it speaks TLS, set secure=True", permanent=True

@@ -169,7 +169,10 @@ async def _body(settings: ClientSettings, url: str, observer: PullObserver) -> A
                 f"the download did not end within {settings.transfer_timeout:g} s, after {counted(received, 'byte')}; "
                 "for a slow link, raise transfer_timeout or set transport='zip'"
             )
-        return IdleTimeoutError(f"the container sent no bytes of the snapshot for {settings.idle_timeout:g} s")
+        return IdleTimeoutError(
+            f"the container sent no bytes of the snapshot for {settings.idle_timeout:g} s; if its disk or the link is "
+            "that slow, raise idle_timeout"
+        )
 
     # Before it is asked, there is a connection to make, which has a limit of its own.
     tracing = aiohttp.TraceConfig()
@@ -198,7 +201,8 @@ async def _body(settings: ClientSettings, url: str, observer: PullObserver) -> A
                         observer.on_progress(received, total)
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnavailableError(
-                f"{endpoint} did not accept the connection for the download within {settings.open_timeout:g} s"
+                f"{endpoint} did not accept the connection for the download within {settings.open_timeout:g} s; look "
+                "at its log, or raise open_timeout"
             ) from error
         except aiohttp.ClientConnectorCertificateError as error:
             # In older versions of aiohttp it has no `os_error`.

@@ -103,7 +103,7 @@ def check_pointer(sha256: object) -> str:
     """
     if isinstance(sha256, str) and _POINTER.fullmatch(sha256):
         return sha256.lower()
-    raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {excerpt(redact(sha256))}")
+    raise ValueError(f"a pointer is the 64 hex digits of a SHA-256, not {excerpt(redact(sha256))!r}")
 
 
 def parse_frame(data: str | bytes) -> Message:
@@ -121,10 +121,10 @@ def parse_frame(data: str | bytes) -> Message:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(
-            f"the container sent a frame that is not JSON: {excerpt(redact(data, MOST_SHOWN))}"
+            f"the container sent a frame that is not JSON: {excerpt(redact(data, MOST_SHOWN))!r}"
         ) from error
     if not isinstance(message, dict):
-        raise ProtocolError(f"the container sent a frame that is not an object: {excerpt(redact(data, MOST_SHOWN))}")
+        raise ProtocolError(f"the container sent a frame that is not an object: {excerpt(redact(data, MOST_SHOWN))!r}")
     return message
 
 
@@ -206,8 +206,8 @@ class Conversation:
         if self.outcome is None:
             self.outcome = self._error(
                 ServiceConnectionLostError,
-                f"the connection ended ({reason}) before a result; the last message was: {self._last}. "
-                "The container may have been restarted: try again",
+                f"the connection ended ({reason}) before a result; the last message was: "
+                f"{self._last.rstrip('.')}. The container may have been restarted: try again",
             )
 
     def _follow(self, message: Message, text: str) -> None:
@@ -250,16 +250,25 @@ class Conversation:
                 DatasetNotFoundError,
                 f"the container does not know this name ({excerpt(text)}); check it against foundry_datasets.toml",
             )
-        return self._error(DatasetRetrievalError, f"the container refused the request: {excerpt(text)}")
+        return self._error(
+            DatasetRetrievalError, f"the container refused the request: {_sentence(excerpt(text))} Its log may say why"
+        )
 
     def _ended(self, message: Message, text: str) -> Pointer | FdtccError:
         if message.get("success") is not True:
             shown = excerpt(text)
             if text.startswith("No rows found"):
-                return self._error(EmptyDatasetError, f"the dataset has no rows in Foundry ({shown})")
+                return self._error(
+                    EmptyDatasetError, f"the dataset has no rows in Foundry ({shown}): nothing is stored"
+                )
             if text.startswith("ERROR"):
-                return self._error(ProtocolError, f"the container could not process the request: {shown}")
-            return self._error(DatasetRetrievalError, f"the container reports failure: {shown}")
+                return self._error(
+                    ProtocolError,
+                    f"the container could not process the request: {_sentence(shown)} Its version may not fit",
+                )
+            return self._error(
+                DatasetRetrievalError, f"the container reports failure: {_sentence(shown)} Its log may say why"
+            )
         named = message.get("datasets")
         pointer = named[0] if isinstance(named, list) and len(named) == 1 else named
         if not (isinstance(pointer, str) and _POINTER.fullmatch(pointer)):
@@ -279,7 +288,10 @@ class Conversation:
             causes = [*causes, _cause(text)]
         cause = "; ".join(causes)
         if not _COLLISION.search(f"{text} {cause}"):
-            return self._error(DatasetRetrievalError, f"the container's job failed: {cause}")
+            return self._error(
+                DatasetRetrievalError,
+                f"the container's job failed: {_sentence(cause)} Correct it in Foundry or in the container",
+            )
         error = self._error(
             DatasetRetrievalError,
             f"the container's job collided with one of another client for the same dataset at the same time ({cause}): "
@@ -290,6 +302,11 @@ class Conversation:
 
     def _error(self, kind: type[FdtccError], text: str) -> FdtccError:
         return kind(f"dataset {self.dataset!r}, window {self.window}: {text}", dataset=self.dataset, window=self.window)
+
+
+def _sentence(text: str) -> str:
+    """A text of the container with an end, so that something can follow it."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 def request_all(names: Sequence[str], now: datetime) -> str:

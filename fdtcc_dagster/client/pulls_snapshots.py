@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fdtcc_dagster.background import wait_for
-from fdtcc_dagster.client.callbacks import UNOBSERVED, OnMessage, OnProgress, PullObserver
+from fdtcc_dagster.client.callbacks import UNOBSERVED, OnMessage, OnProgress, PullObserver, checked_callable
 from fdtcc_dagster.client.check import ContainerCheck, check_container
 from fdtcc_dagster.client.download import Transport
 from fdtcc_dagster.client.protocol import Message, MissingVersion
@@ -103,6 +103,7 @@ class PullsSnapshots:
         """
         _check_directory(directory)
         _check_transport(transport)
+        _check_callbacks(on_message=on_message, on_progress=on_progress, on_notice=on_notice)
         observer = PullObserver(on_message, on_progress, on_notice)
         announcement = await self.request(
             name,
@@ -205,6 +206,13 @@ class PullsSnapshots:
         """
         _check_transport(transport)
         return await self._puller.fetch(arriving, transport, observer)
+
+
+def _check_callbacks(**callbacks: object) -> None:
+    """Check that callbacks are functions or None, before anything is asked for."""
+    for name, function in callbacks.items():
+        if function is not None:
+            checked_callable(name, function)
 
 
 def _check_directory(directory: object) -> None:

@@ -93,7 +93,8 @@ async def _open(settings: ClientSettings) -> ClientConnection:
         if await is_online(endpoint, settings.open_timeout):
             raise slow(endpoint, time.monotonic() - began, settings.max_handshakes) from error
         raise ServiceUnavailableError(
-            f"{endpoint} did not accept the connection within {settings.open_timeout:g} s"
+            f"{endpoint} did not accept the connection within {settings.open_timeout:g} s, and does not say that it is "
+            "online: check host and port, and its log"
         ) from error
     except (OSError, InvalidHandshake) as error:
         dropped = isinstance(error, ConnectionResetError) or isinstance(error.__cause__, (EOFError, ConnectionError))
@@ -132,11 +133,20 @@ async def converse(
                 yield await clock.within(connection.recv())
         except asyncio.TimeoutError as error:
             if clock() >= settings.job_timeout:
-                raise IdleTimeoutError(f"the container gave no result within {settings.job_timeout:g} s") from error
-            raise IdleTimeoutError(f"the container sent nothing for {settings.idle_timeout:g} s") from error
+                raise IdleTimeoutError(
+                    f"the container gave no result within {settings.job_timeout:g} s; if its job needs longer, raise "
+                    "job_timeout"
+                ) from error
+            raise IdleTimeoutError(
+                f"the container sent nothing for {settings.idle_timeout:g} s; it is silent while it writes a large "
+                "dataset: raise idle_timeout for one, and otherwise look at its log"
+            ) from error
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                raise ProtocolError(f"the container sent a frame of more than {_FRAME_BYTES} bytes") from error
+                raise ProtocolError(
+                    f"the container sent a frame of more than {_FRAME_BYTES:,} bytes; is another service listening at "
+                    "this address?"
+                ) from error
             # Without a cause: its text has the server's reason as it is.
             raise ServiceConnectionLostError(_how(error)) from None
 

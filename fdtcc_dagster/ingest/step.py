@@ -84,8 +84,8 @@ class Step:
         store = self.io_manager if isinstance(self.io_manager, StoresPartitions) else None
         if store is None and len(keys) > 1:
             raise dg.Failure(
-                f"{type(self.io_manager).__name__} stores one partition per run, but this run has {len(keys)}: set "
-                "max_partitions_per_run=1, or use FoundryParquetIOManager",
+                f"dataset {self.dataset.name!r}: {type(self.io_manager).__name__} stores one partition per run, but "
+                f"this run has {len(keys)}: set max_partitions_per_run=1, or use FoundryParquetIOManager",
                 allow_retries=False,
             )
         self._check_store(keys[0])

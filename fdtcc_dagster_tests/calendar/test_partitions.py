@@ -346,4 +346,4 @@ def test_a_key_that_is_no_refresh_date_is_refused_with_its_neighbours(key: Any) 
     with pytest.raises(ScheduleError, match="the nearest keys are") as caught:
         refresh_window(MONDAYS_AND_FIRST, key)
     if key == "2024-03-03":
-        assert "2024-03-01 and 2024-03-04" in str(caught.value)
+        assert "'2024-03-01' and '2024-03-04'" in str(caught.value)

@@ -466,7 +466,8 @@ def test_status_and_name_of_foundrys_error_are_kept_and_its_request_is_not() -> 
     assert isinstance(error, DatasetRetrievalError)
     assert str(error).endswith(
         "job failed: Failed to download dataset 'cars'. The user has no access to the dataset "
-        "(ERROR_NAME = Catalog:PermissionDenied, ERROR_CODE = PERMISSION_DENIED, STATUS = 403)"
+        "(ERROR_NAME = Catalog:PermissionDenied, ERROR_CODE = PERMISSION_DENIED, STATUS = 403). "
+        "Correct it in Foundry or in the container"
     )
     assert not is_retryable(error)
 
