@@ -37,6 +37,13 @@ pytest_plugins = ["fdtcc_dagster.sandbox.pytest_plugin", "fdtcc_dagster_tests.qu
 ClientMaker = Callable[..., FoundryDevToolsContainerClient]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How the pages of messages are rewritten."""
+    parser.addoption(
+        "--update-messages", action="store_true", help="write what is said into fdtcc_dagster_tests/messages"
+    )
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many workers as processors, because many tests wait; at most eight, because each imports for seconds."""
     return min(2 * (os.cpu_count() or 1), 8)
