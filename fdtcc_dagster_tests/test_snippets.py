@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+import textwrap
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -26,6 +27,7 @@ from fdtcc_dagster import (
 )
 from fdtcc_dagster.calendar.words import in_words
 from fdtcc_dagster.cli.calendar import parse_duration, parse_rule
+from fdtcc_dagster.components import FoundryDatasetsComponent
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.conftest import ClientMaker
 from fdtcc_dagster_tests.snippets import run_page, snippets
@@ -35,8 +37,8 @@ ORDERS = "id,amount\n1,9.5\n2,3.0\n"
 RUN_BY_A_TEST_OF_THEIR_OWN = ["command-line.md", "downstream.md", "testing.md", "tutorial.md"]
 RUN = [
     "../README.md",
-    *("automation.md", "calendars.md", "component.md", "datasets.md", "growth.md", "migrating.md", "performance.md"),
-    *("scaling.md", "security.md", "storage.md"),
+    *("automation.md", "calendars.md", "component.md", "connect.md", "datasets.md", "growth.md", "migrating.md"),
+    *("performance.md", "scaling.md", "security.md", "storage.md", "upgrading.md"),
 ]
 """Pages whose snippets are run in their order, as one program."""
 
@@ -204,12 +206,38 @@ def test_the_tutorial(sandbox_container: SandboxContainer, tmp_path: Path, monke
     assert pl.read_parquet(f"data/orders/{key}.parquet").height == 2
 
 
-def test_the_messages_that_are_quoted_are_those_of_the_code() -> None:
-    sources = (DOCS.parent / "fdtcc_dagster").rglob("*.py")
-    # Adjacent literals are joined.
-    code = "\n".join(re.sub(r"[\"']\s*\+?\s*f?[\"']", "", path.read_text(encoding="utf-8")) for path in sources)
-    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
-    quoted = re.findall(r"^\| `(.+?)` \|", page.partition("## By symptom")[0], re.MULTILINE)
-    assert len(quoted) > 15
-    parts = {part.strip(" ,;:()") for message in quoted for part in message.split("…")}
-    assert [part for part in parts if part not in code] == []
+def test_what_connecting_shows_of_nginx_and_yaml_is_what_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = DOCS / "connect.md"
+    (shown,) = snippets(page, "nginx")
+    tested = (DOCS.parent / "deploy" / "compose" / "nginx.conf").read_text(encoding="utf-8")
+    lines = [line.strip() for line in tested.splitlines()]
+    assert [line for line in shown.splitlines() if line not in lines] == []
+    compose, component = snippets(page, "yaml")
+    assert compose in (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    for name, value in {"FOUNDRY_HOST": "localhost", "FOUNDRY_PORT": "8443", "FOUNDRY_TOKEN": "word"}.items():
+        monkeypatch.setenv(name, value)
+    attributes = textwrap.dedent(component.partition("attributes:\n")[2])
+    scope = FoundryDatasetsComponent.get_additional_scope()
+    loaded: Any = FoundryDatasetsComponent.resolve_from_yaml(attributes, scope=scope)
+    assert [dataset.name for dataset in loaded.datasets] == ["orders"]
+    assert loaded.resource.secure
+
+
+def test_the_timeouts_of_connecting_are_the_defaults() -> None:
+    table = (DOCS / "connect.md").read_text(encoding="utf-8").partition("## Timeouts")[2]
+    fields = FoundryContainerResource.model_fields
+    shown = dict(re.findall(r"^\| `(\w+_timeout)` \| (\d+ \w+) \|", table, re.MULTILINE))
+    assert len(shown) == 4
+    for name, written in shown.items():
+        number, unit = written.split()
+        assert fields[name].default == int(number) * {"s": 1, "h": 3600}[unit]
+
+
+def test_the_lowest_versions_are_those_that_are_tested() -> None:
+    table = (DOCS / "upgrading.md").read_text(encoding="utf-8").partition("| lowest that is tested |")[2]
+    shown = {name.lower(): version for name, version in re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", table, re.MULTILINE)}
+    lowest = (DOCS.parent / "constraints-lowest.txt").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"^([\w-]+)==(\S+)", lowest, re.MULTILINE))
+    tested["python"] = re.findall(r'requires-python = ">=(.+?)"', (DOCS.parent / "pyproject.toml").read_text())[0]
+    assert {name: tested[name] for name in shown} == shown
+    assert len(shown) == 4
