@@ -6,16 +6,13 @@ import asyncio
 import hashlib
 import inspect
 import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import polars as pl
 import pytest
-import uvicorn
 from fastapi import APIRouter, FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -25,6 +22,7 @@ from fdtcc_dagster.client.callbacks import PullObserver
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.conftest import ClientMaker
+from fdtcc_dagster_tests.serving import serving
 
 CSV = "id,name\n1,007\n2,\n"
 SHA256 = hashlib.sha256(CSV.encode()).hexdigest()
@@ -362,20 +360,6 @@ async def test_default_logger_logs_only_if_told_to(
     assert caplog.text == ""
     await make_client(log=True).get_single(None, "orders", today.from_dt, today.to_dt)
     assert "Received: {" in caplog.text
-
-
-@contextmanager
-def serving(app: FastAPI) -> Iterator[int]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def received(socket: ClientConnection) -> list[str]:
