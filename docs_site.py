@@ -41,8 +41,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def on_site(found: re.Match[str]) -> str:
         path, anchor = found[1], found[2] or ""
         target = os.path.normpath(os.path.join(os.path.dirname(source), path))
-        if target == "examples" or target.startswith("examples/"):
-            target, anchor = EXAMPLES, f"#{target.rpartition('/')[2]}" if "/" in target else ""
+        if target in ("examples", "examples/README.md"):
+            target = EXAMPLES
+        elif target.startswith("examples/"):
+            target, anchor = EXAMPLES, f"#{target.removeprefix('examples/')}"
         else:
             target = OUTSIDE.get(target) or os.path.relpath(target, "docs")
         return f"]({os.path.relpath(target, os.path.dirname(place) or '.')}{anchor})"
@@ -58,14 +60,23 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def examples() -> str:
-    """The files of each example."""
-    parts = ["# Examples"]
-    for directory in sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir()):
-        parts.append(f"## {directory.name}")
-        for file in sorted(path for path in directory.rglob("*") if path.suffix in {".py", ".yaml", ".toml", ".html"}):
+    """The page of each example, and its files; a heading is the directory's name, which links lead to."""
+    parts = [_page_of(ROOT / "examples")]
+    for page in sorted((ROOT / "examples").glob("*/README.md")):
+        directory = page.parent
+        parts += [f"## {directory.name}", _page_of(directory).partition("\n")[2].strip()]
+        files = [path for path in directory.rglob("*") if path.suffix in {".py", ".yaml", ".toml", ".html"}]
+        for file in sorted(path for path in files if path.stat().st_size):
             language = file.suffix.removeprefix(".")
             parts.append(f"`{file.relative_to(ROOT)}`:\n\n```{language}\n{file.read_text(encoding='utf-8')}```")
     return "\n\n".join(parts)
+
+
+def _page_of(directory: Path) -> str:
+    """An example's README.md, with the links of a page of docs/."""
+    text = (directory / "README.md").read_text(encoding="utf-8")
+    place = os.path.relpath(directory, ROOT / "docs")
+    return re.sub(r"\]\((?!\w+:)([^)#\s]+)", lambda found: f"]({os.path.normpath(os.path.join(place, found[1]))}", text)
 
 
 def api() -> str:

@@ -12,7 +12,7 @@ from fdtcc_dagster import FoundryDataset, Refresh, Schedule
 
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
-PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*TOP, *sorted(page for folder in ("docs", "examples") for page in (ROOT / folder).rglob("*.md"))]
 ADRS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 TABLES = [ROOT / "docs" / "promises.md", ROOT / "docs" / "security.md"]
 

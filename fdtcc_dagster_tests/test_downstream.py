@@ -26,7 +26,8 @@ from fdtcc_dagster_tests.midday import utc_today
 EXAMPLE = Path(__file__).parents[1] / "examples" / "downstream"
 QUEUE = {"run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}}
 PARTITION = "dagster/partition"
-OLD, NEW = "id,amount\n1,2.5\n", "id,amount\n1,2.5\n2,4.0\n"
+OLD = "id,customer,amount,ordered_at\n1,Ada,2.5,2024-01-02 11:30:00\n"
+NEW = f"{OLD}2,Grace,4.0,2024-01-04 08:15:00\n"
 
 
 class Locations:

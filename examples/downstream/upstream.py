@@ -20,7 +20,7 @@ orders = FoundryDataset(
     "orders",
     Schedule([{"cycle": "daily", "time": "00:00:00"}], buffer=timedelta(0)),
     start="2024-01-01",
-    schema={"id": "Int64", "amount": "Float64"},
+    schema={"id": "Int64", "customer": "String", "amount": "Float64", "ordered_at": "Datetime(us, UTC)"},
 )
 
 defs = build_foundry_definitions(

@@ -80,26 +80,31 @@ class Project:
 
     def run(self, *command: str, **environment: str) -> Result:
         """Run a command where `dg` and `python` are those of this environment."""
-        path = os.pathsep.join([str(self.root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.run(
-            command,
-            cwd=self.root,
-            env={
-                **os.environ,
-                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-                "VIRTUAL_ENV": sys.prefix,
-                "PYTHONPATH": path,
-                "HOME": str(self.home),
-                "DAGSTER_HOME": str(self.home),
-                "NO_COLOR": "1",
-                "COLUMNS": "200",
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        return Result(process.returncode, _plain(process.stdout), _plain(process.stderr))
+        return run_in(self.root, self.home, *command, **environment)
+
+
+def run_in(root: Path, home: Path, *command: str, **environment: str) -> Result:
+    """Run a command in the directory of a project; `dg` and `python` are those of this environment."""
+    path = os.pathsep.join([str(root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.run(
+        command,
+        cwd=root,
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "VIRTUAL_ENV": sys.prefix,
+            "PYTHONPATH": path,
+            "HOME": str(home),
+            "DAGSTER_HOME": str(home),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return Result(process.returncode, _plain(process.stdout), _plain(process.stderr))
 
 
 def _plain(text: str) -> str:
