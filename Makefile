@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?=
+# Of the environment in which `make dist` installs the wheel.
+DIST_PYTHON ?= $(PYTHON)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 HOST := 127.0.0.1
@@ -15,6 +17,7 @@ BIN := $(VENV)/bin
 # The demo needs a fifth of what the tests need.
 DEMO_READY := $(VENV)/.installed-demo
 TEST_READY := $(VENV)/.installed-test
+DIST_READY := $(VENV)/.installed-dist
 DOCS_READY := $(VENV)/.installed-docs
 TESTS := fdtcc_dagster_tests
 # Tests without a server, a run of Dagster or another process.
@@ -31,7 +34,7 @@ export FDTCC_DEMO_HOME ?= $(CURDIR)/.demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev docs lint lint-to-log pytest test quick test-all test-instance test-scale test-browser fuzz soak bench clean
+.PHONY: help demo dev docs lint lint-to-log pytest test quick test-all test-instance test-scale test-browser fuzz soak bench dist clean
 
 help:
 	@echo "make demo   materialize partitions of three datasets, and print them"
@@ -47,6 +50,7 @@ help:
 	@echo "make soak   half an hour of mixed pulls with random faults"
 	@echo "make bench  measure against curl, Polars and the reference client (under 10 minutes; BENCH_ARGS=\"--size 1GB\": half an hour)"
 	@echo "make docs   the documentation as a site, in site/: every link and heading is checked (half a minute)"
+	@echo "make dist   build the sdist and the wheel, and install the wheel in a clean environment (2 minutes)"
 	@echo "make clean  remove the demo's data, the environment $(VENV), and caches"
 
 install = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e
@@ -62,6 +66,11 @@ $(TEST_READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(install) '.[demo,test]'
 	@touch $(DEMO_READY) $@
+
+$(DIST_READY): $(TEST_READY)
+	@echo "Installing what building and publishing need into $(VENV), once"
+	$(install) '.[dist]'
+	@touch $@
 
 $(DOCS_READY): pyproject.toml $(CONSTRAINTS)
 	@echo "Installing what the documentation needs into $(VENV), once"
@@ -98,7 +107,7 @@ quick: $(TEST_READY)
 	$(PYTEST) $(QUICK) $(PYTEST_ARGS)
 
 test-all: $(TEST_READY)
-	$(PYTEST) -m 'not real_instance and not scale and not browser' --hypothesis-profile=thorough $(PYTEST_ARGS)
+	$(PYTEST) -m 'not real_instance and not scale and not browser and not dist' --hypothesis-profile=thorough $(PYTEST_ARGS)
 
 # A module has its instance in one worker.
 test-instance: WORKERS := 3
@@ -127,6 +136,14 @@ bench: $(TEST_READY)
 # The variable silences an announcement of mkdocs-material, about versions to come.
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# What is tested is what is uploaded.
+dist: WORKERS := 0
+dist: $(DIST_READY)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	FDTCC_DIST="$(CURDIR)/dist" FDTCC_DIST_PYTHON="$(DIST_PYTHON)" $(PYTEST) -m '' $(TESTS)/test_dist.py $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) .demo site build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

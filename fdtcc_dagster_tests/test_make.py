@@ -49,7 +49,7 @@ def test_the_documentation_is_built_strictly_and_installs_its_own_extra(tmp_path
     assert said.rstrip().endswith("mkdocs build --strict")
 
 
-@pytest.mark.parametrize(("target", "least"), [("quick", 5), ("fuzz", 4)])
+@pytest.mark.parametrize(("target", "least"), [("quick", 5), ("fuzz", 4), ("dist", 1)])
 def test_what_a_target_tests_is_there(target: str, least: int, tmp_path: Path) -> None:
     (run,) = re.findall(r"^.* -m pytest .*$", commands(target, tmp_path), re.MULTILINE)
     paths = re.findall(r"fdtcc_dagster_tests/\S+", run)

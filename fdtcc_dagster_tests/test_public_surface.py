@@ -1,4 +1,4 @@
-"""What others build on: the public names, the import rules, and what the wheel holds."""
+"""What others build on: the public names and the import rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ast
 import inspect
 import subprocess
 import sys
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -112,16 +111,3 @@ def test_what_is_imported_later_is_listed_and_found() -> None:
     assert set(dir(fdtcc_dagster)) >= PUBLIC
     with pytest.raises(AttributeError, match="no attribute 'FoundryDataSet'"):
         _ = fdtcc_dagster.FoundryDataSet  # type: ignore[attr-defined]  # on purpose
-
-
-def test_the_wheel_is_typed_and_has_no_tests(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, PACKAGE.parent],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("fdtcc_dagster-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "fdtcc_dagster/py.typed" in names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fdtcc_dagster"}
-    assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
