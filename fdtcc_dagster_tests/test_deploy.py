@@ -31,6 +31,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 VALUES: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text(encoding="utf-8"))
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "deployments.md").read_text(encoding="utf-8")
+(VERSION,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
 SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|LOCK_DATABASE|ACCESS_KEY")
 
 
@@ -88,6 +89,12 @@ def test_the_page_has_a_row_for_each_variable() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", PAGE.partition("## The variables")[2].partition("\n## ")[0], re.MULTILINE)
     assert len(rows) == len(set(rows))
     assert {row for row in rows if not row.startswith("AWS_")} == READ
+
+
+def test_the_image_has_the_version_of_the_package() -> None:
+    assert SERVICES["code"]["image"] == f"fdtcc-dagster:{VERSION}"
+    for text in (DOCKERFILE, PAGE):
+        assert re.findall(r"docker build .* fdtcc-dagster:(\S+) \.", text) == [VERSION]
 
 
 def test_services_get_only_what_they_read() -> None:
@@ -309,7 +316,7 @@ def test_the_pod_of_a_run_is_as_the_values_say(tmp_path: Path, monkeypatch: pyte
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment.items() >= {each["name"]: each["value"] for each in deployment["env"]}.items()
     assert {"secretRef": {"name": "foundry"}} in container["envFrom"]
-    assert container["image"] == "registry.example.com/fdtcc-dagster:0.1.0"
+    assert container["image"] == f"registry.example.com/fdtcc-dagster:{VERSION}"
     assert container["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     paths = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
