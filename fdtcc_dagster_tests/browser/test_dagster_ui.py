@@ -84,8 +84,14 @@ def test_a_partition_is_materialized_and_shows_its_rows_and_size(site: Site, ui:
     tile = ui.page.get_by_text("Row count").locator("xpath=..")
     assert tile.inner_text().split() == ["Row", "count", f"{rows_of(key):,}"]
     size = site.file("orders", key).stat().st_size
-    assert ui.page.get_by_text("Storage").first.locator("xpath=..").inner_text().split()[-1] == f"{size / 1000:.1f}KB"
-    for text in ("What was ordered in the shop.", "Euros, with tax", "every day 00:00", "sales", "foundry"):
+    for text in (
+        f"{size / 1000:.1f}KB",
+        "What was ordered in the shop.",
+        "Euros, with tax",
+        "every day 00:00",
+        "sales",
+        "foundry",
+    ):
         ui.sees(text)
 
 
