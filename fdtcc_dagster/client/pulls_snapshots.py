@@ -140,6 +140,7 @@ class PullsSnapshots:
         Returns:
             The snapshot; its file belongs to the caller.
         """
+        _check_callbacks(on_message=on_message, on_progress=on_progress, on_notice=on_notice)
 
         async def work(report: Callable[[Callable[[], None]], Any]) -> Snapshot:
             def here(function: Callable[..., None] | None) -> Callable[..., Any] | None:

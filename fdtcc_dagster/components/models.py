@@ -159,6 +159,8 @@ _NOT_WITH_CRON = {"minute_offset", "hour_offset", "day_offset"}
 
 def to_partitions_def(values: Mapping[str, Any]) -> dg.TimeWindowPartitionsDefinition:
     """Turn `{"type": "daily", "start_date": …}` into Dagster's definition, or raise a ValueError."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"partitions_def={values!r} is no mapping such as {{type: daily, start_date: 2026-01-31}}")
     settings = dict(values)
     kind = settings.pop("type", None)
     if kind not in PARTITIONS_DEFS:
