@@ -18,6 +18,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
+from dagster._core.storage.fs_io_manager import PickledObjectFilesystemIOManager
 from dagster_deltalake import LocalConfig
 from dagster_deltalake_polars import DeltaLakePolarsIOManager, DeltaLakePolarsTypeHandler
 from dagster_duckdb import DuckDBIOManager
@@ -223,9 +224,40 @@ def test_plain_parquet_files_hold_the_rows(
         assert pl.read_parquet(tmp_path / "sales" / "orders" / f"{day}.parquet").equals(frame)
 
 
+class OwnPickling(PickledObjectFilesystemIOManager):
+    """Somebody's own, with another place."""
+
+    def __init__(self) -> None:
+        super().__init__("place")  # type: ignore[no-untyped-call]  # Dagster's own
+
+
+class CollectsInMemory(dg.InMemoryIOManager):
+    """A double of a test, which takes the rows."""
+
+    stored: pl.DataFrame
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Dagster's own
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        self.stored = obj.collect()
+
+
+def test_a_manager_in_memory_that_takes_the_rows_is_allowed(
+    sandbox_container: SandboxContainer, instance: dg.DagsterInstance
+) -> None:
+    store = CollectsInMemory()
+    Pipeline(sandbox_container, instance, store).materialize(FIRST)
+    assert store.stored.equals(FRAMES[FIRST])
+
+
 @pytest.mark.parametrize(
     ("io_manager", "name"),
-    [(dg.mem_io_manager, "InMemoryIOManager"), (dg.fs_io_manager, "PickledObjectFilesystemIOManager")],
+    [
+        (dg.mem_io_manager, "InMemoryIOManager"),
+        (dg.fs_io_manager, "PickledObjectFilesystemIOManager"),
+        (dg.IOManagerDefinition(lambda _: OwnPickling(), {}), "OwnPickling"),
+    ],
 )
 def test_a_manager_that_would_lose_the_rows_fails_before_anything_is_pulled(
     sandbox_container: SandboxContainer, instance: dg.DagsterInstance, io_manager: Any, name: str

@@ -141,8 +141,7 @@ class Step:
     def _check_store(self, key: str) -> None:
         """Fail before anything is pulled if the store cannot be written to, or would lose the rows."""
         kind = type(self.io_manager)
-        # Dagster's are named so for each place: `PickledObjectFilesystemIOManager`, `PickledObjectS3IOManager`.
-        if issubclass(kind, dg.InMemoryIOManager) or kind.__name__.startswith("PickledObject"):
+        if _keeps_frames(kind):
             raise dg.Failure(
                 f"dataset {self.dataset.name!r}: {kind.__name__} stores a LazyFrame without its rows, which are in a "
                 "CSV that ends with the step: use FoundryParquetIOManager, in a test with base_dir=str(tmp_path)",
@@ -238,3 +237,14 @@ class Step:
             },
             allow_retries=any(may_pass(error) for error in failures.values()),
         )
+
+
+def _keeps_frames(kind: type) -> bool:
+    """Whether an IO manager stores by Dagster's own code, which pickles a LazyFrame or keeps it in memory."""
+    for each in kind.__mro__:
+        # They are named so for each place: `PickledObjectFilesystemIOManager`, `PickledObjectS3IOManager`.
+        if each is dg.InMemoryIOManager or each.__name__.startswith("PickledObject"):
+            return True
+        if vars(each).keys() & {"handle_output", "dump_to_path"}:
+            return False
+    return False
