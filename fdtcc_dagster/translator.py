@@ -77,13 +77,16 @@ class FoundryDatasetTranslator:
 def upstream_specs(
     datasets: Iterable[FoundryDataset], translator: FoundryDatasetTranslator, taken: Iterable[dg.AssetKey]
 ) -> list[dg.AssetSpec]:
-    """Describe the external assets in which lineage begins; Dagster's UI shows none that is only depended on."""
+    """Describe the external assets in which lineage begins; Dagster's UI shows none that is only depended on.
+
+    They say nothing that differs between assets of one dataset: definitions are merged only if their specs are equal.
+    """
     assets = set(taken)
     specs = {
         key: dg.AssetSpec(
             key,
             description=f"The dataset {dataset.name!r} in Foundry.",
-            group_name=dataset.group_name,
+            group_name="foundry",
             kinds={"foundry"},
         )
         for dataset in (datasets if translator.upstream else ())

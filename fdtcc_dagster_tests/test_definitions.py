@@ -51,8 +51,8 @@ def test_lineage_begins_at_assets_that_the_ui_can_show() -> None:
 
     # What `orders` comes from is an asset already, and two containers have `returns`.
     definitions = dg.Definitions.merge(
-        build(["foundry.orders", "orders", "returns"], "eu"),
-        build(["returns"], "us", asset_key="returns_us"),
+        build(["foundry.orders", "orders", "returns"], "eu", group_name="eu"),
+        build(["returns"], "us", asset_key="returns_us", group_name="us"),
     )
     dg.Definitions.validate_loadable(definitions)
     shown = definitions.resolve_asset_graph().external_asset_keys
