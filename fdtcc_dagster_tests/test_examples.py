@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -199,6 +200,16 @@ def test_leaving_the_page_cancels_the_pull(progress: str, container: SandboxCont
     eventually(lambda: container.open_sockets == 0)
 
 
+def test_what_is_no_request_is_answered_by_a_sentence(progress: str) -> None:
+    with opened(progress) as page:
+        page.send('{"name": "orders"}')
+        assert told(page)["error"].startswith("Send a name, from and to: ")
+
+
 def test_a_page_of_another_site_gets_nothing(progress: str) -> None:
     with pytest.raises(InvalidStatus), opened(progress, "https://example.com"):
         pass
+    # The same by a name of that site, whose name server says that it is this machine.
+    other, port = f"example.com:{progress.rpartition(':')[2]}", int(progress.rpartition(":")[2])
+    with pytest.raises(InvalidStatus), socket.create_connection(("127.0.0.1", port)) as to_the_app:
+        connect(f"ws://{other}/pull", sock=to_the_app, additional_headers={"Origin": f"http://{other}"}).close()

@@ -4,7 +4,8 @@ The page opens a WebSocket and sends what it wants. `get_single` passes each mes
 as `{"message": …}`. The last message is ours: `{"done": …}` or `{"error": …}`. Leaving the page closes the socket: a
 pull that is not complete is then cancelled, and the file is removed.
 
-It reads `FDTCC_HOST` and `FDTCC_PORT`, where the container is; by default localhost:8888.
+It reads `FDTCC_HOST` and `FDTCC_PORT`, where the container is; by default localhost:8888. `PAGE_HOSTS` are the names by
+which browsers know this app, separated by commas; by default those of this machine.
 """
 
 from __future__ import annotations
@@ -17,15 +18,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, HTTPException, WebSocket
+from fastapi import FastAPI, HTTPException, WebSocket, WebSocketDisconnect
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field, ValidationError
 
 from fdtcc_dagster import FDTCC
 
 PAGE = Path(__file__).with_name("page.html")
 app = FastAPI()
+# A page of another site could otherwise be here under its own name, by an address that its name server changes.
+app.add_middleware(TrustedHostMiddleware, allowed_hosts=os.environ.get("PAGE_HOSTS", "127.0.0.1,localhost").split(","))
 files: dict[str, Path] = {}
 """What is in the page's link → the file behind it, as long as the page is open."""
+
+
+class Wanted(BaseModel):
+    """What a page asks for."""
+
+    name: str
+    start: str = Field(alias="from")
+    end: str = Field(alias="to")
 
 
 @app.get("/")
@@ -51,7 +64,14 @@ async def pull(browser: WebSocket) -> None:
         await browser.close()
         return
     await browser.accept()
-    wanted = await browser.receive_json()
+    try:
+        wanted = Wanted.model_validate_json(await browser.receive_text())
+    except WebSocketDisconnect:
+        return
+    except ValidationError as error:
+        await browser.send_json({"error": f"Send a name, from and to: {error}"})
+        await browser.close()
+        return
     token = secrets.token_urlsafe()
     with tempfile.TemporaryDirectory() as directory:
         work = asyncio.create_task(pull_into(Path(directory), token, browser, wanted))
@@ -64,7 +84,7 @@ async def pull(browser: WebSocket) -> None:
             await asyncio.gather(work, return_exceptions=True)
 
 
-async def pull_into(directory: Path, token: str, browser: WebSocket, wanted: dict[str, str]) -> None:
+async def pull_into(directory: Path, token: str, browser: WebSocket, wanted: Wanted) -> None:
     """Pull the rows into a file of a directory, and tell the page how it went."""
     causes = list[str]()
 
@@ -79,15 +99,15 @@ async def pull_into(directory: Path, token: str, browser: WebSocket, wanted: dic
     )
     answer: dict[str, Any]
     try:
-        frame, done = await client.get_single(browser, wanted["name"], wanted["from"], wanted["to"])
+        frame, done = await client.get_single(browser, wanted.name, wanted.start, wanted.end)
         if done:
-            path = directory / f"{wanted['name'].replace('/', '_')}.csv"
+            path = directory / f"{wanted.name.replace('/', '_')}.csv"
             await asyncio.to_thread(frame.write_csv, path)
             files[token] = path
             answer = {"done": {"rows": frame.height, "bytes": path.stat().st_size, "link": f"files/{token}"}}
         else:
             # The last thing that a failed pull logs is its cause.
-            answer = {"error": causes[-1].removeprefix(f"get_single({wanted['name']!r}) failed: ")}
+            answer = {"error": causes[-1].removeprefix(f"get_single({wanted.name!r}) failed: ")}
     except (ValueError, OSError) as error:
         answer = {"error": str(error)}
     await browser.send_json(answer)
