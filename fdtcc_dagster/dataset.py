@@ -308,13 +308,12 @@ class FoundryDataset:
                 dataset=self.name,
             ) from error
         key = bounds.start.strftime(definition.fmt)
-        first = definition.start.strftime(definition.fmt)
         if not partition_key.startswith(key) or bounds.start < definition.start:
-            near = (
-                f"the first one is {first!r}"
-                if bounds.start < definition.start
-                else f"the next one after it is {key!r}"
-            )
+            if bounds.start < definition.start:
+                first = definition.get_first_partition_key() or definition.start.strftime(definition.fmt)
+                near = f"the first one is {first!r}"
+            else:
+                near = f"the next one after it is {key!r}"
             raise ScheduleError(
                 f"dataset {self.name!r}: {partition_key!r} is no partition key; {near}",
                 dataset=self.name,
