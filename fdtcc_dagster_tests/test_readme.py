@@ -30,22 +30,15 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_dataset_and_the_downstream_asset_are_materialized(code: dict[str, Any], tmp_path: Path) -> None:
-    orders: fd.FoundryDataset = code["orders"]
-    dg.Definitions.validate_loadable(code["pipeline"])
-    assert code["defs"].resources is not None
+    orders, defs = code["orders"], code["defs"]
+    dg.Definitions.validate_loadable(defs)
     key = orders.partitions_def.get_partition_keys()[-2]
     with SandboxContainer() as container, dg.instance_for_test() as instance:
         container.add_version(NAME, orders.window(key).from_dt, CSV)
-        result = dg.materialize(
-            [*fd.build_foundry_assets([orders]), code["revenue"]],
-            resources={
-                "foundry_container": fd.FoundryContainerResource(host=container.host, port=container.port),
-                "io_manager": fd.FoundryParquetIOManager(base_dir=str(tmp_path / "data")),
-            },
-            partition_key=key,
-            instance=instance,
-        )
-    assert result.success
+        resource = fd.FoundryContainerResource(host=container.host, port=container.port)
+        resources = {**defs.resources, "foundry_container": resource}
+        job = dg.Definitions(defs.assets, resources=resources).resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(instance=instance, partition_key=key).success
     revenue = pl.read_parquet(tmp_path / "data" / "revenue" / f"{key}.parquet")
     assert revenue.rows() == [("ada", 10)]
 

@@ -85,6 +85,8 @@ def test_the_python_of_a_page_runs(
     sandbox_container.set_live("orders", ORDERS)
     names: dict[str, Any] = {"datasets": [orders], "resource": FoundryContainerResource(host="localhost")}
     run_page(DOCS / page, names, sandbox_container.port)
+    # Dagster takes a module with one only, and what a page shows is put into one module.
+    assert sum(isinstance(each, dg.Definitions) for each in names.values()) <= 1
 
 
 def test_the_python_of_every_page_is_run() -> None:
