@@ -35,6 +35,8 @@ _BARE_PART = r"(?P<bare>[A-Za-z0-9_-]*[^\x00-\x7f](?:[A-Za-z0-9_-]|[^\x00-\x7f])
 _TOKEN = re.compile(f"{_STRING_OR_COMMENT}|{_BARE_PART}", re.DOTALL)
 """What is in quotes or a comment; or a part of a key that is neither, and has a letter beyond ASCII: the service's own
 parser takes it for text."""
+_KEY = re.compile(r"""[ \t]*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"'=])+?)[ \t]*=(?![ \t]*\{)""")
+"""A key at the beginning of a line. Whose value is an inline table may have it twice within that."""
 _REPLACES = {"partitions_def": ("schedule", "start"), "schedule": ("partitions_def",), "start": ("partitions_def",)}
 
 
@@ -127,7 +129,7 @@ def read_dataset_names(path: str | Path) -> list[str]:
         content = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         # Its message has a position, but the error itself may hold the whole document.
-        raise ValueError(f"{path} is not TOML: {error}{_repeated(text, str(error))}") from None
+        raise ValueError(f"{path} is not TOML: {redact(str(error))}{_repeated(text, str(error))}") from None
     datasets = content.get("datasets")
     if not isinstance(datasets, dict):
         raise ValueError(f"{path} has no table [datasets], which maps the datasets' names to their ids")
@@ -135,10 +137,15 @@ def read_dataset_names(path: str | Path) -> list[str]:
 
 
 def _repeated(text: str, error: str) -> str:
-    """Name what is there twice, which tomllib does not."""
-    line = re.search(r"Cannot overwrite a value \(at line (\d+)", error)
-    name = text.splitlines()[int(line[1]) - 1].partition("=")[0].strip() if line else ""
-    return f": {redact(name)} is there twice; keep one of them" if name else ""
+    """Say of a key that is there twice what to do, and name it where tomllib does not."""
+    if error.startswith("Duplicate inline table key"):
+        return "; keep one of them"
+    place = re.match(r"Cannot overwrite a value \(at (?:line (\d+)|end of document)", error)
+    if place is None:
+        return ""
+    # Not splitlines(), which knows more ends of lines than TOML.
+    key = _KEY.match(text.split("\n")[int(place[1] or 0) - 1])
+    return f": {redact(key[1]) if key else 'a key'} is there twice; keep one of them"
 
 
 def _parsed(text: str) -> dict[str, Any]:
