@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes dates for text, as Dagster does, and tells the line of a value that its tag does not fit."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  as in PyYAML
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            told = f"the value does not fit the tag !!{node.tag.removeprefix(_TAG)}"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from None
+
+
+def read(path: Path, where: str) -> str:
+    """Read a file of YAML.
+
+    Args:
+        path: The file.
+        where: What it is, for errors: its path.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise type(error)(f"{where}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} is not UTF-8") from None
 
 
 def parsed(text: str, where: str) -> list[tuple[yaml.Node, Any]]:
@@ -19,19 +62,28 @@ def parsed(text: str, where: str) -> list[tuple[yaml.Node, Any]]:
         The node and the value of each of its documents.
 
     Raises:
-        ValueError: It is not YAML, or a mapping has a key twice, of which PyYAML would take the last one.
+        ValueError: It is not YAML, a mapping has a key twice, of which PyYAML would take the last one, or a value
+            contains itself.
     """
-    found = []
-    try:
-        loader = yaml.SafeLoader(text)
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # noqa: S101  as it was checked
-            _refuse_repeated(node, where)
-            found.append((node, loader.construct_document(node)))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {_in_a_line(error)}") from None
-    return found
+    loader = _Loader(text)
+    with _in_words(where):
+        return [(node, loader.construct_document(node)) for node in _checked(loader, where)]
+
+
+@lru_cache(maxsize=8)
+def check(text: str, where: str) -> None:
+    """Check the documents of a text without constructing any value, once for all components in it.
+
+    Args:
+        text: The text.
+        where: What it is, for errors: its path.
+
+    Raises:
+        ValueError: As for `parsed`.
+    """
+    with _in_words(where):
+        for _ in _checked(_Loader(text), where):
+            pass
 
 
 def line_of(node: yaml.Node, path: Sequence[str]) -> int:
@@ -39,7 +91,8 @@ def line_of(node: yaml.Node, path: Sequence[str]) -> int:
     line = node.start_mark.line
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == step), None)
+            # The last one: those that `<<` merged come first, and the mapping's own count.
+            found = next((pair for pair in reversed(node.value) if pair[0].value == step), None)
         else:
             index = int(step) if isinstance(node, yaml.SequenceNode) and step.isdigit() else -1
             found = (node.value[index],) * 2 if 0 <= index < len(node.value) else None
@@ -49,20 +102,53 @@ def line_of(node: yaml.Node, path: Sequence[str]) -> int:
     return line + 1
 
 
-def _refuse_repeated(node: yaml.Node, where: str) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            _refuse_repeated(each, where)
-    if not isinstance(node, yaml.MappingNode):
+@contextmanager
+def _in_words(where: str) -> Iterator[None]:
+    try:
+        yield
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {_in_a_line(error)}") from None
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deeply") from None
+
+
+def _checked(loader: _Loader, where: str) -> Iterator[yaml.Node]:
+    while loader.check_node():
+        node = loader.get_node()
+        assert node is not None  # noqa: S101  as it was checked
+        _check(node, where, {})
+        yield node
+
+
+def _check(node: yaml.Node, where: str, seen: dict[int, bool]) -> None:
+    """Check a node once, however many aliases it has; `seen` tells of each whether the check is still inside of it."""
+    if isinstance(node, yaml.ScalarNode):
         return
-    lines: dict[tuple[str, object], int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if isinstance(key, yaml.ScalarNode) and (first := lines.setdefault((key.tag, key.value), line)) != line:
-            raise ValueError(
-                f"{where}, line {line}: the key {key.value!r} is there twice, first in line {first}; keep one of them"
-            )
-        _refuse_repeated(value, where)
+    line = node.start_mark.line + 1
+    if id(node) in seen:
+        if seen[id(node)]:
+            raise ValueError(f"{where}, line {line}: the value contains itself, by an alias; write out what is meant")
+        return
+    seen[id(node)] = True
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repeated(node, where)
+    for each in node.value:
+        for child in each if isinstance(each, tuple) else (each,):
+            _check(child, where, seen)
+    seen[id(node)] = False
+
+
+def _refuse_repeated(node: yaml.MappingNode, where: str) -> None:
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        # Several `<<` are allowed: all are merged.
+        if not isinstance(key, yaml.ScalarNode) or key.tag == f"{_TAG}merge":
+            continue
+        line, name = key.start_mark.line + 1, (key.tag, key.value)
+        if name in lines:
+            first = "" if lines[name] == line else f", first in line {lines[name]}"
+            raise ValueError(f"{where}, line {line}: the key {key.value!r} is there twice{first}; keep one of them")
+        lines[name] = line
 
 
 def _in_a_line(error: yaml.YAMLError) -> str:

@@ -156,17 +156,17 @@ def _of_file(path: Path) -> list[FoundryDataset]:
     from pydantic import ValidationError
 
     from fdtcc_dagster.components import FoundryDatasetsComponent
-    from fdtcc_dagster.yaml_lines import parsed
+    from fdtcc_dagster.yaml_lines import line_of, parsed, read
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise type(error)(f"{str(path)!r}: {error.strerror}") from None
+    file = repr(str(path))
     found: list[FoundryDataset] = []
-    for node, document in parsed(text, repr(str(path))):
+    for node, document in parsed(read(path, file), file):
         if not isinstance(document, dict) or not str(document.get("type")).endswith("FoundryDatasetsComponent"):
             continue
         attributes = document.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            line = line_of(node, ["attributes"])
+            raise ValueError(f"{file}, line {line}: attributes is no mapping; give it datasets, from_toml or both")
         wanted = {name: attributes[name] for name in ("datasets", "from_toml") if name in attributes}
         for toml in _each(wanted.get("from_toml")):
             if isinstance(toml, dict) and isinstance(toml.get("path"), str):
@@ -180,15 +180,15 @@ def _of_file(path: Path) -> list[FoundryDataset]:
                 _located(node, ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, "))
                 for each in error.errors()
             )
-            raise ValueError(f"{str(path)!r}, {told}") from None
+            raise ValueError(f"{file}, {told}") from None
         except ResolutionException as error:
             where, _, told = str(error).partition("\n")
-            raise ValueError(f"{str(path)!r}, {_located(node, where.partition(' - ')[2], _cause(told))}") from None
+            raise ValueError(f"{file}, {_located(node, where.partition(' - ')[2], _cause(told))}") from None
         except Exception as error:
-            raise ValueError(f"{str(path)!r}: {error}") from error
+            raise ValueError(f"{file}: {error}") from error
         found += [*component.datasets, *component.from_toml]
     if not found:
-        raise ValueError(f"{str(path)!r} has no document of type fdtcc_dagster.FoundryDatasetsComponent with datasets")
+        raise ValueError(f"{file} has no document of type fdtcc_dagster.FoundryDatasetsComponent with datasets")
     return found
 
 

@@ -158,15 +158,11 @@ def read_schema(path: Path) -> Mapping[str, Any]:
         ValueError: It is no mapping of columns to data types.
     """
     from fdtcc_dagster.pandas_csv.schema import to_schema
-    from fdtcc_dagster.yaml_lines import parsed
+    from fdtcc_dagster.yaml_lines import parsed, read
 
     where = f"--schema {str(path)!r}"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise type(error)(f"{where}: {error.strerror}") from None
     # JSON is YAML, too.
-    documents = parsed(text, where)
+    documents = parsed(read(path, where), where)
     try:
         return to_schema(documents[0][1] if documents else {})
     except ValueError as error:

@@ -27,7 +27,7 @@ from fdtcc_dagster.definitions import IO_MANAGER_KEY, Automation, assemble, chec
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.resource import RESOURCE_KEY, FoundryContainerResource
 from fdtcc_dagster.translator import FoundryDatasetTranslator
-from fdtcc_dagster.yaml_lines import parsed
+from fdtcc_dagster.yaml_lines import check
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -182,7 +182,7 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         for name in ("", "defs.yaml", "defs.yml", "component.yaml"):
             file = context.component_path.file_path / name
             if file.suffix in (".yaml", ".yml") and file.is_file():
-                parsed(file.read_text(encoding="utf-8"), str(file))
+                check(file.read_text(encoding="utf-8"), str(file))
         return super().load(attributes, context)
 
     @classmethod

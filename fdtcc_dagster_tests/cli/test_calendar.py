@@ -25,6 +25,7 @@ attributes:
   resource: {host: "{{ env.NO_SUCH_VARIABLE }}"}
 ---
 type: somebody.elses.Component
+attributes: {since: 2026-02-30}
 """
 MODULE = """\
 import datetime as dt
@@ -108,6 +109,9 @@ def test_the_datasets_of_a_defs_yaml(run: Run, tmp_path: Path) -> None:
         (["bad.yaml"], "refreshs.0: day=77 of a monthly refresh"),
         (["empty.yaml"], "no document of type"),
         (["broken.yaml"], "'broken.yaml' is not YAML"),
+        (["date.yaml"], "'date.yaml', line 6, datasets.0.start: '2026-02-30' is no date"),
+        (["tag.yaml"], "'tag.yaml' is not YAML: the value does not fit the tag !!int (line 2, column 4)"),
+        (["list.yaml"], "'list.yaml', line 2: attributes is no mapping"),
     ],
 )
 def test_a_mistake_is_a_line(
@@ -116,6 +120,9 @@ def test_a_mistake_is_a_line(
     (tmp_path / "bad.yaml").write_text(YAML.replace("weekly, day: Monday", "monthly, day: 77"))
     (tmp_path / "empty.yaml").write_text("type: other")
     (tmp_path / "broken.yaml").write_text("{")
+    (tmp_path / "date.yaml").write_text(YAML.replace("2026-01-01", "2026-02-30", 1))
+    (tmp_path / "list.yaml").write_text(YAML.partition("\n")[0] + "\nattributes: [5]\n")
+    (tmp_path / "tag.yaml").write_text("type: other\na: !!int x\n")
     monkeypatch.chdir(tmp_path)
     done = run("calendar", *arguments)
     assert done.code == (9 if arguments == ["x.yaml"] else 2)

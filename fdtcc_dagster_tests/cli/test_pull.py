@@ -145,14 +145,18 @@ def test_a_place_that_cannot_be_used_is_refused_before_anything_is_pulled(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "at least one column"),
-        ("{id: Int46}", "write 'Int64'"),
-        ("{id: [", "s.yaml' is not YAML: while parsing a flow node"),
-        ("id: Int64\nid: String", "line 2: the key 'id'"),
+        (b"[1]", "at least one column"),
+        (b"{id: Int46}", "write 'Int64'"),
+        (b"{id: [", "s.yaml' is not YAML: while parsing a flow node"),
+        (b"id: Int64\nid: String", "line 2: the key 'id'"),
+        (b'{"id": "Int64", "id": "String"}', "s.yaml', line 1: the key 'id' is there twice; keep one of them"),
+        (b"when: 2026-02-30", "s.yaml': column 'when': '2026-02-30' is not a data type"),
+        (b"a: &a [*a]", "s.yaml', line 1: the value contains itself"),
+        (b"id: \xff", "s.yaml' is not UTF-8"),
     ],
 )
-def test_a_schema_that_is_none_is_named(run: Run, out: Path, text: str, message: str) -> None:
-    (out / "s.yaml").write_text(text)
+def test_a_schema_that_is_none_is_named(run: Run, out: Path, text: bytes, message: str) -> None:
+    (out / "s.yaml").write_bytes(text)
     done = run("pull", "orders", *CACHED, "--out", out / "x.csv", "--schema", out / "s.yaml")
     assert done.code == 2
     assert "s.yaml" in done.err

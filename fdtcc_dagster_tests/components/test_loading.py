@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fdtcc_dagster.yaml_lines import check
 from fdtcc_dagster_tests.components.project import Project
 
 COMPONENT = "type: fdtcc_dagster.FoundryDatasetsComponent\n\nattributes:\n"
@@ -85,6 +86,10 @@ def test_all_that_python_refuses_is_told_at_once_at_its_lines(tmp_path: Path) ->
             r"foundry/defs\.yaml, line 9: the key 'start' is there twice, first in line 6;",
         ),
         (
+            "      schema: {id: Int64, id: String}\n",
+            r"foundry/defs\.yaml, line 9: the key 'id' is there twice; keep one of them",
+        ),
+        (
             "      shedule: {}\n",
             r"shedule at \S+defs\.yaml:9`?\n.*'shedule' is not known here; .*mean 'schedule'",
         ),
@@ -93,6 +98,18 @@ def test_all_that_python_refuses_is_told_at_once_at_its_lines(tmp_path: Path) ->
 def test_a_key_that_is_there_twice_or_misspelled_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
     said = refused(tmp_path, foundry=COMPONENT + DATASET.replace("NAME", "orders") + line)
     assert re.search(told, said), said
+
+
+def test_a_file_is_checked_once_for_all_its_components_and_dates_in_it_are_text(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    head, tail = f"{COMPONENT}  resource: {{}}\n", "      description: 2026-02-30\n"
+    documents = [head + DATASET.replace("NAME", name) + tail for name in "abc"]
+    (project.defs / "defs.yaml").write_text("---\n".join(documents))
+    before = check.cache_info()
+    specs = project.load().resolve_all_asset_specs()
+    assert {spec.key.path[-1]: spec.description for spec in specs} == dict.fromkeys("abc", "2026-02-30")
+    after = check.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
 
 
 @pytest.mark.parametrize(("automation", "options"), [("schedule", "conditions"), ("condition", "schedules")])
