@@ -189,8 +189,18 @@ class ScheduleError(FdtccError, ValueError):
     """A refresh calendar or a partition key is not valid; the message says what is allowed."""
 
 
-def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+def did_you_mean(value: object, allowed: Iterable[str], cutoff: float = 0.75) -> str:
     """The end of an error: the allowed word that is close to a value, if there is one."""
     words = {word.casefold(): word for word in allowed}
-    close = get_close_matches(value.casefold(), words, n=1, cutoff=0.75) if isinstance(value, str) else []
+    close = get_close_matches(value.casefold(), words, n=1, cutoff=cutoff) if isinstance(value, str) else []
     return f"; did you mean {words[close[0]]!r}?" if close else ""
+
+
+def which_zone(name: object) -> str:
+    """The end of an error about a time zone that is unknown: the zone that is meant, or what one looks like."""
+    import pytz
+
+    # What is close to an abbreviation or an offset is hours away, and so are some cities of one region.
+    regions = (zone for zone in pytz.all_timezones if "/" in zone and not zone.startswith("Etc/"))
+    close = did_you_mean(name, regions, cutoff=0.9)
+    return close or "; give the region by its name in the IANA database, such as 'Europe/Berlin', or 'UTC'"

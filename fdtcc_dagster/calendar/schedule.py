@@ -14,6 +14,7 @@ from fdtcc_dagster.errors import ScheduleError, did_you_mean
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 CYCLES = ("daily", "weekly", "monthly", "quarterly", "yearly")
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
+_SHORT_TIME = re.compile(r"\s*(\d{1,2})(?::(\d{1,2}))?(?::(\d{1,2}))?\s*")
 _ONE_DAY = dt.timedelta(days=1)
 _RESOLUTION = dt.timedelta(microseconds=1)
 _LONGEST_BUFFER = dt.timedelta(days=366)
@@ -46,17 +47,13 @@ class Refresh:
     month: int | None = None
 
     def __post_init__(self) -> None:
-        if self.cycle not in CYCLES:
-            raise ScheduleError(
-                f"cycle={self.cycle!r} is unknown; allowed are {', '.join(map(repr, CYCLES))}"
-                f"{did_you_mean(self.cycle, CYCLES)}"
-            )
+        _check_cycle(self.cycle)
         object.__setattr__(self, "day", self._checked_day())
         object.__setattr__(self, "month", self._checked_month())
         if not isinstance(self.time, str) or not _TIME.fullmatch(self.time):
             raise ScheduleError(
-                f"time={self.time!r} is no time of day; allowed is a string from '00:00:00' to '23:59:59' "
-                "(YAML needs the quotes)"
+                f"time={self.time!r} is no time of day; allowed is a string from '00:00:00' to '23:59:59'"
+                f"{' (YAML needs the quotes)' if isinstance(self.time, int) else ''}{_time_meant(self.time)}"
             )
 
     def _checked_day(self) -> int | str | None:
@@ -68,7 +65,7 @@ class Refresh:
             if not isinstance(self.day, str) or self.day.capitalize() not in WEEKDAYS:
                 raise ScheduleError(
                     f"day={self.day!r} of a weekly refresh: allowed are {', '.join(WEEKDAYS)}"
-                    f"{did_you_mean(self.day, WEEKDAYS)}"
+                    f"{did_you_mean(_in_full(self.day), WEEKDAYS)}"
                 )
             return self.day.capitalize()
         if type(self.day) is not int or not 1 <= abs(self.day) <= 31:
@@ -104,6 +101,8 @@ class Refresh:
         """
         if not isinstance(obj, Mapping):
             raise ScheduleError(f"{obj!r} is no refresh; give a dictionary such as {_EXAMPLE}")
+        if "cycle" in obj:  # first, because it decides what else is required
+            _check_cycle(obj["cycle"])
         required = {"cycle", "time"} if obj.get("cycle") == "daily" else {"cycle", "day", "time"}
         missing, unknown = required - obj.keys(), obj.keys() - {"cycle", "day", "time", "month"}
         if missing:
@@ -301,9 +300,34 @@ class Schedule:
         return instant.astimezone(UTC).astimezone(zone_of(self.timezone))
 
 
+def _check_cycle(cycle: object) -> None:
+    if isinstance(cycle, str) and cycle.casefold() == "hourly":
+        raise ScheduleError(
+            f"cycle={cycle!r} is not allowed: instead of a schedule, give the dataset a partitions_def such as "
+            "dagster.HourlyPartitionsDefinition"
+        )
+    if cycle not in CYCLES:
+        allowed = ", ".join(map(repr, CYCLES))
+        raise ScheduleError(f"cycle={cycle!r} is unknown; allowed are {allowed}{did_you_mean(cycle, CYCLES)}")
+
+
+def _in_full(day: object) -> object:
+    """The weekday of which a day is an abbreviation, such as "Tues" or "Mo."; or else the day itself."""
+    short = day.rstrip(".").capitalize() if isinstance(day, str) else ""
+    return next((name for name in WEEKDAYS if len(short) > 1 and name.startswith(short)), day)
+
+
+def _time_meant(time: object) -> str:
+    """The end of an error: a time of day such as "4:00", written in full."""
+    short = _SHORT_TIME.fullmatch(str(time))
+    meant = ":".join(part.zfill(2) for part in short.groups("0")) if short else ""
+    return f"; did you mean {meant!r}?" if _TIME.fullmatch(meant) else ""
+
+
 def _checked_buffer(name: str, buffer: dt.timedelta) -> dt.timedelta:
     if not isinstance(buffer, dt.timedelta) or not dt.timedelta(0) <= buffer <= _LONGEST_BUFFER:
-        raise ScheduleError(f"{name}={buffer!r} is not allowed; give a timedelta from zero to 366 days")
+        example = "" if isinstance(buffer, dt.timedelta) else ", such as datetime.timedelta(hours=2)"
+        raise ScheduleError(f"{name}={buffer!r} is not allowed; give a timedelta from zero to 366 days{example}")
     return buffer
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytz
 
-from fdtcc_dagster.errors import ScheduleError, did_you_mean
+from fdtcc_dagster.errors import ScheduleError, which_zone
 
 UTC = dt.timezone.utc
 _DAY = dt.timedelta(days=1)
@@ -25,10 +25,7 @@ def zone_of(name: str) -> dt.tzinfo:
     try:
         return pytz.timezone(name)
     except (pytz.UnknownTimeZoneError, AttributeError) as error:
-        raise ScheduleError(
-            f"timezone={name!r} is unknown; allowed are names of the IANA database, such as 'UTC' or 'Europe/Berlin'"
-            f"{did_you_mean(name, pytz.all_timezones)}"
-        ) from error
+        raise ScheduleError(f"timezone={name!r} is unknown{which_zone(name)}") from error
 
 
 def dagster_zone(name: str) -> dt.tzinfo:

@@ -17,7 +17,7 @@ import polars as pl
 import pytz
 from polars.datatypes import DataType, DataTypeClass
 
-from fdtcc_dagster.errors import did_you_mean
+from fdtcc_dagster.errors import which_zone
 from fdtcc_dagster.redaction import excerpt
 
 SchemaLike = Mapping[str, Any]
@@ -155,7 +155,7 @@ def _zone_name(zone: str) -> str:
         zone = f"Etc/GMT{-hours:+d}" if hours else "UTC"
     spelled = {each.casefold(): each for each in pytz.all_timezones}
     if (known := spelled.get(zone.casefold())) is None:
-        raise ValueError(f"the time zone {zone!r} is unknown{did_you_mean(zone, pytz.all_timezones)}")
+        raise ValueError(f"the time zone {zone!r} is unknown{which_zone(zone)}")
     return known
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import re
 from calendar import monthrange
 from typing import Any
 
@@ -208,7 +209,11 @@ def test_schedules_are_values() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"cycle": "hourly", "day": 1, "time": "02:00:00"}, "cycle='hourly' is unknown; allowed are 'daily'"),
+        ({"cycle": "secondly", "day": 1, "time": "02:00:00"}, "cycle='secondly' is unknown; allowed are 'daily'"),
+        ({"cycle": "hourly", "time": "02:00:00"}, r"give the dataset a partitions_def .* dagster\.HourlyPartitions"),
+        ({"cycle": "dayly", "time": "02:00:00"}, "cycle='dayly' is unknown; .*; did you mean 'daily'"),
+        ({"cycle": "Daily", "time": "02:00:00"}, "did you mean 'daily'"),
+        ({"cycle": None, "time": "02:00:00"}, "cycle=None is unknown"),
         ({"cycle": "monthly", "day": 0, "time": "02:00:00"}, "day=0 of a monthly refresh: allowed"),
         ({"cycle": "monthly", "day": 32, "time": "02:00:00"}, "day=32"),
         ({"cycle": "monthly", "day": -32, "time": "02:00:00"}, "day=-32"),
@@ -217,10 +222,19 @@ def test_schedules_are_values() -> None:
         ({"cycle": "monthly", "day": 1.5, "time": "02:00:00"}, "day=1.5"),
         ({"cycle": "monthly", "day": "Monday", "time": "02:00:00"}, "day='Monday' of a monthly"),
         ({"cycle": "weekly", "day": 1, "time": "02:00:00"}, "day=1 of a weekly refresh: allowed are Monday"),
-        ({"cycle": "weekly", "day": "Mon", "time": "02:00:00"}, "day='Mon'"),
+        *(
+            ({"cycle": "weekly", "day": day, "time": "02:00:00"}, f"day='{day}' .*; did you mean '{meant}'")
+            for day, meant in {"Mon": "Monday", "Mo": "Monday", "tues": "Tuesday", "Thu.": "Thursday"}.items()
+        ),
+        ({"cycle": "weekly", "day": "..", "time": "02:00:00"}, "Sunday$"),
         ({"cycle": "daily", "day": 1, "time": "02:00:00"}, "leave it out"),
         ({"cycle": "monthly", "day": 1, "time": "99:99:99"}, "time='99:99:99' is no time of day"),
-        ({"cycle": "monthly", "day": 1, "time": "2:00"}, "time='2:00'"),
+        *(
+            ({"cycle": "daily", "time": time}, f"'23:59:59'; did you mean '{meant}'")
+            for time, meant in [("2:00", "02:00:00"), ("04:00", "04:00:00"), ("4:00:00", "04:00:00"), ("6", "06:00:00")]
+        ),
+        ({"cycle": "daily", "time": dt.time(4)}, "; did you mean '04:00:00'"),
+        ({"cycle": "daily", "time": "24:00"}, "'23:59:59'$"),
         ({"cycle": "monthly", "day": 1, "time": 7200}, "YAML needs the quotes"),
         ({"cycle": "monthly", "day": 1, "time": "02:00:00\n"}, "is no time of day"),
         ({"cycle": "monthly", "day": 1, "time": "02:00:00", "month": 1}, "month=1 makes no sense"),
@@ -252,8 +266,14 @@ def test_a_refresh_that_makes_no_sense_is_refused(fields: Any, said: str) -> Non
         ({"refreshs": "daily"}, "is no list"),
         ({"refreshs": None}, "is no list"),
         ({"buffer": -DAY}, "buffer=.*timedelta from zero to 366 days"),
-        ({"buffer": 120}, "buffer=120"),
+        ({"buffer": 120}, r"buffer=120 .*, such as datetime\.timedelta\(hours=2\)"),
+        ({"buffer": "2h"}, r"buffer='2h' .*, such as datetime\.timedelta\(hours=2\)"),
         ({"timezone": "Europe/Atlantis"}, "timezone='Europe/Atlantis' is unknown"),
+        ({"timezone": "America/NewYork"}, "is unknown; did you mean 'America/New_York'"),
+        *(
+            ({"timezone": zone}, f"'{re.escape(zone)}' is unknown; give the region .*, such as 'Europe/Berlin'")
+            for zone in ("CEST", "GMT+1", "UTC+1", "Etc/GMT+15", "Asia/Bangalore")
+        ),
         ({"timezone": None}, "timezone=None"),
         ({"timezone": 1}, "timezone=1"),
         ({"timezone": "../UTC"}, "timezone='../UTC'"),

@@ -131,6 +131,8 @@ def test_a_type_that_is_spelled_otherwise_is_told_how_it_is_spelled(name: object
 
 
 def test_a_misspelled_zone_is_told_which_one_is_meant() -> None:
+    with pytest.raises(ValueError, match="'CEST' is unknown; give the region by its name"):
+        to_dtype("at", "Datetime(us, CEST)")
     with pytest.raises(ValueError, match=r"'Europe/Berln' is unknown; did you mean 'Europe/Berlin'\?"):
         to_dtype("speed", pl.Datetime("us", "Europe/Berln"))
 
