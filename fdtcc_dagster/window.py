@@ -34,7 +34,7 @@ class Window:
                     f"such as {value.isoformat()}+00:00 for UTC"
                 )
         if _utc(self.from_dt) >= _utc(self.to_dt):
-            raise ValueError(f"the window {self} is empty or inverted: from_dt must be earlier than to_dt")
+            raise ValueError(f"the window {self} is empty or inverted: it must end later than it begins")
 
     @classmethod
     def of(cls, from_dt: datetime | str, to_dt: datetime | str, *, naive: tzinfo | None = None) -> Window:
@@ -51,7 +51,7 @@ class Window:
         Raises:
             ValueError: A string is not ISO 8601, a bound is naive, or the window is empty or inverted.
         """
-        return cls(_instant("from_dt", from_dt, naive), _instant("to_dt", to_dt, naive))
+        return cls(bound_of("from_dt", from_dt, naive), bound_of("to_dt", to_dt, naive))
 
     def contains(self, instant: datetime) -> bool:
         """Tell whether an aware instant lies in the window."""
@@ -79,7 +79,8 @@ def _utc(instant: datetime) -> datetime:
         raise ValueError(f"{instant.isoformat()} is outside of the years 1 to 9999 in UTC") from error
 
 
-def _instant(bound: str, value: datetime | str, naive: tzinfo | None) -> datetime:
+def bound_of(bound: str, value: datetime | str, naive: tzinfo | None) -> datetime:
+    """Read a bound of a window, as `Window.of` does; an error calls it by its name."""
     if isinstance(value, str):
         try:
             # Python 3.10 does not read the "Z" of RFC 3339.

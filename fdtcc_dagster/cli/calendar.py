@@ -14,7 +14,7 @@ from fdtcc_dagster.cli.failing import Command, echo_json, json_option
 if TYPE_CHECKING:
     from fdtcc_dagster.dataset import FoundryDataset
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?")
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m(?:in)?)?")
 _TIME = re.compile(r"\d\d:\d\d")
 _LINE = re.compile(r" at <string>:\d+")
 _RULES = "daily TIME, weekly WEEKDAY TIME, monthly DAY TIME, quarterly [MONTH] DAY TIME or yearly MONTH DAY TIME"
@@ -22,7 +22,7 @@ _RULES = "daily TIME, weekly WEEKDAY TIME, monthly DAY TIME, quarterly [MONTH] D
 
 @click.command(
     cls=Command,
-    help=f"""List partition keys, the windows that are pulled for them, and when schedules request them.
+    help=f"""List partition keys, their windows, and when they are requested.
 
     A RULE is {_RULES}. A day counts from the end of the month if it is negative.
 
@@ -51,7 +51,7 @@ def calendar(
     as_json: bool,
 ) -> None:
     """List partitions."""
-    from fdtcc_dagster.window import Window
+    from fdtcc_dagster.window import bound_of
 
     files = [Path(rule) for rule in rules if rule.endswith((".yaml", ".yml"))]
     if (bool(rules) == bool(module)) or (files and len(files) != len(rules)):
@@ -60,7 +60,9 @@ def calendar(
         raise click.UsageError("--buffer and --timezone go with rules only: the datasets have their own")
     moment = datetime.now(timezone.utc)
     if since is not None:
-        moment = Window.of(since, "8999-01-01", naive=timezone.utc).from_dt
+        moment = bound_of("--since", since, timezone.utc)
+        if not 1900 <= moment.year < 8999:
+            raise click.UsageError(f"--since {since} is not in the years 1900 to 8998")
     if module is not None:
         datasets = _of_module(module)
     elif files:
@@ -87,7 +89,7 @@ def parse_rule(rule: str) -> dict[str, object]:
     days = [int(each) if re.fullmatch(r"[+-]?\d+", each) else each for each in numbers]
     names = {0: (), 1: ("day",), 2: ("month", "day")}.get(len(days))
     if not cycle or names is None:
-        raise ScheduleError(f"{rule!r} is no rule; give {_RULES}")
+        raise ScheduleError(f"{rule!r} is no rule; give {_RULES}; or a Python module by -m")
     return {**found, **dict(zip(names, days, strict=True))}
 
 

@@ -66,12 +66,18 @@ def address_of(text: str | None) -> Address:
 
 
 def container_options(function: Function) -> Function:
-    """The options `--secure` and `--ca-file`."""
+    """The options `--container`, `--secure` and `--ca-file`."""
+    container = click.option(
+        "--container",
+        metavar="HOST[:PORT]",
+        is_eager=True,  # read before the arguments, of which the first may be an address, too
+        help=f"The container's address or URL.  [default: {CONTAINER}, or {DEFAULT_HOST}:{DEFAULT_PORT}]",
+    )
     ca_file = click.option(
         "--ca-file", metavar="PEM", type=click.Path(dir_okay=False), help="The authorities to trust; implies --secure."
     )
     secure = click.option("--secure", is_flag=True, help="A proxy in front of the container speaks TLS.")
-    return secure(ca_file(function))
+    return container(secure(ca_file(function)))
 
 
 def client_of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdtcc_dagster.cli.container import TOKEN_HELP, address_of, client_of, container_options
+from fdtcc_dagster.cli.container import TOKEN_HELP, address_of, client_of, container_options, is_address
 from fdtcc_dagster.cli.failing import Command, echo_json, json_option
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 _OPEN_END = timedelta(days=1)
 """A live pull must end within its window, so "now" is the end of a window that is still open."""
 _SUFFIXES = (".parquet", ".csv")
+
+
+def _dataset(ctx: click.Context, _: click.Parameter, name: str) -> str:
+    """Refuse an address, which `check` takes as its first argument. It is not shown: it may contain a password."""
+    if is_address(name) and ctx.params.get("container") is None:
+        raise click.UsageError("the argument is a DATASET; give the container by --container localhost:8888")
+    return name
 
 
 @click.command(
@@ -45,7 +52,7 @@ _SUFFIXES = (".parquet", ".csv")
     The schema is YAML or JSON: "{id: Int64, at: 'Datetime(us, UTC)'}". Without one, types are inferred over all rows.
     """,
 )
-@click.argument("dataset")
+@click.argument("dataset", callback=_dataset)
 @click.option("--from", "from_dt", metavar="TIME", required=True, help="The window's first instant, ISO 8601.")
 @click.option("--to", "to_dt", metavar="TIME", help="The instant after its last one; by default it is still open.")
 @click.option(
@@ -56,7 +63,6 @@ _SUFFIXES = (".parquet", ".csv")
     help="The file: .parquet or .csv.",
 )
 @click.option("--schema", metavar="FILE", type=click.Path(path_type=Path), help="The columns and their data types.")
-@click.option("--container", metavar="HOST:PORT", help="By default FDTCC_CONTAINER, or localhost:8888.")
 @container_options
 @click.option("--zip", "use_zip", is_flag=True, help="Compress the data on their way, for slow links.")
 @click.option("--accept-today", is_flag=True, help="Take today's data for a window that is over.")
@@ -75,12 +81,14 @@ def pull(
     as_json: bool,
 ) -> None:
     """Pull a dataset."""
-    from fdtcc_dagster.errors import ServiceUnavailableError
-    from fdtcc_dagster.window import Window
+    from fdtcc_dagster.errors import NotYetAvailableError, ServiceUnavailableError
+    from fdtcc_dagster.window import Window, bound_of
 
     _check_target(out)
-    end = datetime.now(timezone.utc) + _OPEN_END if to_dt is None else to_dt
-    window = Window.of(from_dt, end, naive=timezone.utc)
+    now, start = datetime.now(timezone.utc), bound_of("--from", from_dt, timezone.utc)
+    if start > now:
+        raise NotYetAvailableError(f"--from {from_dt} is in the future: it is {now.isoformat()}")
+    window = Window(start, now + _OPEN_END if to_dt is None else bound_of("--to", to_dt, timezone.utc))
     request = _Request(dataset, window, out, "zip" if use_zip else "csv", "accept" if accept_today else "raise")
     types = None if schema is None else read_schema(schema)
     client = client_of(address_of(container), secure=secure, ca_file=ca_file)
@@ -109,8 +117,7 @@ def pull(
             }
         )
         return
-    counted = "" if snapshot.announced_rows is not None else ", which the container did not announce"
-    click.echo(f"{out}: {stored.rows:,} rows{counted}, {snapshot.origin}, {out.stat().st_size:,} bytes")
+    click.echo(f"{out}: {stored.rows:,} rows, {snapshot.origin}, {out.stat().st_size:,} bytes")
     if snapshot.is_outside:
         click.echo("These are today's data: the window has no version.")
 

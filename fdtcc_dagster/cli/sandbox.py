@@ -14,7 +14,7 @@ from fdtcc_dagster.cli.failing import Command, json_option
 
 @click.command(
     cls=Command,
-    help="""Serve CSV files as a Foundry DevTools Container would, until Ctrl-C.
+    help="""Serve CSV files as a container would, until Ctrl-C.
 
     ROOT/orders.csv is what Foundry holds today of the dataset "orders". ROOT/orders/2026-01-05T04-00-00Z.csv is a
     version that was pulled then, and ROOT/orders/live.csv what Foundry holds today, by default the newest version.

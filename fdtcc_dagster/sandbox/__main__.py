@@ -14,8 +14,12 @@ from fdtcc_dagster.sandbox.container import SandboxContainer
 
 def describe(container: SandboxContainer) -> list[str]:
     """Say where a sandbox that has started listens, and what it does not serve; one item is one line."""
-    ignored = [f"ignored: {path}" for path in container.ignored]
-    return [*ignored, f"sandbox container ready at {container.url} ({len(container.names())} datasets)"]
+    said = [f"ignored: {path}" for path in container.ignored]
+    if not container.names():
+        said.append(
+            "no dataset is there: put <dataset>.csv or <dataset>/<pulled-at>.csv into the directory, and start again"
+        )
+    return [*said, f"sandbox container ready at {container.url} ({len(container.names())} datasets)"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

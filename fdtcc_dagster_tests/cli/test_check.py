@@ -9,7 +9,7 @@ import trustme
 from aiohttp import web
 
 from fdtcc_dagster.cli import check
-from fdtcc_dagster.cli.container import TOKEN
+from fdtcc_dagster.cli.container import CONTAINER, TOKEN
 from fdtcc_dagster.sandbox import SandboxContainer, faults
 from fdtcc_dagster_tests.cli.conftest import Run
 from fdtcc_dagster_tests.security.serving import http_server
@@ -35,6 +35,25 @@ def test_an_unknown_name_ends_with_its_exit_code(run: Run) -> None:
     assert done.json["ok"] is False
     assert done.json["known"] == {"orders": True, "oders": False}
     assert done.json["handshake_seconds"] < 5
+
+
+def test_a_host_without_a_port_is_a_name(
+    run: Run, container: SandboxContainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hint = check._HOST.format("localhost")
+    done = run("check", "localhost", "oders")
+    assert done.code == 5
+    assert done.out.count("unknown; compare") == 2
+    assert done.out.endswith(hint + "\n")
+    address = f"{container.host}:{container.port}"
+    assert "host, write" not in run("check", address, "localhost").out + run("check", "orders", "oders").out
+    # All arguments are names if the address is an option.
+    assert run("check", "--container", address, "a:1", "--json").json["known"] == {"a:1": False}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv(CONTAINER, f"127.0.0.1:{server.getsockname()[1]}")
+    done = run("check", "localhost")
+    assert done.code == 3
+    assert hint in done.err
 
 
 def test_a_slow_handshake_is_told(run: Run, container: SandboxContainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ def test_the_commands_are_these(run: Run) -> None:
     assert COMMANDS == ["calendar", "check", "pull", "sandbox"]
     done = run("--help")
     assert all(f"\n    fdtcc {command} " in done.out for command in COMMANDS)
+    assert "..." not in done.out.partition("\nCommands:\n")[2]
 
 
 def test_the_entry_point_is_the_command() -> None:
@@ -55,6 +56,10 @@ def test_the_entry_point_is_the_command() -> None:
         (["check", "http://localhost/path"], "address must be HOST:PORT"),
         (["pull", "orders", "--from", "2026-01-05"], "Missing option '--out'"),
         (["calendar"], "give rules"),
+        (["pull", "localhost:8888", "orders", "--from", "2026-01-05"], "by --container localhost:8888"),
+        (["pull", "http://me:s3cret@host", "orders"], "by --container localhost:8888"),
+        (["pull", "orders", "customers", "--from", "2026-01-05", "--out", "x.csv"], "extra argument (customers)"),
+        (["check", "--container", "localhost:abc"], "address must be HOST:PORT"),
     ],
 )
 def test_a_mistake_of_usage_is_json_too(run: Run, arguments: list[str], message: str) -> None:

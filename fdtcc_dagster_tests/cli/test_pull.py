@@ -43,7 +43,7 @@ def test_a_version_becomes_a_parquet_file(run: Run, out: Path) -> None:
     file = out / "orders.parquet"
     done = run("pull", "orders", *CACHED, "--out", file)
     assert done.code == 0
-    assert f"{file}: 2 rows, which the container did not announce, cached, " in done.out
+    assert f"{file}: 2 rows, cached, " in done.out
     assert "Found 1 versions for dataset '<uuid>'" in done.err
     assert pl.read_parquet(file).to_dict(as_series=False) == {"id": [1, 2], "code": ["007", "008"]}
     assert list(out.iterdir()) == [file]
@@ -84,7 +84,11 @@ def test_a_schema_is_applied_strictly_and_a_failure_keeps_the_file(run: Run, out
     [
         ("orders", ["--from", "2020-01-01", "--to", "2020-02-01"], None, 7, "--accept-today"),
         ("oders", CACHED, None, 5, "does not know this name"),
-        ("orders", ["--from", "soon"], None, 2, "is not an ISO 8601 timestamp"),
+        ("orders", ["--from", "soon"], None, 2, "--from='soon' is not an ISO 8601 timestamp"),
+        ("orders", ["--from", "2026-01-05", "--to", "soon"], None, 2, "--to='soon' is not an ISO 8601 timestamp"),
+        ("orders", ["--from", "0001-01-01T00:00+14:00"], None, 2, "outside of the years"),
+        ("orders", ["--from", "2999-01-01"], None, 7, "--from 2999-01-01 is in the future: it is 20"),
+        ("a:1", [*CACHED, "--container", "localhost:no"], None, 2, "address must be"),
         ("orders", ["--from", "2026-01-06", "--to", "2026-01-05"], None, 2, "empty or inverted"),
         ("orders", ["--from", "2999-01-01", "--to", "2999-02-01"], None, 7, "2999"),
         ("live", ["--from", YESTERDAY], faults.JobFailure("out of credits"), 6, "out of credits"),

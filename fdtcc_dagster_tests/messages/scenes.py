@@ -248,6 +248,12 @@ class Scene:
             patch.setattr("fdtcc_dagster.client.health.PORTS", ports)
             return asyncio.run(FDTCC("127.0.0.1", refusing, **_SHORT).check())
 
+    def check_without_address(self, names: str) -> str:
+        """Run `fdtcc check` with names alone, where the container is at the default address."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fdtcc_dagster.cli.container.DEFAULT_PORT", self._container.port)
+            return self.fdtcc(f"check {names}")
+
     def check_slow(self) -> str:
         """Check a container whose handshake is slow."""
         self._container.inject(None, faults.SlowHandshake(0.1))

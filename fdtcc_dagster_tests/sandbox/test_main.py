@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fdtcc_dagster.sandbox import SandboxContainer
+from fdtcc_dagster.sandbox.__main__ import describe
 from fdtcc_dagster_tests.sandbox.wire import CSV, fetch
 
 COMMAND = (sys.executable, "-m", "fdtcc_dagster.sandbox")
@@ -51,6 +52,11 @@ def test_command_says_when_it_is_ready_serves_and_ends_cleanly(root: Path, numbe
 def test_command_listens_where_the_service_s_own_image_does() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "(default: 8888)" in done.stdout
+
+
+def test_an_empty_directory_is_told_what_to_put_there(tmp_path: Path) -> None:
+    with SandboxContainer(tmp_path) as container:
+        assert describe(container)[0].startswith("no dataset is there: put <dataset>.csv or ")
 
 
 def test_command_that_cannot_start_says_why(root: Path) -> None:
