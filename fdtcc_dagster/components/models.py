@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, create_model
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, create_model
 
 from fdtcc_dagster.arguments import check_asset_key_argument
 from fdtcc_dagster.automation import (
@@ -33,7 +33,7 @@ from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
 from fdtcc_dagster.errors import did_you_mean
 from fdtcc_dagster.io_manager import FoundryParquetIOManager
-from fdtcc_dagster.pandas_csv.schema import to_schema
+from fdtcc_dagster.pandas_csv.schema import refuse_divided, to_schema
 from fdtcc_dagster.resource import FoundryContainerResource
 from fdtcc_dagster.schedules import build_foundry_schedules
 from fdtcc_dagster.sensors import build_foundry_sensor
@@ -42,6 +42,12 @@ _ONLY_PYTHON = {"dataset", "datasets", "translator", "clock", "schedule_type"}
 _COUNT = (Annotated[StrictInt, Field(ge=0)], as_it_is)
 _POSITIVE = (Annotated[StrictInt, Field(ge=1)], as_it_is)
 _NOT_NEGATIVE = (Annotated[StrictFloat, Field(ge=0)], float)
+
+
+def _undivided(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        refuse_divided(schema)
+    return schema
 
 
 def _checked_asset_key(value: Any) -> Any:
@@ -62,7 +68,7 @@ FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     "day": (only_json(type=["integer", "string"]), as_it_is),
     "time": (yaml_types.TIME, as_it_is),
     "timezone": (str, lambda name: str(zone_of(name))),
-    "schema": (Annotated[dict[str, str], Field(min_length=1)], to_schema),
+    "schema": (Annotated[dict[str, str], Field(min_length=1), BeforeValidator(_undivided)], to_schema),
     "asset_key": (only_json(type=["string", "array"], items={"type": "string"}), _checked_asset_key),
     "max_catchup": _COUNT,
     "max_retries": _COUNT,

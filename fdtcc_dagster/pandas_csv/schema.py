@@ -6,6 +6,7 @@ it has none of the threads that Polars has started by then, and its first query 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -65,12 +66,32 @@ def to_schema(schema: SchemaLike) -> pl.Schema:
     """
     if not isinstance(schema, Mapping) or not schema:
         raise ValueError(f"a schema maps at least one column to a data type, but {schema!r} was given")
+    refuse_divided(schema)
     normalized = pl.Schema()
     for column, dtype in schema.items():
         if not isinstance(column, str):
             raise ValueError(f"a column's name must be a string, not {column!r}")
         normalized[column] = to_dtype(column, dtype)
     return normalized
+
+
+def refuse_divided(schema: SchemaLike) -> None:
+    """Refuse a data type that YAML has divided at its commas, as in `{amount: Decimal(12, 2)}`.
+
+    Raises:
+        ValueError: There is one; the rest of it is a column without a data type.
+    """
+    columns = list(schema.items())
+    for number, (column, dtype) in enumerate(columns):
+        if not isinstance(dtype, str) or "(" not in dtype or ")" in dtype:
+            continue
+        rest = itertools.takewhile(lambda item: item[1] is None, columns[number + 1 :])
+        whole, closed, _ = ", ".join([dtype, *(str(more) for more, _ in rest)]).partition(")")
+        if closed:
+            raise ValueError(
+                f"column {column!r}: in braces, YAML divides {whole}) at its comma: write it in quotes, "
+                f'{{{column}: "{whole})"}}'
+            )
 
 
 def to_overrides(schema_overwrite: SchemaLike | EllipsisType | None) -> pl.Schema:

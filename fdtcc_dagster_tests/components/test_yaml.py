@@ -474,6 +474,13 @@ def test_attributes_of_a_subclass_are_checked_and_accept_templates() -> None:
             component.resolve_from_yaml(f"pool: p\n{wrong}")
 
 
+@pytest.mark.parametrize("yaml", ["{id: Int64, amount: Decimal(12, 2)}", "{id: Enum(a, b, c), amount: Int64}"])
+def test_a_data_type_with_a_comma_and_without_quotes_is_told_that_it_needs_them(yaml: str) -> None:
+    with pytest.raises(ValidationError, match=r"schema at <string>:3.*\n.*(\{\w+: \"\w+\(\w+(, \w+)+\)\"\})") as caught:
+        load(f"datasets:\n  - name: orders\n    schema: {yaml}")
+    assert "valid string" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["datasets", "from_toml", "resource", "io_manager", *_OPTIONS])
 def test_a_template_may_stand_for_every_attribute(name: str) -> None:
     assert schema_errors({name: "{{ anything }}"}) == []

@@ -130,6 +130,12 @@ def test_a_type_that_is_spelled_otherwise_is_told_how_it_is_spelled(name: object
         to_schema({"speed": name})
 
 
+def test_a_type_that_yaml_has_divided_at_its_comma_is_told_that_it_needs_quotes() -> None:
+    divided: dict[str, Any] = {"id": "Int64", "kind": "Enum(a", "b": None, "c)": None, "amount": "Int64"}
+    with pytest.raises(ValueError, match=r'column \'kind\': .* write it in quotes, \{kind: "Enum\(a, b, c\)"\}'):
+        to_schema(divided)
+
+
 def test_a_misspelled_zone_is_told_which_one_is_meant() -> None:
     with pytest.raises(ValueError, match="'CEST' is unknown; give the region by its name"):
         to_dtype("at", "Datetime(us, CEST)")
