@@ -94,6 +94,28 @@ def check_asset_key_argument(asset_key: object) -> None:
         raise ValueError(f"asset_key={shown(asset_key)} must be text with slashes between its parts, or a list of it")
 
 
+def no_variable(name: str, value: object, *, integer: bool = False) -> None:
+    """Check that a setting that is no text is not left to an environment variable as if it were.
+
+    Args:
+        name: The setting.
+        value: Its value.
+        integer: Whether it is an integer, which `EnvVar.int` gives.
+
+    Raises:
+        ValueError: It is; Dagster has environment variables of text and of integers only.
+    """
+    variable = getattr(value, "env_var_name", None)
+    if variable is None or (integer and not isinstance(value, dg.EnvVar)):
+        return
+    if integer:
+        raise ValueError(f'{name} is an integer, and dg.EnvVar("{variable}") is text: give dg.EnvVar.int("{variable}")')
+    raise ValueError(
+        f'{name} cannot be left to the run by an EnvVar: give os.environ["{variable}"], which is read when the '
+        "definitions are loaded"
+    )
+
+
 def refuse_unknown(model: type[BaseModel], values: object) -> None:
     """Refuse names that a model does not have, in its own validation, and say which were probably meant.
 

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from fdtcc_dagster.arguments import no_variable, refuse_unknown
 from fdtcc_dagster.dagster_internals import ConfigurableIOManagerFactoryResourceDefinition, retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
@@ -76,6 +77,18 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
 
     # A misspelled option must not be passed over, and an error must not show what stands where a secret should.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: object) -> object:
+        refuse_unknown(cls, values)
+        return values
+
+    @field_validator("preview_rows", mode="before")
+    @classmethod
+    def _check_preview_rows(cls, value: object) -> object:
+        no_variable("preview_rows", value, integer=True)
+        return value
 
     def __init__(self, **data: Any) -> None:
         if isinstance(data.get("base_dir"), Path):

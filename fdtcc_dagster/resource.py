@@ -14,7 +14,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from fdtcc_dagster.arguments import instance_of, kind_of, refuse_unknown
+from fdtcc_dagster.arguments import instance_of, kind_of, no_variable, refuse_unknown
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.directories import expand_home, fall_back_to
 from fdtcc_dagster.client.endpoint import check_host
@@ -160,6 +160,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     )
     @classmethod
     def _check_count(cls, value: object, info: ValidationInfo) -> object:
+        no_variable(str(info.field_name), value, integer=True)
         # Until a run resolves it, an `EnvVar.int` is 0, too. To pydantic, True is 1.
         if isinstance(value, bool) or (type(value) in (int, str) and value in (0, "0")):
             to = " from 1 to 65535" if info.field_name == "port" else " of at least 1"
@@ -169,9 +170,16 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", "retry_delay", mode="before")
     @classmethod
     def _check_seconds(cls, value: object, info: ValidationInfo) -> object:
+        no_variable(str(info.field_name), value)
         if isinstance(value, bool):
             kind = "a positive number of seconds" if info.field_name != "retry_delay" else "a number of seconds"
             raise ValueError(f"{info.field_name}={value!r} must be {kind}")
+        return value
+
+    @field_validator("transport", "secure", mode="before")
+    @classmethod
+    def _check_choice(cls, value: object, info: ValidationInfo) -> object:
+        no_variable(str(info.field_name), value)
         return value
 
     @field_validator("spool_directory", "ca_file", mode="before")

@@ -308,6 +308,30 @@ def test_a_resource_of_another_type_fails_without_retries(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("kind", "arguments", "remedy"),
+    [
+        (FoundryContainerResource, {"port": dg.EnvVar("P")}, 'give dg.EnvVar.int("P")'),
+        (FoundryContainerResource, {"max_bytes": dg.EnvVar("P")}, 'give dg.EnvVar.int("P")'),
+        (FoundryContainerResource, {"open_timeout": dg.EnvVar("P")}, 'give os.environ["P"]'),
+        (FoundryContainerResource, {"retry_delay": dg.EnvVar.int("P")}, 'give os.environ["P"]'),
+        (FoundryContainerResource, {"secure": dg.EnvVar("P")}, 'give os.environ["P"]'),
+        (FoundryContainerResource, {"transport": dg.EnvVar("P")}, 'give os.environ["P"]'),
+        (FoundryParquetIOManager, {"preview_rows": dg.EnvVar("P")}, 'give dg.EnvVar.int("P")'),
+    ],
+)
+def test_a_variable_of_the_wrong_kind_is_refused_with_what_to_give(
+    kind: Callable[..., object], arguments: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        kind(**arguments)
+
+
+def test_a_misspelled_setting_of_the_store_is_told_which_one_is_meant() -> None:
+    with pytest.raises(ValueError, match=r"'basedir' is not known here; .*; did you mean 'base_dir'\?"):
+        FoundryParquetIOManager(basedir="data")
+
+
+@pytest.mark.parametrize(
     ("arguments", "value", "message"),
     [
         ({"host": dg.EnvVar("CONTAINER")}, "localhost:8888", "give host='localhost', port=8888"),
