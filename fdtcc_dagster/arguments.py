@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from fdtcc_dagster.errors import did_you_mean
 
@@ -122,10 +122,31 @@ def refuse_unknown(model: type[BaseModel], values: object) -> None:
     Raises:
         ValidationError: There are some; it has the place of each, but not its value, which may be a secret.
     """
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = _names_of(model)
     unknown = [name for name in values if name not in known] if isinstance(values, Mapping) else []
     if unknown:
         raise ValidationError.from_exception_data(model.__name__, [_unknown(name, known) for name in unknown])
+
+
+def with_unknown_named(model: type[BaseModel], error: ValidationError) -> ValidationError:
+    """The errors of a model, which say of names that it does not have which were probably meant.
+
+    A secret may stand below such a name, or beside one that is missing, so their values are not shown.
+    """
+    known = _names_of(model)
+    return ValidationError.from_exception_data(error.title, [_of_a_name(details, known) for details in error.errors()])
+
+
+def _names_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _of_a_name(details: ErrorDetails, known: Sequence[str]) -> InitErrorDetails:
+    kind, loc = details["type"], details["loc"]
+    if len(loc) == 1 and kind in ("extra_forbidden", "invalid_key"):  # the latter is no text, such as `5:` or `on:`
+        return _unknown(loc[0] if kind == "extra_forbidden" else details["input"], known)
+    value = loc[-1] if kind == "missing" else details["input"]
+    return InitErrorDetails(type=kind, loc=loc, input=value, ctx=details.get("ctx", {}))
 
 
 def _unknown(name: object, known: Sequence[str]) -> InitErrorDetails:

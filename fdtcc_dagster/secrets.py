@@ -26,23 +26,41 @@ def is_env_var(value: object) -> bool:
     return isinstance(value, dg.EnvVar)
 
 
-def refuse_plain_secrets(owner: str, values: Mapping[str, object], is_reference: IsReference = is_env_var) -> None:
+def refuse_plain_secrets(owner: str, values: Mapping[str, object]) -> None:
     """Check that no secret is given as such.
+
+    Args:
+        owner: The class of the resource.
+        values: Its secret settings; in a mapping, each value is a secret.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: One is a secret itself, which is not shown.
+    """
+    for _, text in plain_secrets(owner, values, is_env_var):
+        raise dg.DagsterInvalidDefinitionError(text)
+
+
+def plain_secrets(
+    owner: str, values: Mapping[str, object], is_reference: IsReference
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Find the secrets that are given as such: where each of them is, and what is to be done.
 
     Args:
         owner: The class of the resource.
         values: Its secret settings; in a mapping, each value is a secret.
         is_reference: Tells whether a value only says where the secret is.
 
-    Raises:
-        dagster.DagsterInvalidDefinitionError: One is a secret itself, which is not shown.
+    Yields:
+        The names that lead to a secret, and a text that does not show it.
     """
-    for name, value in _leaves(values):
+    for path, value in _leaves(values):
         if value is not None and not is_reference(value):
-            raise dg.DagsterInvalidDefinitionError(
+            name = path[0] + "".join(f"[{inner!r}]" for inner in path[1:])
+            yield (
+                path,
                 f"{name} of {owner} is a secret, and Dagster stores and shows what it is given: "
                 'give dg.EnvVar("NAME"), or in YAML "{{ env.NAME }}" and nothing else, and put the value into '
-                "that environment variable where runs are executed"
+                "that environment variable where runs are executed",
             )
 
 
@@ -86,11 +104,10 @@ def _value_of(name: str, value: Any) -> Any:
     return with_values(value)
 
 
-def _leaves(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _leaves(values: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             for inner, item in _leaves(value):
-                first, bracket, rest = inner.partition("[")
-                yield f"{name}[{first!r}]{bracket}{rest}", item
+                yield (str(name), *inner), item
         else:
-            yield name, value
+            yield (str(name),), value

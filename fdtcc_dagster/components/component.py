@@ -12,14 +12,13 @@ import dagster as dg
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
-from fdtcc_dagster.arguments import refuse_unknown
 from fdtcc_dagster.assets import DEFAULT_RETRY_POLICY
 from fdtcc_dagster.client.directories import expand_home
 from fdtcc_dagster.components import models
 from fdtcc_dagster.components.models import descriptions_of
 from fdtcc_dagster.components.resources import check_resources, leave_to_the_run, refuse_secrets
 from fdtcc_dagster.components.scaffolder import FoundryDatasetsScaffolder
-from fdtcc_dagster.components.yaml_types import Environment, OrTemplate, Yaml, is_template, render, yaml_of
+from fdtcc_dagster.components.yaml_types import Environment, Known, OrTemplate, Yaml, is_template, render, yaml_of
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.dataset import FoundryDataset
 from fdtcc_dagster.datasets_toml import datasets_from_toml
@@ -248,15 +247,14 @@ class FoundryDatasetsComponent(dg.Component, dg.Resolvable):
         )
 
 
-class _Checked(dg.Model):
+class _Checked(Known):
     """Checks of all attributes together."""
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_secrets(cls, attributes: object) -> object:
-        # First, because Dagster's errors repeat lines of YAML.
-        refuse_secrets(attributes)
-        refuse_unknown(cls, attributes)
+        # First and alone, because other errors repeat values of YAML.
+        refuse_secrets(cls.__name__, attributes)
         return attributes
 
     @field_validator("schedules", "conditions", check_fields=False)

@@ -55,6 +55,10 @@ def _checked_asset_key(value: Any) -> Any:
     return value
 
 
+class _Strict(Known, strict=True):
+    """A model of a resource: a number in quotes is text, as everywhere in YAML, and as its JSON schema says."""
+
+
 FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     int: (StrictInt, as_it_is),
     float: (StrictFloat, float),
@@ -211,7 +215,7 @@ def _resource(kind: type[BaseModel]) -> Any:
         )
         for name, field in kind.model_fields.items()
     }
-    model = create_model(kind.__name__, __base__=Known, __doc__=inspect.getdoc(kind), **fields)
+    model = create_model(kind.__name__, __base__=_Strict, __doc__=inspect.getdoc(kind), **fields)
     return typed(model, shared(kind), NoneType)
 
 
@@ -230,7 +234,7 @@ FORMS["overrides"] = (
 )
 
 TEXT = typed(str, as_it_is, NoneType)
-NUMBER = typed(StrictInt, as_it_is, NoneType)
+NUMBER = typed(*_POSITIVE, NoneType)
 DATASET: Any = typed(model_of("DatasetModel", FoundryDataset), made_by(FoundryDataset))
 DATASETS = typed(list[DATASET])
 TOML: Any = typed(
@@ -247,4 +251,4 @@ CONDITIONS = _options("ConditionsModel", foundry_automation_condition, build_fou
 SENSOR = _options("SensorModel", build_foundry_sensor, others=(bool,))
 CHECKS = _options("ChecksModel", build_foundry_checks, others=(bool,))
 FRESHNESS = _options("FreshnessModel", foundry_freshness_policy, others=(bool, NoneType))
-TRANSLATION = typed(dg.AssetAttributesModel, as_it_is, NoneType)
+TRANSLATION = typed(create_model("TranslationModel", __base__=(Known, dg.AssetAttributesModel)), as_it_is, NoneType)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import dagster as dg
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
 
 from fdtcc_dagster.resource import SECRETS, FoundryContainerResource
-from fdtcc_dagster.secrets import refuse_plain_secrets, secret_options
+from fdtcc_dagster.secrets import plain_secrets, secret_options
 
 _T = TypeVar("_T")
 
@@ -21,21 +23,30 @@ _VARIABLE = re.compile(r"\s*\{\{\s*env\.(\w+)\s*\}\}\s*")
 _TEMPLATE_ALONE = re.compile(r"\s*\{\{[^{}]*\}\}\s*")
 
 
-def refuse_secrets(attributes: object) -> None:
-    """Refuse secrets that are given as plain text in the attributes of a component.
+def refuse_secrets(model: str, attributes: object) -> None:
+    """Refuse secrets that are given as plain text in the attributes of a component, in the validation of its model.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: One is; the error does not show it.
+        ValidationError: Some are; it has the place of each, and does not show them.
     """
     if not isinstance(attributes, dict):
         return
     resource, io_manager = attributes.get("resource"), attributes.get("io_manager")
+    given: list[tuple[str, str, dict[str, Any]]] = []
     if isinstance(resource, dict):
         secrets = {name: resource.get(name) for name in SECRETS}
-        refuse_plain_secrets("FoundryContainerResource", secrets, _is_template)
+        given.append(("resource", "FoundryContainerResource", secrets))
     if isinstance(io_manager, dict):
         options = secret_options(io_manager.get("storage_options"))
-        refuse_plain_secrets("FoundryParquetIOManager", {"storage_options": options}, _is_template)
+        given.append(("io_manager", "FoundryParquetIOManager", {"storage_options": options}))
+    refused = [
+        # Of a type that pydantic knows, as Dagster makes the error once more.
+        InitErrorDetails(type="value_error", loc=(name, *path), input=path[-1], ctx={"error": ValueError(text)})
+        for name, owner, secrets in given
+        for path, text in plain_secrets(owner, secrets, _is_template)
+    ]
+    if refused:
+        raise ValidationError.from_exception_data(model, refused)
 
 
 def leave_to_the_run(resource: Any) -> Any:

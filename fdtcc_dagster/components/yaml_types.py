@@ -9,22 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import NoneType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
 from jinja2 import StrictUndefined
 from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import core_schema
 
-from fdtcc_dagster.arguments import refuse_unknown
+from fdtcc_dagster.arguments import with_unknown_named
 from fdtcc_dagster.dagster_internals import CheckError
 from fdtcc_dagster.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TEMPLATE = r"\{[{%]"
 """Finds the beginning of a template."""
@@ -60,13 +65,15 @@ def render(context: dg.ResolutionContext, value: object) -> Any:
 
 
 class Known(dg.Model):
-    """A model whose error about an unknown name says which one was meant."""
+    """A model whose error about an unknown name says which one was meant, beside all other errors."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _refuse_unknown(cls, values: Any) -> Any:
-        refuse_unknown(cls, values)
-        return values
+    def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(values)
+        except ValidationError as error:
+            raise with_unknown_named(cls, error) from None
 
 
 class Environment:

@@ -32,28 +32,38 @@ REFUSED = """\
           - {cycle: weekly, day: Monday, month: 3, time: "08:00:00"}  # 13: month=3 makes no sense for a weekly refresh
           - {cycle: daily, time: 12:00:00}  # 14: YAML needs the quotes
       schema: {id: Int63}  # 15: write 'Int64'
-    - name: customers  # 16: give either a schedule and a start, or a partitions_def
+      shedule: daily  # 16: 'shedule' is not known here; allowed are name, schedule,
+    - name: customers  # 17: give either a schedule and a start, or a partitions_def
     - name: products
-      partitions_def: {type: daily, start: 2026-01-01}  # 18: daily partitions have no start
+      partitions_def: {type: daily, start: 2026-01-01}  # 19: daily partitions have no start
     - name: stock
-      partitions_def: {type: daily, start_date: yesterday}  # 20: 'yesterday' does not match format
+      partitions_def: {type: daily, start_date: yesterday}  # 21: 'yesterday' does not match format
     - name: prices
-      partitions_def: {type: time_window, start: 2026-01-01}  # 22: time_window partitions need cron_schedule
+      partitions_def: {type: time_window, start: 2026-01-01}  # 23: time_window partitions need cron_schedule
     - name: invoices
       partitions_def: {type: daily, start_date: 2026-01-01}
-      missing_version: null  # 25: should be 'raise' or 'accept'
-  retry_policy: {max_retries: many}  # 26: should be a valid integer
-  sensor: {lookback: 0}  # 27: greater than or equal to 1
-  freshness: {grace: 59s}  # 28: give a minute or more
-  checks: {max_row_change: "0.5"}  # 29: should be a valid number
-  conditions: {name: ""}  # 30: at least 1 character
+      missing_version: null  # 26: should be 'raise' or 'accept'
+  retry_policy: {max_retries: many}  # 27: should be a valid integer
+  sensor: {lookback: 0}  # 28: greater than or equal to 1
+  freshness: {grace: 59s}  # 29: give a minute or more
+  checks: {max_row_change: "0.5"}  # 30: should be a valid number
+  conditions: {name: ""}  # 31: at least 1 character
   from_toml:
     - path: foundry_datasets.toml
-      asset_key: 5  # 33: asset_key=5 must be text with slashes
+      asset_key: 5  # 34: asset_key=5 must be text with slashes
       schedule:
-        refreshs: []  # 35: at least 1 item
-      partitions_def:  # 36: time_window partitions have no hour_offset
+        refreshs: []  # 36: at least 1 item
+      partitions_def:  # 37: time_window partitions have no hour_offset
         {type: time_window, start: 2026-01-01, cron_schedule: "0 0 * * 2", hour_offset: 3}
+  resource:
+    port: "8888"  # 40: should be a valid integer
+    open_timeout: "60"  # 41: should be a valid number
+    secure: "true"  # 42: should be a valid boolean
+    hots: localhost  # 43: 'hots' is not known here; allowed are host, port,
+  io_manager: {preview_rows: "3"}  # 44: should be a valid integer
+  translation: {grop_name: raw}  # 45: did you mean 'group_name'
+  check: true  # 46: did you mean 'checks'
+  max_partitions_per_run: 0  # 47: greater than or equal to 1
 """
 
 

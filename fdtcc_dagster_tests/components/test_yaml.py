@@ -579,6 +579,15 @@ def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert counts == [2, 2]
 
 
+def test_a_value_that_may_be_a_secret_is_not_shown_where_names_are_unknown() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load("datasets:\n  - start: 2026-01-01\n    bearer_token: word\nresource: {bearer_tokn: word, on: word}")
+    assert "'bearer_token' is not known here" in str(caught.value)
+    assert "True is not known here" in str(caught.value)
+    assert "Field required" in str(caught.value)
+    assert "word" not in str(caught.value)
+
+
 def test_a_container_s_file_can_be_scaffolded(tmp_path: Path) -> None:
     (tmp_path / "foundry_datasets.toml").write_text('[datasets]\norders = "x"\ncustomers = "y"\n')
     FoundryDatasetsScaffolder().scaffold(

@@ -236,6 +236,7 @@ def test_yaml_with_more_than_the_environment_variable_is_refused(
         shown = "".join(traceback.format_exception(caught.value))
         name = secret.partition(":")[0]
         assert re.search(name + r"(\[.*\])? of .* is a secret.*\{\{ env.NAME \}\}. and nothing else", shown), shown
+        assert re.search(rf"{owner}\.{name}\S* at \S+defs\.yaml:6\b", shown), shown
         assert "nobody-may-see" not in shown
 
 
