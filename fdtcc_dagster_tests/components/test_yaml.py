@@ -579,6 +579,27 @@ def test_the_documented_files_are_valid(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert counts == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"host": "127.0.0.1:8891"}, r"resource\.host\n.*: give host='127\.0\.0\.1', port=8891"),
+        ({"port": 0}, r"resource\.port\n.*port=0 must be an integer from 1 to 65535"),
+        ({"port": 65536}, r"resource\.port\n.*less than 65536"),
+        ({"dataset": ""}, r"datasets\.0\.name\n.*at least 1 character"),
+        ({"dataset": "00000000-0000-0000-0000-000000000000"}, r"datasets\.0\n.*not a RID or a uuid"),
+        ({"start": "5"}, r"start\n.*'5' is no date; write it like 2026-01-31"),
+        ({"start": "9000-01-01"}, r"datasets\.0\n.*give a year from 1800 to 8999"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_scaffolded(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        FoundryDatasetsScaffolderParams(**params)
+
+
+def test_templates_can_be_scaffolded() -> None:
+    FoundryDatasetsScaffolderParams(host="{{ env.FDTCC_HOST }}", dataset="orders_{{ env.STAGE }}")
+
+
 def test_a_value_that_may_be_a_secret_is_not_shown_where_names_are_unknown() -> None:
     with pytest.raises(ValidationError) as caught:
         load("datasets:\n  - start: 2026-01-01\n    bearer_token: word\nresource: {bearer_tokn: word, on: word}")
