@@ -147,7 +147,9 @@ def _refuse_repeated(node: yaml.MappingNode, where: str) -> None:
         line, name = key.start_mark.line + 1, (key.tag, key.value)
         if name in lines:
             first = "" if lines[name] == line else f", first in line {lines[name]}"
-            raise ValueError(f"{where}, line {line}: the key {key.value!r} is there twice{first}; keep one of them")
+            # The rest of two texts that braces have divided at their commas.
+            advice = 'a text with a comma needs quotes, "Decimal(12, 2)"' if ")" in key.value else "keep one of them"
+            raise ValueError(f"{where}, line {line}: the key {key.value!r} is there twice{first}; {advice}")
         lines[name] = line
 
 
