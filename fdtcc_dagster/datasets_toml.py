@@ -35,7 +35,7 @@ _BARE_PART = r"(?P<bare>[A-Za-z0-9_-]*[^\x00-\x7f](?:[A-Za-z0-9_-]|[^\x00-\x7f])
 _TOKEN = re.compile(f"{_STRING_OR_COMMENT}|{_BARE_PART}", re.DOTALL)
 """What is in quotes or a comment; or a part of a key that is neither, and has a letter beyond ASCII: the service's own
 parser takes it for text."""
-_KEY = re.compile(r"""[ \t]*((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"'=])+?)[ \t]*=(?![ \t]*\{)""")
+_KEY = re.compile(r"""((?:"(?:[^"\\]|\\.)*"|'[^']*'|[^"'=])+)=(?![ \t]*\{)""")
 """A key at the beginning of a line. Whose value is an inline table may have it twice within that."""
 _REPLACES = {"partitions_def": ("schedule", "start"), "schedule": ("partitions_def",), "start": ("partitions_def",)}
 
@@ -145,7 +145,7 @@ def _repeated(text: str, error: str) -> str:
         return ""
     # Not splitlines(), which knows more ends of lines than TOML.
     key = _KEY.match(text.split("\n")[int(place[1] or 0) - 1])
-    return f": {redact(key[1]) if key else 'a key'} is there twice; keep one of them"
+    return f": {redact(key[1].strip()) if key else 'a key'} is there twice; keep one of them"
 
 
 def _parsed(text: str) -> dict[str, Any]:

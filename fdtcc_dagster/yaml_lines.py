@@ -65,8 +65,8 @@ def parsed(text: str, where: str) -> list[tuple[yaml.Node, Any]]:
         ValueError: It is not YAML, a mapping has a key twice, of which PyYAML would take the last one, or a value
             contains itself.
     """
-    loader = _Loader(text)
     with _in_words(where):
+        loader = _Loader(text)
         return [(node, loader.construct_document(node)) for node in _checked(loader, where)]
 
 
@@ -148,7 +148,8 @@ def _refuse_repeated(node: yaml.MappingNode, where: str) -> None:
         if name in lines:
             first = "" if lines[name] == line else f", first in line {lines[name]}"
             # The rest of two texts that braces have divided at their commas.
-            advice = 'a text with a comma needs quotes, "Decimal(12, 2)"' if ")" in key.value else "keep one of them"
+            divided = ")" in key.value and "(" not in key.value
+            advice = 'a text with a comma needs quotes, "Decimal(12, 2)"' if divided else "keep one of them"
             raise ValueError(f"{where}, line {line}: the key {key.value!r} is there twice{first}; {advice}")
         lines[name] = line
 

@@ -47,6 +47,8 @@ REFUSED = [
     ("x: 1\n---\n- a: 1\n- b: 1\n  b: 2\n", "x, line 5: the key 'b' is there twice, first in line 4"),
     ("a: 1\nb: [{day: Monday, day: Friday}]", "x, line 2: the key 'day' is there twice; keep one of them"),
     ("{a: Decimal(9, 2), b: Decimal(12, 2)}", r"x, line 1: the key '2\)' is there twice; a text with a comma"),
+    ("a (EUR): 1\na (EUR): 2", r"x, line 2: the key 'a \(EUR\)' is there twice, first in line 1; keep one of them"),
+    ("a: \x01", "x is not YAML: unacceptable character"),
     ('{"id": "Int64", "id": "String"}', "x, line 1: the key 'id' is there twice; keep one of them"),
     (ALIASES + "b: {c: 1, c: 2}", "x, line 62: the key 'c' is there twice; keep one of them"),
     ("a:\n  b: &b\n  - [*b]\n", "x, line 2: the value contains itself, by an alias; write out what is meant"),
