@@ -11,7 +11,7 @@ from fdtcc_dagster.cli.failing import Command, echo_json, exit_code, json_option
 from fdtcc_dagster.errors import DatasetNotFoundError, ServiceUnavailableError
 
 _SLOW_SECONDS = 5.0
-_HOST = "If {!r} is the container's host, write it with its port, as in localhost:8888, or give it by --container."
+_HOST = "If the first name is the container's host, write it with its port, like localhost:8888, or use --container."
 
 
 @click.command(
@@ -52,7 +52,7 @@ def check(
         container, names = names[0], names[1:]
     client = client_of(address_of(container), secure=secure, ca_file=ca_file, open_timeout=timeout)
     # Who means a host by the first name has given no address.
-    hint = _HOST.format(names[0]) if names and container is None else ""
+    hint = _HOST if names and container is None else ""
     try:
         found = asyncio.run(client.check(names))
     except ServiceUnavailableError as error:

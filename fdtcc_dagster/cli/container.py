@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
 def is_address(text: str) -> bool:
     """Tell whether a text is `HOST:PORT` or a URL, as opposed to the name of a dataset."""
-    return _WITH_PORT.fullmatch(text) is not None or text.partition("://")[0] in _SCHEMES
+    return _WITH_PORT.fullmatch(text) is not None or text.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES))
 
 
 def address_of(text: str | None) -> Address:

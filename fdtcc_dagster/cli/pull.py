@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fdtcc_dagster.cli.container import TOKEN_HELP, address_of, client_of, container_options, is_address
+from fdtcc_dagster.cli.container import CONTAINER, TOKEN_HELP, address_of, client_of, container_options, is_address
 from fdtcc_dagster.cli.failing import Command, echo_json, json_option
 
 if TYPE_CHECKING:
@@ -28,8 +28,12 @@ _SUFFIXES = (".parquet", ".csv")
 
 def _dataset(ctx: click.Context, _: click.Parameter, name: str) -> str:
     """Refuse an address, which `check` takes as its first argument. It is not shown: it may contain a password."""
-    if is_address(name) and ctx.params.get("container") is None:
-        raise click.UsageError("the argument is a DATASET; give the container by --container localhost:8888")
+    # A name may look like an address, where it is said what the container is.
+    if is_address(name) and ctx.params.get("container") is None and CONTAINER not in os.environ:
+        raise click.UsageError(
+            "the argument is a DATASET; give the container by --container localhost:8888, also where a dataset's name "
+            "is like an address"
+        )
     return name
 
 

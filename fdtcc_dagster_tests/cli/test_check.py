@@ -40,7 +40,7 @@ def test_an_unknown_name_ends_with_its_exit_code(run: Run) -> None:
 def test_a_host_without_a_port_is_a_name(
     run: Run, container: SandboxContainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hint = check._HOST.format("localhost")
+    hint = check._HOST
     done = run("check", "localhost", "oders")
     assert done.code == 5
     assert done.out.count("unknown; compare") == 2
@@ -54,6 +54,7 @@ def test_a_host_without_a_port_is_a_name(
     done = run("check", "localhost")
     assert done.code == 3
     assert hint in done.err
+    assert "s3cret" not in run("check", "me:s3cret@localhost:8888").err
 
 
 def test_a_slow_handshake_is_told(run: Run, container: SandboxContainer, monkeypatch: pytest.MonkeyPatch) -> None:

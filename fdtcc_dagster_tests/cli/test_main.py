@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fdtcc_dagster.cli.container import CONTAINER
 from fdtcc_dagster.cli.main import main
 from fdtcc_dagster_tests.cli.conftest import Run
 from fdtcc_dagster_tests.test_public_surface import imported_by
@@ -62,7 +63,10 @@ def test_the_entry_point_is_the_command() -> None:
         (["check", "--container", "localhost:abc"], "address must be HOST:PORT"),
     ],
 )
-def test_a_mistake_of_usage_is_json_too(run: Run, arguments: list[str], message: str) -> None:
+def test_a_mistake_of_usage_is_json_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.delenv(CONTAINER)
     done = run(*arguments, "--json")
     assert (done.code, done.err) == (2, "")
     assert message in done.json["error"]["message"]

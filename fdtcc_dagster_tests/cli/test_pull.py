@@ -64,6 +64,12 @@ def test_by_default_the_window_is_open_and_today_s_data_are_pulled(run: Run, out
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE((out / "other").stat().st_mode)
 
 
+def test_a_name_may_look_like_an_address(run: Run, container: SandboxContainer, out: Path) -> None:
+    for name in ("orders:2024", "https"):
+        container.set_live(name, CSV)
+        assert run("pull", name, "--from", YESTERDAY, "--out", out / "live.csv").code == 0
+
+
 @pytest.mark.usefixtures("container")
 @pytest.mark.parametrize("name", ["orders.parquet", "orders.csv"])
 def test_a_schema_is_applied_strictly_and_a_failure_keeps_the_file(run: Run, out: Path, name: str) -> None:
