@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, InitErrorDetails
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
+from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
 
 from fdtcc_dagster.errors import did_you_mean
+
+_KINDS = frozenset(get_args(core_schema.ErrorType))
+"""The types of pydantic's own errors."""
 
 
 def members(name: str, value: object, of: str) -> list[Any]:
@@ -116,33 +119,35 @@ def no_variable(name: str, value: object, *, integer: bool = False) -> None:
     )
 
 
-def refuse_unknown(model: type[BaseModel], values: object) -> None:
-    """Refuse names that a model does not have, in its own validation, and say which were probably meant.
+def unless_variable(name: str, value: object, check: ValidatorFunctionWrapHandler, *, integer: bool = False) -> object:
+    """Check the value of a setting as pydantic does; of what it refuses, an environment variable is told apart.
 
     Raises:
-        ValidationError: There are some; it has the place of each, but not its value, which may be a secret.
+        ValidationError: It is refused.
+        ValueError: It is an environment variable; see `no_variable`.
     """
-    known = _names_of(model)
-    unknown = [name for name in values if name not in known] if isinstance(values, Mapping) else []
-    if unknown:
-        raise ValidationError.from_exception_data(model.__name__, [_unknown(name, known) for name in unknown])
+    try:
+        return check(value)
+    except ValidationError:
+        no_variable(name, value, integer=integer)
+        raise
 
 
-def with_unknown_named(model: type[BaseModel], error: ValidationError) -> ValidationError:
+def with_unknown_named(model: type[BaseModel], error: ValidationError, *, hide_input: bool = False) -> ValidationError:
     """The errors of a model, which say of names that it does not have which were probably meant.
 
     A secret may stand below such a name, or beside one that is missing, so their values are not shown.
     """
-    known = _names_of(model)
-    return ValidationError.from_exception_data(error.title, [_of_a_name(details, known) for details in error.errors()])
-
-
-def _names_of(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    errors = [_of_a_name(details, known) for details in error.errors()]
+    return ValidationError.from_exception_data(error.title, errors, hide_input=hide_input)
 
 
 def _of_a_name(details: ErrorDetails, known: Sequence[str]) -> InitErrorDetails:
     kind, loc = details["type"], details["loc"]
+    if kind not in _KINDS:  # somebody's own
+        text = ValueError(details["msg"])
+        return InitErrorDetails(type="value_error", loc=loc, input=details["input"], ctx={"error": text})
     if len(loc) == 1 and kind in ("extra_forbidden", "invalid_key"):  # the latter is no text, such as `5:` or `on:`
         return _unknown(loc[0] if kind == "extra_forbidden" else details["input"], known)
     value = loc[-1] if kind == "missing" else details["input"]

@@ -24,9 +24,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsParquetIOManager
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from fdtcc_dagster.arguments import no_variable, refuse_unknown
+from fdtcc_dagster.arguments import unless_variable, with_unknown_named
 from fdtcc_dagster.dagster_internals import ConfigurableIOManagerFactoryResourceDefinition, retry_policy_of
 from fdtcc_dagster.errors import FdtccError
 from fdtcc_dagster.failures import failure, interrupts_end_the_run
@@ -50,6 +58,7 @@ from fdtcc_dagster.storage.store_errors import StoreRefusedError
 from fdtcc_dagster.storing import STORED, StoredPartition
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
     from upath import UPath
 
 
@@ -78,17 +87,18 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     # A misspelled option must not be passed over, and an error must not show what stands where a secret should.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _refuse_unknown(cls, values: object) -> object:
-        refuse_unknown(cls, values)
-        return values
+    def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(values)
+        except ValidationError as error:
+            raise with_unknown_named(cls, error, hide_input=True) from None
 
-    @field_validator("preview_rows", mode="before")
+    @field_validator("preview_rows", mode="wrap")
     @classmethod
-    def _check_preview_rows(cls, value: object) -> object:
-        no_variable("preview_rows", value, integer=True)
-        return value
+    def _check_preview_rows(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return unless_variable("preview_rows", value, check, integer=True)
 
     def __init__(self, **data: Any) -> None:
         if isinstance(data.get("base_dir"), Path):

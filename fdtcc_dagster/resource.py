@@ -9,12 +9,22 @@ from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from fdtcc_dagster.arguments import instance_of, kind_of, no_variable, refuse_unknown
+from fdtcc_dagster.arguments import instance_of, kind_of, no_variable, unless_variable, with_unknown_named
 from fdtcc_dagster.client import FoundryDevToolsContainerClient, Snapshot
 from fdtcc_dagster.client.directories import expand_home, fall_back_to
 from fdtcc_dagster.client.endpoint import check_host
@@ -25,6 +35,9 @@ from fdtcc_dagster.dagster_internals import ConfigurableResourceFactoryResourceD
 from fdtcc_dagster.evidence import Evidence
 from fdtcc_dagster.secrets import refuse_plain_secrets
 from fdtcc_dagster.window import Window
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 RESOURCE_KEY = "foundry_container"
 SECRETS = ("bearer_token", "headers", "lock_database")
@@ -144,11 +157,13 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
         repr=False,
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _refuse_unknown(cls, values: object) -> object:
-        refuse_unknown(cls, values)
-        return values
+    def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(values)
+        except ValidationError as error:
+            raise with_unknown_named(cls, error, hide_input=True) from None
 
     @field_validator("host", mode="before")
     @classmethod
@@ -167,20 +182,21 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
             raise ValueError(f"{info.field_name}={value!r} must be an integer{to}")
         return value
 
-    @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", "retry_delay", mode="before")
+    @field_validator("open_timeout", "idle_timeout", "job_timeout", "transfer_timeout", "retry_delay", mode="wrap")
     @classmethod
-    def _check_seconds(cls, value: object, info: ValidationInfo) -> object:
-        no_variable(str(info.field_name), value)
+    def _check_seconds(cls, value: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        if name == "retry_delay" and cls.model_fields[name].annotation is float:
+            no_variable(name, value)  # the zero that an `EnvVar.int` is would be allowed here, and fail in the run
         if isinstance(value, bool):
             kind = "a positive number of seconds" if info.field_name != "retry_delay" else "a number of seconds"
             raise ValueError(f"{info.field_name}={value!r} must be {kind}")
-        return value
+        return unless_variable(name, value, check)
 
-    @field_validator("transport", "secure", mode="before")
+    @field_validator("transport", "secure", mode="wrap")
     @classmethod
-    def _check_choice(cls, value: object, info: ValidationInfo) -> object:
-        no_variable(str(info.field_name), value)
-        return value
+    def _check_choice(cls, value: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        return unless_variable(str(info.field_name), value, check)
 
     @field_validator("spool_directory", "ca_file", mode="before")
     @classmethod

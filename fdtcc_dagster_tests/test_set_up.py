@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import AliasChoices, ConfigDict, Field
 
 from fdtcc_dagster import (
     FDTCC,
@@ -324,6 +325,36 @@ def test_a_variable_of_the_wrong_kind_is_refused_with_what_to_give(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(remedy)):
         kind(**arguments)
+
+
+def test_what_takes_a_variable_gets_it() -> None:
+    class Own(FoundryContainerResource):
+        transport: str = "csv"  # type: ignore[assignment]  # any text
+        open_timeout: int = 3
+
+    number: Any = dg.EnvVar.int("P")
+    assert isinstance(FoundryContainerResource(secure=number).secure, type(number))
+    own = Own(transport=dg.EnvVar("T"), open_timeout=number)
+    assert isinstance(own.transport, dg.EnvVar)
+    assert isinstance(own.open_timeout, type(number))
+
+
+def test_a_subclass_says_which_settings_it_knows() -> None:
+    class ByName(FoundryParquetIOManager):
+        model_config = ConfigDict(populate_by_name=True)
+
+    class Lenient(FoundryParquetIOManager):
+        model_config = ConfigDict(extra="ignore")
+
+    class Renamed(FoundryParquetIOManager):
+        team: str = Field("sales", validation_alias=AliasChoices("team", "squad"))
+
+    options: dict[str, Any] = {"cloud_storage_options": {"key": dg.EnvVar("KEY")}}
+    other: dict[str, Any] = {"other": 1}
+    squad: dict[str, Any] = {"squad": "returns"}
+    assert ByName(base_dir="data", **options).cloud_storage_options == options["cloud_storage_options"]
+    assert Lenient(base_dir="data", **other).base_dir == "data"
+    assert Renamed(**squad).team == "returns"
 
 
 def test_a_misspelled_setting_of_the_store_is_told_which_one_is_meant() -> None:
