@@ -55,10 +55,6 @@ def _checked_asset_key(value: Any) -> Any:
     return value
 
 
-class _Strict(Known, strict=True):
-    """A model of a resource: a number in quotes is text, as everywhere in YAML, and as its JSON schema says."""
-
-
 FORMS: dict[object, tuple[Any, Callable[[Any], Any]]] = {
     int: (StrictInt, as_it_is),
     float: (StrictFloat, float),
@@ -215,7 +211,7 @@ def _resource(kind: type[BaseModel]) -> Any:
         )
         for name, field in kind.model_fields.items()
     }
-    model = create_model(kind.__name__, __base__=_Strict, __doc__=inspect.getdoc(kind), **fields)
+    model = create_model(kind.__name__, __base__=Known, __doc__=inspect.getdoc(kind), **fields)
     return typed(model, shared(kind), NoneType)
 
 

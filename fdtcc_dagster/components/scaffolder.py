@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import BaseModel, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from fdtcc_dagster.components import models
 from fdtcc_dagster.components.yaml_types import to_date
@@ -24,6 +24,9 @@ _Written = create_model(
 
 class FoundryDatasetsScaffolderParams(BaseModel):
     """The options of the command line: `--host`, `--port`, and so on."""
+
+    # A host may be given as a URL with a password.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     host: str = Field(default=_DEFAULTS["host"].default, description="The container's host.")
     port: int = Field(default=_DEFAULTS["port"].default, description="The container's port.")

@@ -140,7 +140,9 @@ class Yaml:
         return core_schema.no_info_wrap_validator_function(validate, handler(source), serialization=unchanged)
 
     def _checked(self, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-        check(value)
+        if isinstance(check(value), (bool, int, float)) and isinstance(value, str):
+            # The JSON schema refuses it. YAML takes a number with an exponent for text, too, unless it is written so.
+            raise ValueError("a number, true or false has no quotes in YAML, and with an exponent a sign: 1.0e+3")
         if not has_template(value):
             try:
                 self.build(value)

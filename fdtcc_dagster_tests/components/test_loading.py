@@ -56,11 +56,11 @@ REFUSED = """\
       partitions_def:  # 37: time_window partitions have no hour_offset
         {type: time_window, start: 2026-01-01, cron_schedule: "0 0 * * 2", hour_offset: 3}
   resource:
-    port: "8888"  # 40: should be a valid integer
-    open_timeout: "60"  # 41: should be a valid number
-    secure: "true"  # 42: should be a valid boolean
+    port: "8888"  # 40: has no quotes in YAML
+    open_timeout: "60"  # 41: has no quotes in YAML
+    secure: "true"  # 42: has no quotes in YAML
     hots: localhost  # 43: 'hots' is not known here; allowed are host, port,
-  io_manager: {preview_rows: "3"}  # 44: should be a valid integer
+  io_manager: {preview_rows: "3"}  # 44: has no quotes in YAML
   translation: {grop_name: raw}  # 45: did you mean 'group_name'
   check: true  # 46: did you mean 'checks'
   max_partitions_per_run: 0  # 47: greater than or equal to 1

@@ -51,6 +51,14 @@ DAILY = '{refreshs: [{cycle: daily, time: "06:00:00"}]}'
 DAILY_SCHEDULE = Schedule([Refresh("daily", None, "06:00:00")])
 
 
+@pytest.mark.parametrize(
+    ("given", "value"), [("max_bytes: 5.0e+10", 50_000_000_000), ("attempts: 3.0", 3), ("open_timeout: 1.0e+3", 1000.0)]
+)
+def test_a_number_may_be_written_otherwise(given: str, value: float) -> None:
+    resource = load(f"resource: {{{given}}}").resource
+    assert getattr(resource, given.partition(":")[0]) == value
+
+
 def load(yaml: str, **scope: object) -> FoundryDatasetsComponent:
     scope = {**FoundryDatasetsComponent.get_additional_scope(), **scope}
     component = FoundryDatasetsComponent.resolve_from_yaml(yaml, scope=scope)
