@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
 
 from fdtcc_dagster.errors import did_you_mean
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _KINDS = frozenset(get_args(core_schema.ErrorType))
 """The types of pydantic's own errors."""
 
@@ -133,14 +134,21 @@ def unless_variable(name: str, value: object, check: ValidatorFunctionWrapHandle
         raise
 
 
-def with_unknown_named(model: type[BaseModel], error: ValidationError, *, hide_input: bool = False) -> ValidationError:
-    """The errors of a model, which say of names that it does not have which were probably meant.
+def with_unknown_named(model: type[_Model], values: Any, check: ModelWrapValidatorHandler[_Model]) -> _Model:
+    """Check the values of a model as pydantic does, and say of unknown names which were probably meant.
 
     A secret may stand below such a name, or beside one that is missing, so their values are not shown.
+
+    Raises:
+        ValidationError: Pydantic refuses the values.
     """
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    errors = [_of_a_name(details, known) for details in error.errors()]
-    return ValidationError.from_exception_data(error.title, errors, hide_input=hide_input)
+    try:
+        return check(values)
+    except ValidationError as error:
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        errors = [_of_a_name(details, known) for details in error.errors()]
+        hide = bool(model.model_config.get("hide_input_in_errors"))
+        raise ValidationError.from_exception_data(error.title, errors, hide_input=hide) from None
 
 
 def _of_a_name(details: ErrorDetails, known: Sequence[str]) -> InitErrorDetails:

@@ -28,7 +28,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
@@ -90,10 +89,7 @@ class FoundryParquetIOManager(PolarsParquetIOManager):
     @model_validator(mode="wrap")
     @classmethod
     def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return check(values)
-        except ValidationError as error:
-            raise with_unknown_named(cls, error, hide_input=True) from None
+        return with_unknown_named(cls, values, check)
 
     @field_validator("preview_rows", mode="wrap")
     @classmethod

@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -160,10 +159,7 @@ class FoundryContainerResource(dg.ConfigurableResource):  # type: ignore[type-ar
     @model_validator(mode="wrap")
     @classmethod
     def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return check(values)
-        except ValidationError as error:
-            raise with_unknown_named(cls, error, hide_input=True) from None
+        return with_unknown_named(cls, values, check)
 
     @field_validator("host", mode="before")
     @classmethod

@@ -17,7 +17,6 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     model_validator,
@@ -70,10 +69,7 @@ class Known(dg.Model):
     @model_validator(mode="wrap")
     @classmethod
     def _name_unknown(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return check(values)
-        except ValidationError as error:
-            raise with_unknown_named(cls, error) from None
+        return with_unknown_named(cls, values, check)
 
 
 class Environment:
