@@ -51,6 +51,13 @@ assets = build_foundry_assets([orders], retry_policy=None)
 }
 
 
+def chances() -> tuple[int, random.Random]:
+    """A seed, which is shown when the test fails, and what chooses when to kill."""
+    seed = secrets.randbits(32)
+    logger.warning("seed %s", seed)
+    return seed, random.Random(seed)  # noqa: S311  `secrets` could not repeat what the seed of a failure did
+
+
 @pytest.fixture
 def expected() -> dict[str, pl.DataFrame]:
     # Not when this module is imported: Polars would start its threads, and a process that is forked then has none.
@@ -125,9 +132,7 @@ def test_a_partition_is_whole_whenever_its_run_is_killed(
         (tmp_path / name).mkdir(parents=True)
     spools, partition = tmp_path / "spool", tmp_path / "parquet" / "orders" / f"{KEY}.parquet"
     workers = Workers(container.port, tmp_path)
-    seed = secrets.randbits(32)
-    logger.warning("seed %s", seed)  # shown when the test fails
-    chance = random.Random(seed)  # noqa: S311 (it repeats what the seed of a failure did)
+    seed, chance = chances()
 
     reader = Reader(partition, expected)
 
@@ -189,7 +194,6 @@ class Processes:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(getattr(self, name), signal.SIGKILL)
 
-    @property
     def step_is_over(self) -> bool:
         return bool(select.select([self.step], [], [], 0)[0])
 
@@ -210,9 +214,7 @@ def processes_of(instance: RealInstance, run: str) -> Processes | None:
 def test_a_partition_is_whole_whichever_process_of_its_run_is_killed(
     container: SandboxContainer, expected: dict[str, pl.DataFrame], tmp_path: Path
 ) -> None:
-    seed = secrets.randbits(32)
-    logger.warning("seed %s", seed)  # shown when the test fails
-    chance = random.Random(seed)  # noqa: S311 (it repeats what the seed of a failure did)
+    seed, chance = chances()
     partition = tmp_path / "parquet" / "orders" / f"{KEY}.parquet"
     reader, failed = Reader(partition, expected), Counter[str]()
     with dagster_dev(tmp_path, LOCATIONS, container.port) as instance:
@@ -247,9 +249,9 @@ def test_a_partition_is_whole_whichever_process_of_its_run_is_killed(
                 # Its step goes on, for half a minute, and the next run stores the same partition in the meantime.
                 left_alone = begin_and_kill("run", bytes_per_second=100_000)
                 run, _ = begin(1_000_000)
-                assert not left_alone.step_is_over
+                assert not left_alone.step_is_over()
                 assert end(run) == "SUCCESS"
-                wait_until(lambda step=left_alone: step.step_is_over, what="the end of the step")  # type: ignore[misc]
+                wait_until(left_alone.step_is_over, what="the end of the step")
             # One of them at least stores, and removes what was left beside the file.
             assert [end(launch(name, 40_000_000)) for name in NAMES] == ["SUCCESS", "SUCCESS"]
         assert list(instance.spool.iterdir()) == []

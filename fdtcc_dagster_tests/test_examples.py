@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sys
@@ -47,9 +48,7 @@ def examples(container: SandboxContainer, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def run_file(file: Path) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
-    exec(compile(file.read_text(encoding="utf-8"), file.name, "exec"), names)  # noqa: S102 (our own examples)
-    return names
+    return runpy.run_path(str(file), run_name=file.stem)
 
 
 def materialize(defs: dg.Definitions, key: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 
 import pytest
 
@@ -12,4 +12,4 @@ from fdtcc_dagster_tests.soak import soak
 @pytest.mark.real_instance
 @pytest.mark.timeout(300)
 def test_pulls_with_random_faults_leave_nothing_and_end_well() -> None:
-    assert soak(minutes=1.0, seed=random.randrange(1 << 32)) == []  # noqa: S311 (no secret is made of it)
+    assert soak(minutes=1.0, seed=secrets.randbits(32)) == []

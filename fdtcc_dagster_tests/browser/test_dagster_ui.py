@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in range(7, -1, -1)]
 MISSED = DAYS[3]
-TOKEN = "t0ken-that-nobody-may-see"  # noqa: S105  not one
+SEEN_NOWHERE = "what-nobody-may-see"
 LOCATION = (Path(__file__).parent / "location.py").read_text(encoding="utf-8")
 
 
@@ -55,7 +55,7 @@ def rows_of(day: date | str) -> int:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("ui")
     with SandboxContainer() as container, pytest.MonkeyPatch.context() as patch:
-        for name, value in (("ZONE", ZONE), ("START", DAYS[0]), ("TOKEN", TOKEN)):
+        for name, value in (("ZONE", ZONE), ("START", DAYS[0]), ("TOKEN", SEEN_NOWHERE)):
             patch.setenv(f"TEST_{name}", value)
         for day in map(date.fromisoformat, DAYS):
             container.add_version("returns", midnight(day) + timedelta(seconds=1), csv_of(day))
@@ -170,7 +170,7 @@ def test_the_other_pages_say_what_they_are_about(ui: DagsterUI, shoot: Shoot) ->
     ui.open("locations/__repository__@shop/resources/foundry_container")
     ui.sees('"127.0.0.1"', "TEST_CONTAINER_PORT", "TEST_TOKEN")
     shoot("resource")
-    assert TOKEN not in ui.page.content()
+    assert SEEN_NOWHERE not in ui.page.content()
     ui.open("locations/__repository__@shop/schedules/orders_schedule")
     ui.sees("every day 00:00")
     shoot("schedule")

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from fdtcc_dagster_tests.real_instance import wait_until
+from fdtcc_dagster_tests.scale.services import missing
 
 USER = 65534
 """Nobody's, who has no home."""
@@ -46,7 +45,7 @@ def restricted_host(
         memory: Its bytes of memory, by control group.
     """
     if os.getuid():
-        pytest.skip("needs root, who can mount and make control groups")
+        missing("no root: only root can mount, and make control groups")
     writable.mkdir(parents=True)
     os.chown(writable, USER, USER)
     with control_group(cpus, memory) as groups:
