@@ -11,9 +11,8 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from polars.datatypes import DataType
 
-from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, flag, shown, whole_number
+from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, shown, whole_number
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, tick_of
@@ -22,26 +21,9 @@ from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
 from fdtcc_dagster.errors import ScheduleError, did_you_mean
 from fdtcc_dagster.names import check_asset_key
-from fdtcc_dagster.pandas_csv.schema import SchemaLike, a_type, to_schema
+from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
+from fdtcc_dagster.time_column import TimeColumn, check_time_column
 from fdtcc_dagster.window import Window
-
-
-@dataclass(frozen=True)
-class TimeColumn:
-    """The column that says to which slice a row belongs.
-
-    Attributes:
-        name: The column's name. It holds datetimes (without a zone they are UTC), dates, or ISO 8601 strings of
-            either. A date is its midnight in UTC, unless the column is declared as Date.
-        timezone: The zone in whose midnights declared dates begin.
-        allow_nulls: Whether rows without a time may be left out of all slices.
-        complete_history: Whether the dataset keeps all its rows, so that there were none before its earliest time.
-    """
-
-    name: str
-    timezone: str = "UTC"
-    allow_nulls: bool = False
-    complete_history: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +132,7 @@ class FoundryDataset:
             key, columns = _asset_key(asset_key), None if schema is None else to_schema(schema)
             descriptions = _checked_descriptions(column_descriptions, columns)
             if time_column is not None:
-                _check_time(time_column, allow_null_times, complete_history, columns)
+                check_time_column(time_column, allow_null_times, complete_history, columns)
         except ValueError as error:
             raise ValueError(f"dataset {name!r}: {error}") from error
         values: dict[str, Any] = {
@@ -322,21 +304,6 @@ class FoundryDataset:
         return Window(bounds.start.astimezone(dt.timezone.utc), bounds.end.astimezone(dt.timezone.utc))
 
 
-def check_time_dtype(dtype: DataType | None) -> None:
-    """Make sure that a column can be a time column.
-
-    Args:
-        dtype: Its type, or None where there is no such column.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    if dtype is None:
-        raise ValueError("there is no such column")
-    if not isinstance(dtype, (pl.Datetime, pl.Date, pl.String)):
-        raise ValueError(f"it is {a_type(dtype)}, but must be a Datetime, a Date, or a String of ISO 8601")
-
-
 def _checked_start(
     name: str, schedule: Schedule | None, start: dt.date | str | None, partitions_def: object
 ) -> dt.date | None:
@@ -381,20 +348,6 @@ def _checked_start(
         "'YYYY-MM-DD'",
         dataset=name,
     )
-
-
-def _check_time(column: object, allow_null_times: object, complete_history: object, schema: pl.Schema | None) -> None:
-    if not isinstance(column, str):
-        raise ValueError(f"time_column={shown(column)} must be the name of one column")
-    for name, value in {"allow_null_times": allow_null_times, "complete_history": complete_history}.items():
-        flag(name, value)
-    if schema is not None and column not in schema:
-        raise ValueError(f"time_column={column!r} is no column of the schema{did_you_mean(column, schema)}")
-    if schema is not None:
-        try:
-            check_time_dtype(schema[column])
-        except ValueError as error:
-            raise ValueError(f"time_column={column!r}: {error}") from None
 
 
 def _checked_descriptions(given: object, schema: pl.Schema | None) -> dict[str, str]:

@@ -20,11 +20,11 @@ from fdtcc_dagster import (
     FoundryDataset,
     Schedule,
 )
-from fdtcc_dagster.dataset import TimeColumn
 from fdtcc_dagster.ingest.slices import cut
 from fdtcc_dagster.pandas_csv.cast import transform
 from fdtcc_dagster.pandas_csv.source import CsvSource
 from fdtcc_dagster.sandbox.pandas_csv import to_pandas_csv
+from fdtcc_dagster.time_column import TimeColumn
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import examples, some_of
 from fdtcc_dagster_tests.midday import TODAY, ZONE, midnight

@@ -15,12 +15,12 @@ from polars.datatypes import DataType
 
 from fdtcc_dagster.calendar.timezones import instant_of, zone_of
 from fdtcc_dagster.client.disk_budget import DiskBudget
-from fdtcc_dagster.dataset import TimeColumn, check_time_dtype
 from fdtcc_dagster.errors import FdtccError, RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.pandas_csv.cast import column_of
 from fdtcc_dagster.pandas_csv.cast_rules import read_instants
 from fdtcc_dagster.pandas_csv.source import CsvSource, TypedCsv
 from fdtcc_dagster.redaction import counted, quoted
+from fdtcc_dagster.time_column import TimeColumn, check_time_dtype
 from fdtcc_dagster.window import Window
 
 _HELD_BYTES = 48 << 20

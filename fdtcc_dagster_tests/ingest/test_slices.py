@@ -18,12 +18,12 @@ from fdtcc_dagster import (
     FoundryDataset,
     Schedule,
 )
-from fdtcc_dagster.dataset import TimeColumn
 from fdtcc_dagster.errors import RowCountMismatchError
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import values_of
 from fdtcc_dagster.pandas_csv import blocks
 from fdtcc_dagster.pandas_csv.source import CsvSource
+from fdtcc_dagster.time_column import TimeColumn
 from fdtcc_dagster.window import Window
 from fdtcc_dagster_tests.fuzz import some_of
 from fdtcc_dagster_tests.midday import utc_today
