@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 
 from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, shown, whole_number
+from fdtcc_dagster.calendar.own_partitions import own_keys, own_window
 from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, tick_of
@@ -187,9 +188,9 @@ class FoundryDataset:
         Raises:
             ScheduleError: The key does not belong to the dataset.
         """
-        if self.schedule is None or self.start is None:
-            return self._own_window(partition_key)
         try:
+            if self.schedule is None:
+                return own_window(self.partitions_def, partition_key)
             window = (
                 refresh_window(self.schedule, partition_key, now)
                 if self.time is None
@@ -197,6 +198,7 @@ class FoundryDataset:
             )
         except ScheduleError as error:
             raise ScheduleError(f"dataset {self.name!r}: {error}", dataset=self.name) from error
+        assert self.start is not None  # noqa: S101  checked at construction
         if partition_key < self.start.isoformat():
             raise ScheduleError(
                 f"dataset {self.name!r}: partition key {partition_key!r} lies before the start, {self.start}",
@@ -223,7 +225,9 @@ class FoundryDataset:
         since = dt.datetime.now(UTC) if since is None else since
         if not isinstance(since, dt.datetime) or since.utcoffset() is None:
             raise ScheduleError(f"since={since!r} is not allowed; give a datetime with a time zone")
-        keys = self._own_keys(since) if self.schedule is None else self._schedule_keys(self.schedule, since)
+        keys = (
+            own_keys(self.partitions_def, since) if self.schedule is None else self._schedule_keys(self.schedule, since)
+        )
         return [self._described(key) for key in islice(keys, count)]
 
     def _schedule_keys(self, schedule: Schedule, since: dt.datetime) -> Iterator[str]:
@@ -238,16 +242,6 @@ class FoundryDataset:
         while definition.end is None or refresh < definition.end:
             yield refresh.date().isoformat()
             refresh = schedule.first_from(instant_of(zone, refresh.date() + dt.timedelta(days=1), dt.time()))
-
-    def _own_keys(self, since: dt.datetime) -> Iterator[str]:
-        definition = self.partitions_def
-        with dg.partition_loading_context(effective_dt=since):
-            window = definition.get_last_partition_window() or definition.get_next_partition_window(
-                definition.start, respect_bounds=False
-            )
-        while window is not None and (definition.end is None or window.start < definition.end):
-            yield window.start.strftime(definition.fmt)
-            window = definition.get_next_partition_window(window.end, respect_bounds=False)
 
     def _described(self, key: str) -> PartitionWindow:
         window, schedule = self.window(key), self.schedule
@@ -279,29 +273,6 @@ class FoundryDataset:
         """
         end = self.window(partition_key).to_dt
         return end if self.schedule is None else self.schedule.available(end)
-
-    def _own_window(self, partition_key: str) -> Window:
-        definition = self.partitions_def
-        try:
-            bounds = definition.time_window_for_partition_key(partition_key)
-        except (TypeError, ValueError) as error:
-            raise ScheduleError(
-                f"dataset {self.name!r}: partition key {partition_key!r} is not of the form {definition.fmt!r}",
-                dataset=self.name,
-            ) from error
-        key = bounds.start.strftime(definition.fmt)
-        if not partition_key.startswith(key) or bounds.start < definition.start:
-            if bounds.start < definition.start:
-                first = definition.get_first_partition_key() or definition.start.strftime(definition.fmt)
-                near = f"the first one is {first!r}"
-            else:
-                near = f"the next one after it is {key!r}"
-            raise ScheduleError(
-                f"dataset {self.name!r}: {partition_key!r} is no partition key; {near}",
-                dataset=self.name,
-            )
-        # In UTC, because datetimes of one zone are compared by their wall clocks, also where those go back.
-        return Window(bounds.start.astimezone(dt.timezone.utc), bounds.end.astimezone(dt.timezone.utc))
 
 
 def _checked_start(

@@ -10,6 +10,7 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "fdtcc_dagster"
 ELSEWHERE = {
     "arguments.py": "test_set_up.py",
+    "calendar/own_partitions.py": "test_dataset.py",
     "components": "components/test_yaml.py",
     "dagster_internals.py": "test_background.py",
     "demo": "test_demo.py",
