@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 import dagster as dg
@@ -96,6 +96,23 @@ def check_asset_key_argument(asset_key: object) -> None:
         return
     if not isinstance(asset_key, Sequence) or not all(isinstance(part, str) for part in asset_key):
         raise ValueError(f"asset_key={shown(asset_key)} must be text with slashes between its parts, or a list of it")
+
+
+def checked_descriptions(given: object, schema: Collection[str] | None) -> dict[str, str]:
+    """Check the descriptions of a schema's columns; None are none."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"column_descriptions={shown(given)} must map columns to their descriptions")
+    if schema is None:
+        raise ValueError("column_descriptions need a schema that has the columns; give one, or leave them out")
+    for column, text in given.items():
+        if column not in schema:
+            close = did_you_mean(column, schema)
+            raise ValueError(f"column_descriptions: {column!r} is no column of the schema{close}")
+        if not isinstance(text, str):
+            raise ValueError(f"column_descriptions: the description of {column!r} must be text, not {shown(text)}")
+    return dict(given)
 
 
 def no_variable(name: str, value: object, *, integer: bool = False) -> None:

@@ -12,15 +12,21 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fdtcc_dagster.arguments import check_appearance, check_asset_key_argument, shown, whole_number
+from fdtcc_dagster.arguments import (
+    check_appearance,
+    check_asset_key_argument,
+    checked_descriptions,
+    shown,
+    whole_number,
+)
 from fdtcc_dagster.calendar.own_partitions import own_keys, own_window
-from fdtcc_dagster.calendar.partitions import KEY_FORMAT, build_partitions_def, refresh_window, slice_window
+from fdtcc_dagster.calendar.partitions import build_partitions_def, checked_start, refresh_window, slice_window
 from fdtcc_dagster.calendar.schedule import Schedule
 from fdtcc_dagster.calendar.ticks import key_delay, tick_of
 from fdtcc_dagster.calendar.timezones import UTC, instant_of, zone_of
 from fdtcc_dagster.client.protocol import MissingVersion, check_missing_version
 from fdtcc_dagster.client.pull import check_name
-from fdtcc_dagster.errors import ScheduleError, did_you_mean
+from fdtcc_dagster.errors import ScheduleError
 from fdtcc_dagster.names import check_asset_key
 from fdtcc_dagster.pandas_csv.schema import SchemaLike, to_schema
 from fdtcc_dagster.time_column import TimeColumn, check_time_column
@@ -131,7 +137,7 @@ class FoundryDataset:
             check_missing_version(missing_version)
             owners, tags = check_appearance(name, description, group_name, owners, tags)
             key, columns = _asset_key(asset_key), None if schema is None else to_schema(schema)
-            descriptions = _checked_descriptions(column_descriptions, columns)
+            descriptions = checked_descriptions(column_descriptions, columns)
             if time_column is not None:
                 check_time_column(time_column, allow_null_times, complete_history, columns)
         except ValueError as error:
@@ -300,41 +306,9 @@ def _checked_start(
             dataset=name,
         )
     try:
-        if isinstance(start, dt.datetime) and start.tzinfo is not None and 1800 <= start.year < 9000:
-            start = start.astimezone(zone_of(schedule.timezone))
-        if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
-            start = dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
-        if isinstance(start, dt.datetime) and start.time() == dt.time():
-            start = start.date()
-    except ValueError:
-        pass
-    if isinstance(start, dt.date) and not isinstance(start, dt.datetime):
-        if 1800 <= start.year < 9000:
-            return start
-        raise ScheduleError(
-            f"dataset {name!r}: start={start.isoformat()} is not allowed; give a year from 1800 to 8999", dataset=name
-        )
-    raise ScheduleError(
-        f"dataset {name!r}: start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or "
-        "'YYYY-MM-DD'",
-        dataset=name,
-    )
-
-
-def _checked_descriptions(given: object, schema: pl.Schema | None) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise ValueError(f"column_descriptions={shown(given)} must map columns to their descriptions")
-    if schema is None:
-        raise ValueError("column_descriptions need a schema that has the columns; give one, or leave them out")
-    for column, text in given.items():
-        if column not in schema:
-            close = did_you_mean(column, schema)
-            raise ValueError(f"column_descriptions: {column!r} is no column of the schema{close}")
-        if not isinstance(text, str):
-            raise ValueError(f"column_descriptions: the description of {column!r} must be text, not {shown(text)}")
-    return dict(given)
+        return checked_start(start, schedule)
+    except ScheduleError as error:
+        raise ScheduleError(f"dataset {name!r}: {error}", dataset=name) from None
 
 
 def _asset_key(asset_key: dg.AssetKey | Sequence[str] | str | None) -> dg.AssetKey | None:

@@ -62,6 +62,30 @@ def build_partitions_def(
     return _build(frozenset(schedule.refreshs), schedule.timezone, start, until, slices)
 
 
+def checked_start(start: object, schedule: Schedule) -> dt.date:
+    """The first date that may be a key, of what a user gave: a date, a datetime at midnight, or `YYYY-MM-DD`.
+
+    Raises:
+        ScheduleError: It is none of these, or is outside of the years 1800 to 8999.
+    """
+    try:
+        if isinstance(start, dt.datetime) and start.tzinfo is not None and 1800 <= start.year < 9000:
+            start = start.astimezone(zone_of(schedule.timezone))
+        if isinstance(start, str) and len(start) == len("YYYY-MM-DD"):
+            start = dt.datetime.strptime(start, KEY_FORMAT).date()  # noqa: DTZ007  a date has no zone
+        if isinstance(start, dt.datetime) and start.time() == dt.time():
+            start = start.date()
+    except ValueError:
+        pass
+    if isinstance(start, dt.date) and not isinstance(start, dt.datetime):
+        if 1800 <= start.year < 9000:
+            return start
+        raise ScheduleError(f"start={start.isoformat()} is not allowed; give a year from 1800 to 8999")
+    raise ScheduleError(
+        f"start={start!r} is not allowed; with a schedule, give a date, a datetime at midnight or 'YYYY-MM-DD'"
+    )
+
+
 def refresh_window(schedule: Schedule, partition_key: str, now: dt.datetime | None = None) -> Window:
     """The window in which a partition's snapshot must have been pulled.
 
