@@ -16,17 +16,18 @@ _TAG = "tag:yaml.org,2002:"
 class _Loader(yaml.SafeLoader):
     """Takes dates for text, as Dagster does, and tells the line of a value that its tag does not fit."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  as in PyYAML
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             told = f"the value does not fit the tag !!{node.tag.removeprefix(_TAG)}"
             raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from None
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_TAG}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def read(path: Path, where: str) -> str:

@@ -19,8 +19,6 @@ _ONE_DAY = dt.timedelta(days=1)
 _RESOLUTION = dt.timedelta(microseconds=1)
 _LONGEST_BUFFER = dt.timedelta(days=366)
 _YEARS = range(1800, 9000)
-
-
 _EXAMPLE = "{'cycle': 'weekly', 'day': 'Monday', 'time': '04:00:00'}"
 
 

@@ -109,10 +109,9 @@ def _cut(csv: TypedCsv, time: TimeColumn, windows: Mapping[str, Window], directo
     return Slices(csv.schema, rows, cutter.counts, begins, bounds.outgrown(earliest), cutter.parts)
 
 
-def _first(found: pl.Series, before: int) -> int:
-    """The number of the first row that a mask has, in a block behind so many other rows; 0 if there is none."""
-    row = found.arg_max() if found.any() else None
-    return 0 if row is None else before + row + 1
+def _first(found: pl.Series) -> int:
+    """The first row of a block that a mask has; it has one."""
+    return found.arg_max() or 0
 
 
 def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter, *, declared: bool) -> int:
@@ -123,10 +122,11 @@ def _take_all(csv: TypedCsv, time: TimeColumn, cutter: _Cutter, *, declared: boo
         times = column_of(block, time.name)
         instants = _instants_of(times, declared=declared)
         nulls = times.null_count()
-        first_untimed = first_untimed or _first(times.is_null(), rows)
+        if nulls and not untimed:
+            first_untimed = rows + _first(times.is_null()) + 1
         if (more := instants.null_count() - nulls) and not unread:
-            first_unread = _first(instants.is_null() & times.is_not_null(), rows)
-            value = str(times[first_unread - rows - 1])
+            row = _first(instants.is_null() & times.is_not_null())
+            first_unread, value = rows + row + 1, str(times[row])
         rows += block.height
         untimed += nulls
         unread += more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +19,7 @@ from fdtcc_dagster import (
     FoundryDataset,
     Schedule,
 )
-from fdtcc_dagster.errors import RowCountMismatchError
+from fdtcc_dagster.errors import RowCountMismatchError, SchemaMismatchError
 from fdtcc_dagster.ingest.slices import Slices, cut
 from fdtcc_dagster.metadata import values_of
 from fdtcc_dagster.pandas_csv import blocks
@@ -234,6 +235,24 @@ def test_a_cut_that_fails_leaves_nothing_and_can_be_made_again(tmp_path: Path, m
     assert slices.rows_of("first").collect()["id"].to_list() == [1]
     slices.remove("first")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (["", "2024-03-04", ""], "no time in 2 of 23 rows, first in row 21: "),
+        (["2024-03-04", "soon", "later"], "row 22: 'soon' is no time of ISO 8601, as in 2 rows of 23"),
+    ],
+)
+def test_the_first_row_is_counted_over_several_blocks(
+    later: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks.record_blocks, "__defaults__", (64,))
+    csv = ("id,at\n" + "".join(f"{n},{time}\n" for n, time in enumerate(["2024-03-03"] * 20 + later))).encode()
+    windows = {"day": Window(DAY, DAY + timedelta(days=1))}
+    schema = pl.Schema({"id": pl.Int64(), "at": pl.String()})
+    with pytest.raises(SchemaMismatchError, match=re.escape(said)):
+        cut(CsvSource(lambda: io.BytesIO(csv)), schema, TimeColumn("at"), windows, tmp_path)
 
 
 DAY = datetime(2024, 3, 3, tzinfo=UTC)
